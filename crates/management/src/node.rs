@@ -1,0 +1,164 @@
+//! What the API needs from the node it serves. The server implements [`Node`]; tests use a small fake.
+//!
+//! The API reads frozen [`Tables`], proposes [`Command`]s and asks for statuses; it holds no broker
+//! state of its own but samples of counters. Every method may be called from many tasks at once.
+//!
+//! Units: sizes are bytes, moments are milliseconds since 1970 (UTC) unless a name says otherwise,
+//! counters only rise while the node runs. Statuses are of the whole cluster: what a peer cannot tell
+//! in time is left out, which is no error. Methods that change something return when the change is
+//! visible to the next call.
+
+mod facts;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use amqp::Properties;
+use async_trait::async_trait;
+use broker::metadata::{Command, Outcome, Refusal, Tables};
+use broker::{ConnectionId, Name, QueueId};
+use bytes::Bytes;
+
+pub use facts::{
+    AuthAttempts, Certificate, Churn, ConnectionReport, DiskCounters, ExchangeCounters, Fetched, Link,
+    Listener, NodeStatus, QueueReport, Totals, VhostCounters,
+};
+
+/// A running node, as the HTTP API and `ctl` see it.
+#[async_trait]
+pub trait Node: Send + Sync + 'static {
+    /// This node's name.
+    fn name(&self) -> Name;
+
+    /// The present moment in milliseconds since 1970.
+    fn now(&self) -> u64;
+
+    /// Four random bytes for the hash of a new password.
+    fn salt(&self) -> [u8; 4];
+
+    /// The newest metadata.
+    fn tables(&self) -> Arc<Tables>;
+
+    /// Proposes a change of metadata and waits until it is applied here.
+    async fn propose(&self, command: Command) -> Result<Outcome, Failure>;
+
+    /// Contents and state of every queue of the cluster, in no order.
+    async fn queue_statuses(&self) -> Vec<QueueReport>;
+
+    /// Contents and state of one queue; `None` when it is gone or its node does not answer.
+    async fn queue_status(&self, queue: QueueId) -> Option<QueueReport>;
+
+    /// Every client connection of the cluster with its channels, in no order.
+    async fn connections(&self) -> Vec<ConnectionReport>;
+
+    /// Closes a connection with 320 `CONNECTION_FORCED` and this reason. False when it is gone.
+    async fn close_connection(&self, connection: ConnectionId, reason: &str) -> bool;
+
+    /// Checks a password. `peer` is the address the request came from, which decides for users that
+    /// may log in from loopback only; `None` when the request came from no network.
+    async fn authenticate(&self, user: &str, password: &[u8], peer: Option<IpAddr>) -> Login;
+
+    /// Publishes a message and answers whether some queue took it. Permissions were checked.
+    async fn publish(&self, message: Publish) -> Result<bool, Failure>;
+
+    /// Takes up to `count` messages from the head of a queue, all before any is settled as told.
+    async fn get(&self, queue: QueueId, count: u32, settle: Settle) -> Result<Vec<Fetched>, Failure>;
+
+    /// Drops the ready messages of a queue; answers how many.
+    async fn purge(&self, queue: QueueId) -> Result<u64, Failure>;
+
+    /// Deletes a queue; answers how many messages were ready. A refused condition is
+    /// [`Refusal::InUse`] with the complete text.
+    async fn delete_queue(&self, queue: QueueId, if_unused: bool, if_empty: bool) -> Result<u64, Failure>;
+
+    /// Starts or cancels bringing a queue's mirrors up to date.
+    async fn synchronize(&self, queue: QueueId, start: bool) -> Result<(), Failure>;
+
+    /// Starts spreading queue leaders over the nodes; answers before they have moved.
+    async fn rebalance(&self) -> Result<(), Failure>;
+
+    /// This node.
+    async fn status(&self) -> NodeStatus;
+
+    /// All nodes of the cluster, stopped ones with `running: false`, sorted by name.
+    async fn nodes(&self) -> Vec<NodeStatus>;
+
+    /// Counters of the cluster since its nodes started.
+    async fn totals(&self) -> Totals;
+
+    /// Certificates that the listeners of this node use.
+    async fn certificates(&self) -> Vec<Certificate>;
+
+    /// The effective configuration as `rabbitmq.conf` keys and values, sorted, secrets left out.
+    fn environment(&self) -> Vec<(String, String)>;
+
+    /// Sets the memory alarm: a share of the machine's memory or a number of bytes. Until restart.
+    async fn set_memory_watermark(&self, limit: Watermark) -> Result<(), Failure>;
+
+    /// Sets the free disk space below which the alarm is raised. Until restart.
+    async fn set_disk_free_limit(&self, limit: Watermark) -> Result<(), Failure>;
+
+    /// Sets the least level that is logged (`debug`, `info`, `warning`, `error`, `critical`, `none`).
+    async fn set_log_level(&self, level: &str) -> Result<(), Failure>;
+
+    /// Begins an orderly stop of the process and returns; the answer still reaches the caller.
+    fn stop(&self);
+}
+
+/// Why a request could not be served.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Failure {
+    /// The broker says no.
+    #[error("refused: {0:?}")]
+    Refused(Refusal),
+    /// No quorum, the queue's node is away, or it did not answer in time; asking again may help.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Failure {
+        Failure::Refused(refusal)
+    }
+}
+
+/// The verdict on a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Login {
+    Accepted,
+    /// No such user, a wrong password, or an account that no password opens.
+    Refused,
+    /// The password is right, but this user may log in from loopback only.
+    LoopbackOnly,
+}
+
+/// A message to publish on behalf of a user.
+#[derive(Clone, Debug)]
+pub struct Publish {
+    pub vhost: Name,
+    pub exchange: Name,
+    pub routing_key: Vec<u8>,
+    pub user: Name,
+    pub properties: Properties,
+    pub payload: Bytes,
+}
+
+/// What happens to messages after they were read by [`Node::get`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settle {
+    /// They are gone.
+    Ack,
+    /// They go back to where they were, marked redelivered.
+    Requeue,
+    /// They are rejected: dead-lettered where the queue says so, else gone.
+    Reject,
+}
+
+/// A threshold of memory or disk space.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Watermark {
+    /// A share of the machine's memory, 0 to 1 for memory; may exceed 1 for disk.
+    Relative(f64),
+    /// Bytes.
+    Absolute(u64),
+}
