@@ -95,6 +95,9 @@ pub struct WholePublish<'a> {
 
 /// Takes the published message at the front of `buf`, if it lies there whole and with at most one
 /// body frame. `None` says nothing about whether the bytes are right: go the long way then.
+///
+/// Only for a channel whose [`crate::Assembly`] is idle. The properties and the configured size of
+/// messages are for the caller to check.
 #[inline]
 #[must_use]
 pub fn whole_publish(buf: &[u8], frame_max: u32) -> Option<WholePublish<'_>> {

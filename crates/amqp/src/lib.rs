@@ -19,6 +19,8 @@ pub mod frame;
 pub mod method;
 pub mod properties;
 pub mod short_str;
+#[cfg(test)]
+mod testing;
 pub mod view;
 mod wire;
 pub mod write;

@@ -47,6 +47,12 @@ macro_rules! class {
                 $($crate::wire::Argument::write(&self.$field, writer);)*
                 $($($crate::wire::Argument::write(&<$back>::default(), writer);)*)?
             }
+
+            #[cfg(test)]
+            fn random(rng: &mut stdx::Rng) -> $name {
+                let _ = &rng;
+                $name { $($field: $crate::testing::Random::random(rng),)* }
+            }
         }
     )*};
 }
@@ -68,6 +74,9 @@ pub(crate) trait Arguments: Sized {
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed>;
     fn write(&self, writer: &mut Writer<'_>);
+
+    #[cfg(test)]
+    fn random(rng: &mut stdx::Rng) -> Self;
 }
 
 macro_rules! methods {
@@ -132,10 +141,10 @@ macro_rules! methods {
                 }
             }
 
-            /// One method of each kind, with nothing in its arguments.
-            #[must_use]
-            pub fn all_empty() -> Vec<Method> {
-                vec![$(Method::$variant($class::$name::default()),)*]
+            /// One method of each kind, with random arguments.
+            #[cfg(test)]
+            pub(crate) fn random_of_each(rng: &mut stdx::Rng) -> Vec<Method> {
+                vec![$(Method::$variant(Arguments::random(rng)),)*]
             }
         }
 

@@ -131,130 +131,189 @@ impl From<&PropertiesView<'_>> for Properties {
     fn from(view: &PropertiesView<'_>) -> Properties {
         let text = |bytes: Option<&[u8]>| bytes.map(ShortStr::from_wire);
         Properties {
-            content_type: text(view.content_type),
-            content_encoding: text(view.content_encoding),
-            headers: view.headers.map(RawTable::decode),
-            delivery_mode: view.delivery_mode,
-            priority: view.priority,
-            correlation_id: text(view.correlation_id),
-            reply_to: text(view.reply_to),
-            expiration: text(view.expiration),
-            message_id: text(view.message_id),
-            timestamp: view.timestamp,
-            message_type: text(view.message_type),
-            user_id: text(view.user_id),
-            app_id: text(view.app_id),
-            cluster_id: text(view.cluster_id),
+            content_type: text(view.content_type()),
+            content_encoding: text(view.content_encoding()),
+            headers: view.headers().map(RawTable::decode),
+            delivery_mode: view.delivery_mode(),
+            priority: view.priority(),
+            correlation_id: text(view.correlation_id()),
+            reply_to: text(view.reply_to()),
+            expiration: text(view.expiration()),
+            message_id: text(view.message_id()),
+            timestamp: view.timestamp(),
+            message_type: text(view.message_type()),
+            user_id: text(view.user_id()),
+            app_id: text(view.app_id()),
+            cluster_id: text(view.cluster_id()),
         }
     }
 }
 
-/// Properties as slices of the bytes they came in; every one of them has been checked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Properties in the bytes they came in, checked once. Each answer steps over the properties in
+/// front of it, and costs next to nothing for a property that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PropertiesView<'a> {
-    /// MIME type of the body.
-    pub content_type: Option<&'a [u8]>,
-    /// MIME encoding of the body.
-    pub content_encoding: Option<&'a [u8]>,
-    /// Headers of the application, decoded on demand.
-    pub headers: Option<RawTable<'a>>,
-    /// 2 for persistent, anything else for transient.
-    pub delivery_mode: Option<u8>,
-    /// Priority, higher first.
-    pub priority: Option<u8>,
-    /// Which request this answers.
-    pub correlation_id: Option<&'a [u8]>,
-    /// Where the answer should go.
-    pub reply_to: Option<&'a [u8]>,
-    /// Time to live in milliseconds, as decimal digits.
-    pub expiration: Option<&'a [u8]>,
-    /// The application's name for the message.
-    pub message_id: Option<&'a [u8]>,
-    /// Seconds since 1970.
-    pub timestamp: Option<u64>,
-    /// The application's name for the kind of message: `type` on the wire.
-    pub message_type: Option<&'a [u8]>,
-    /// The user who published; checked by the broker.
-    pub user_id: Option<&'a [u8]>,
-    /// The application that published.
-    pub app_id: Option<&'a [u8]>,
-    /// A leftover of AMQP 0-8.
-    pub cluster_id: Option<&'a [u8]>,
+    flags: u16,
+    /// What stands behind the flags.
+    values: &'a [u8],
+}
+
+impl Default for PropertiesView<'_> {
+    fn default() -> Self {
+        PropertiesView {
+            flags: 0,
+            values: &[],
+        }
+    }
 }
 
 impl<'a> PropertiesView<'a> {
-    /// Checks flags and properties and finds each of them.
+    /// Checks flags and properties.
     ///
     /// # Errors
     /// 502 if the bytes are not properties of a basic message.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<PropertiesView<'a>, ConnectionError> {
-        // Nearly every message has these flags or none: spare them the walk through all bits.
-        const PERSISTENT_ONLY: [u8; 2] = flag::DELIVERY_MODE.to_be_bytes();
-        match *bytes {
-            [0, 0] => Ok(PropertiesView::default()),
-            [f0, f1, mode] if [f0, f1] == PERSISTENT_ONLY => Ok(PropertiesView {
-                delivery_mode: Some(mode),
-                ..PropertiesView::default()
-            }),
-            _ => Ok(PropertiesView::read(bytes)?),
+        match PropertiesView::check(bytes) {
+            Ok(view) => Ok(view),
+            Err(malformed) => Err(malformed.into()),
         }
     }
 
-    fn read(bytes: &'a [u8]) -> Result<PropertiesView<'a>, Malformed> {
-        let mut reader = Reader::new(bytes);
-        let flags = reader.u16()?;
-        if flags & flag::UNKNOWN != 0 {
-            return Err(Malformed::UnknownProperty);
+    /// Looks again at bytes that [`PropertiesView::parse`] has accepted, without checking them.
+    /// Of other bytes the answers are wrong, or `None`.
+    #[inline]
+    #[must_use]
+    pub fn of_checked(bytes: &'a [u8]) -> PropertiesView<'a> {
+        match bytes {
+            [f0, f1, values @ ..] => PropertiesView {
+                flags: u16::from_be_bytes([*f0, *f1]),
+                values,
+            },
+            _ => PropertiesView::default(),
         }
-        let text = |reader: &mut Reader<'a>, flag: u16| {
-            if flags & flag == 0 {
-                Ok(None)
-            } else {
-                reader.short_bytes().map(Some)
-            }
+    }
+
+    #[inline]
+    fn check(bytes: &'a [u8]) -> Result<PropertiesView<'a>, Malformed> {
+        let &[f0, f1, ref values @ ..] = bytes else {
+            return Err(Malformed::Cut);
         };
-        let view = PropertiesView {
-            content_type: text(&mut reader, flag::CONTENT_TYPE)?,
-            content_encoding: text(&mut reader, flag::CONTENT_ENCODING)?,
-            headers: if flags & flag::HEADERS == 0 {
-                None
-            } else {
-                Some(RawTable::check(reader.long_bytes()?)?)
-            },
-            delivery_mode: octet(&mut reader, flags & flag::DELIVERY_MODE)?,
-            priority: octet(&mut reader, flags & flag::PRIORITY)?,
-            correlation_id: text(&mut reader, flag::CORRELATION_ID)?,
-            reply_to: text(&mut reader, flag::REPLY_TO)?,
-            expiration: text(&mut reader, flag::EXPIRATION)?,
-            message_id: text(&mut reader, flag::MESSAGE_ID)?,
-            timestamp: if flags & flag::TIMESTAMP == 0 {
-                None
-            } else {
-                Some(reader.u64()?)
-            },
-            message_type: text(&mut reader, flag::TYPE)?,
-            user_id: text(&mut reader, flag::USER_ID)?,
-            app_id: text(&mut reader, flag::APP_ID)?,
-            cluster_id: text(&mut reader, flag::CLUSTER_ID)?,
-        };
-        reader.finish()?;
-        Ok(view)
+        let flags = u16::from_be_bytes([f0, f1]);
+        // Nearly every message has a delivery mode and nothing else.
+        if flags != flag::DELIVERY_MODE || values.len() != 1 {
+            check_values(flags, values)?;
+        }
+        Ok(PropertiesView { flags, values })
+    }
+
+    /// Gives the value that starts where the property `wanted` stands, if it is there.
+    #[inline]
+    fn find<T>(
+        &self,
+        wanted: u16,
+        read: impl FnOnce(&mut Reader<'a>) -> Result<T, Malformed>,
+    ) -> Option<T> {
+        if self.flags & wanted == 0 {
+            return None;
+        }
+        let mut reader = Reader::new(self.values);
+        // The bits above the wanted one stand for what comes before it.
+        let before = self.flags & !(wanted | (wanted - 1));
+        if before != 0 {
+            skip_values(before, &mut reader).ok()?;
+        }
+        read(&mut reader).ok()
     }
 
     /// Says whether the message must survive a restart, as far as it can say so itself.
+    #[inline]
     #[must_use]
     pub fn is_persistent(&self) -> bool {
-        self.delivery_mode == Some(PERSISTENT)
+        self.delivery_mode() == Some(PERSISTENT)
     }
 }
 
-fn octet(reader: &mut Reader<'_>, present: u16) -> Result<Option<u8>, Malformed> {
-    if present == 0 {
-        Ok(None)
-    } else {
-        reader.u8().map(Some)
+macro_rules! answers {
+    ($($(#[$doc:meta])* $name:ident = $flag:ident, $read:ident -> $type:ty,)*) => {
+        impl<'a> PropertiesView<'a> {
+            $(
+                $(#[$doc])*
+                #[inline]
+                #[must_use]
+                pub fn $name(&self) -> Option<$type> {
+                    self.find(flag::$flag, Reader::$read)
+                }
+            )*
+
+            /// Headers of the application, decoded on demand.
+            #[inline]
+            #[must_use]
+            pub fn headers(&self) -> Option<RawTable<'a>> {
+                self.find(flag::HEADERS, Reader::long_bytes).map(RawTable)
+            }
+        }
+    };
+}
+
+answers! {
+    /// MIME type of the body.
+    content_type = CONTENT_TYPE, short_bytes -> &'a [u8],
+    /// MIME encoding of the body.
+    content_encoding = CONTENT_ENCODING, short_bytes -> &'a [u8],
+    /// 2 for persistent, anything else for transient.
+    delivery_mode = DELIVERY_MODE, u8 -> u8,
+    /// Priority, higher first.
+    priority = PRIORITY, u8 -> u8,
+    /// Which request this answers.
+    correlation_id = CORRELATION_ID, short_bytes -> &'a [u8],
+    /// Where the answer should go.
+    reply_to = REPLY_TO, short_bytes -> &'a [u8],
+    /// Time to live in milliseconds, as decimal digits.
+    expiration = EXPIRATION, short_bytes -> &'a [u8],
+    /// The application's name for the message.
+    message_id = MESSAGE_ID, short_bytes -> &'a [u8],
+    /// Seconds since 1970.
+    timestamp = TIMESTAMP, u64 -> u64,
+    /// The application's name for the kind of message: `type` on the wire.
+    message_type = TYPE, short_bytes -> &'a [u8],
+    /// The user who published; checked by the broker.
+    user_id = USER_ID, short_bytes -> &'a [u8],
+    /// The application that published.
+    app_id = APP_ID, short_bytes -> &'a [u8],
+    /// A leftover of AMQP 0-8.
+    cluster_id = CLUSTER_ID, short_bytes -> &'a [u8],
+}
+
+fn check_values(flags: u16, values: &[u8]) -> Result<(), Malformed> {
+    if flags & flag::UNKNOWN != 0 {
+        return Err(Malformed::UnknownProperty);
     }
+    let mut reader = Reader::new(values);
+    skip_values(
+        flags & (flag::CONTENT_TYPE | flag::CONTENT_ENCODING),
+        &mut reader,
+    )?;
+    if flags & flag::HEADERS != 0 {
+        field::check(reader.long_bytes()?)?;
+    }
+    skip_values(flags & (flag::HEADERS - 1), &mut reader)?;
+    reader.finish()
+}
+
+/// Steps over the properties whose flags are given.
+fn skip_values(mut flags: u16, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+    while flags != 0 {
+        let first = 1 << (15 - flags.leading_zeros());
+        match first {
+            flag::HEADERS => reader.long_bytes()?,
+            flag::DELIVERY_MODE | flag::PRIORITY => reader.take(1)?,
+            flag::TIMESTAMP => reader.take(8)?,
+            _ => reader.short_bytes()?,
+        };
+        flags &= !first;
+    }
+    Ok(())
 }
 
 /// The entries of a table, checked and still encoded.
@@ -262,11 +321,6 @@ fn octet(reader: &mut Reader<'_>, present: u16) -> Result<Option<u8>, Malformed>
 pub struct RawTable<'a>(&'a [u8]);
 
 impl<'a> RawTable<'a> {
-    fn check(bytes: &'a [u8]) -> Result<RawTable<'a>, Malformed> {
-        field::check(bytes)?;
-        Ok(RawTable(bytes))
-    }
-
     /// Gives the bytes behind the length of the table.
     #[must_use]
     pub const fn as_bytes(self) -> &'a [u8] {
