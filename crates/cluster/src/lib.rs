@@ -4,4 +4,5 @@
 //! replicated log of metadata; the engine behind it lives in `consensus`, its model in
 //! `simulator`.
 
+pub mod handshake;
 pub mod metadata_log;
