@@ -1,0 +1,414 @@
+//! The log of entries and this node's vote: memory in front, one redb file behind.
+//!
+//! Writes are queued in memory, where they are readable at once, and carried to the file by one
+//! thread: whatever has gathered while the last commit was under way becomes the next commit, so
+//! any number of concurrent proposals share one fsync. A single writer keeps the order of calls.
+//!
+//! Invariants:
+//! - the log is `purged + 1 ..= last` without holes, in memory and in the file;
+//! - `recent` is a contiguous tail of the log; an entry leaves it only once the file holds it;
+//! - a completion is reported only after the commit that carries the write is on disk;
+//! - after the first failed commit nothing is written and every later write fails: a sync that
+//!   failed once says nothing about what is on disk, so it is never retried.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use openraft::entry::RaftEntry;
+use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use openraft::{EntryPayload, OptionalSend, RaftLogReader};
+use parking_lot::{Condvar, Mutex, RwLock};
+use tokio::sync::oneshot;
+
+use crate::format::{self, EntryRecord};
+use crate::types::{Entry, LogId, Types, Vote};
+
+pub(crate) mod file;
+mod writer;
+
+use file::{LogFile, Stored};
+
+/// Entries the file already holds stay in memory up to this many bytes, for followers that are a
+/// little behind.
+const RECENT_BYTES: usize = 256 << 10;
+
+/// Entries sent to a follower in one packet have at most about this many bytes.
+const SEND_BYTES: usize = 1 << 20;
+
+/// What an entry counts for beside the bytes of its command.
+const ENTRY_OVERHEAD_BYTES: usize = 64;
+
+/// The engine's handle on the log, and its readers'. Clones share one log.
+#[derive(Clone)]
+pub(crate) struct LogStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    path: PathBuf,
+    /// None once closed.
+    file: RwLock<Option<LogFile>>,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+struct State {
+    vote: Option<Vote>,
+    committed: Option<LogId>,
+    purged: Option<LogId>,
+    last: Option<LogId>,
+    recent: VecDeque<Entry>,
+    recent_bytes: usize,
+    /// The file holds every entry below this index.
+    durable_next: u64,
+    /// Counts truncations: an append from before the latest says nothing about `durable_next`.
+    generation: u64,
+    queue: Vec<Write>,
+    closing: bool,
+    failure: Option<String>,
+}
+
+/// One write on its way to the file.
+enum Write {
+    Append { records: Vec<(u64, Vec<u8>)>, generation: u64, done: IOFlushed<Types> },
+    Vote { vote: Vote, done: Done },
+    TruncateAfter { index: Option<u64>, done: Done },
+    Purge { upto: LogId },
+}
+
+type Done = oneshot::Sender<io::Result<()>>;
+
+/// Ends the writer thread, after it has written what is queued.
+pub(crate) struct Closer {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl LogStore {
+    /// Takes over an opened file and starts its writer thread.
+    pub(crate) fn new(path: PathBuf, file: LogFile, stored: Stored) -> io::Result<(Self, Closer)> {
+        let durable_next = next_index(stored.last.as_ref());
+        let shared = Arc::new(Shared {
+            path,
+            file: RwLock::new(Some(file)),
+            state: Mutex::new(State {
+                vote: stored.vote,
+                committed: stored.committed,
+                purged: stored.purged,
+                last: stored.last,
+                recent: VecDeque::new(),
+                recent_bytes: 0,
+                durable_next,
+                generation: 0,
+                queue: Vec::new(),
+                closing: false,
+                failure: None,
+            }),
+            wake: Condvar::new(),
+        });
+        let thread = std::thread::Builder::new().name("metadata-log".to_owned()).spawn({
+            let shared = shared.clone();
+            move || writer::run(&shared)
+        })?;
+        Ok((LogStore { shared: shared.clone() }, Closer { shared, thread: Some(thread) }))
+    }
+
+    /// The file behind the log.
+    pub(crate) fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// Why writing has ended for good, if it has.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.shared.state.lock().failure.clone()
+    }
+
+    async fn write(&self, make: impl FnOnce(Done) -> Write) -> io::Result<()> {
+        let (done, outcome) = oneshot::channel();
+        self.shared.enqueue(make(done))?;
+        match outcome.await {
+            Ok(result) => result,
+            Err(_) => Err(self.shared.closed_error()),
+        }
+    }
+}
+
+impl Shared {
+    fn enqueue(&self, write: Write) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.check_open(&self.path)?;
+        state.queue.push(write);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    fn closed_error(&self) -> io::Error {
+        let state = self.state.lock();
+        state.check_open(&self.path).err().unwrap_or_else(|| closed(&self.path))
+    }
+
+    /// The entries from `start` up to, not including, `end`.
+    fn read(&self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        let mut recent = Vec::new();
+        let (start, from_file, transaction) = {
+            let state = self.state.lock();
+            let start = start.max(next_index(state.purged.as_ref()));
+            let end = end.min(next_index(state.last.as_ref()));
+            if start >= end {
+                return Ok(Vec::new());
+            }
+            let recent_start = state.recent_start();
+            if end > recent_start {
+                let skip = start.saturating_sub(recent_start) as usize;
+                let upto = (end - recent_start) as usize;
+                recent.extend(state.recent.range(skip..upto).cloned());
+            }
+            // The view of the file is taken under the lock: what is purged or cut off later is
+            // still in it.
+            let from_file = end.min(recent_start);
+            let transaction = (start < from_file).then(|| self.begin_read()).transpose()?;
+            (start, from_file, transaction)
+        };
+        let mut entries = Vec::with_capacity(recent.len());
+        if let Some(transaction) = transaction {
+            file::read_entries(&transaction, start..from_file, &mut entries)
+                .map_err(|error| self.read_error(&error))?;
+        }
+        entries.append(&mut recent);
+        Ok(entries)
+    }
+
+    fn begin_read(&self) -> io::Result<redb::ReadTransaction> {
+        let file = self.file.read();
+        let file = file.as_ref().ok_or_else(|| closed(&self.path))?;
+        file.begin_read().map_err(|error| self.read_error(&error))
+    }
+
+    fn read_error(&self, error: &dyn std::fmt::Display) -> io::Error {
+        io::Error::other(format!("cannot read metadata file {}: {error}", self.path.display()))
+    }
+}
+
+impl State {
+    fn check_open(&self, path: &Path) -> io::Result<()> {
+        match &self.failure {
+            Some(failure) => Err(io::Error::other(failure.clone())),
+            None if self.closing => Err(closed(path)),
+            None => Ok(()),
+        }
+    }
+
+    /// The index of the first entry in `recent`, or the next to come.
+    fn recent_start(&self) -> u64 {
+        self.recent.front().map_or(next_index(self.last.as_ref()), |entry| entry.log_id.index)
+    }
+
+    fn push_recent(&mut self, entry: Entry) {
+        self.recent_bytes += weight(&entry);
+        self.recent.push_back(entry);
+    }
+
+    fn pop_recent(&mut self, front: bool) {
+        let popped = if front { self.recent.pop_front() } else { self.recent.pop_back() };
+        if let Some(entry) = popped {
+            self.recent_bytes -= weight(&entry);
+        }
+    }
+
+    /// Lets go of entries the file holds, oldest first, until the rest is small.
+    fn trim_recent(&mut self) {
+        while self.recent_bytes > RECENT_BYTES
+            && self.recent.front().is_some_and(|entry| entry.log_id.index < self.durable_next)
+        {
+            self.pop_recent(true);
+        }
+        if self.recent.is_empty() {
+            self.recent.shrink_to(64);
+        }
+    }
+}
+
+fn closed(path: &Path) -> io::Error {
+    io::Error::other(format!("metadata file {} is closed", path.display()))
+}
+
+fn next_index(id: Option<&LogId>) -> u64 {
+    id.map_or(0, |id| id.index + 1)
+}
+
+/// The bytes an entry takes in memory, about.
+fn weight(entry: &Entry) -> usize {
+    ENTRY_OVERHEAD_BYTES
+        + match &entry.payload {
+            EntryPayload::Normal(command) => command.0.len(),
+            EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+        }
+}
+
+impl RaftLogReader<Types> for LogStore {
+    async fn try_get_log_entries<RB>(&mut self, range: RB) -> io::Result<Vec<Entry>>
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let start = match range.start_bound() {
+            Bound::Included(&start) => start,
+            Bound::Excluded(&before) => before + 1,
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(&last) => last.saturating_add(1),
+            Bound::Excluded(&end) => end,
+            Bound::Unbounded => u64::MAX,
+        };
+        self.shared.read(start, end)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        // What a peer is sent at once, at least one entry. Asked for in small steps, so that no
+        // more is read than is sent.
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        let mut next = start;
+        while next < end && bytes < SEND_BYTES {
+            let step = self.shared.read(next, end.min(next + 64))?;
+            if step.is_empty() {
+                break;
+            }
+            for entry in step {
+                next = entry.log_id.index + 1;
+                bytes += weight(&entry);
+                entries.push(entry);
+                if bytes >= SEND_BYTES {
+                    break;
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        Ok(self.shared.state.lock().vote)
+    }
+}
+
+impl RaftLogStorage<Types> for LogStore {
+    type LogReader = LogStore;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
+        let state = self.shared.state.lock();
+        Ok(LogState { last_purged_log_id: state.purged, last_log_id: state.last })
+    }
+
+    async fn get_log_reader(&mut self) -> LogStore {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        let vote = *vote;
+        self.write(|done| Write::Vote { vote, done }).await?;
+        self.shared.state.lock().vote = Some(vote);
+        Ok(())
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        // Travels with the next commit. It may be old after a crash, which costs nothing but a
+        // later start: it is a lower bound.
+        self.shared.state.lock().committed = committed;
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        Ok(self.shared.state.lock().committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, done: IOFlushed<Types>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        let records = entries
+            .iter()
+            .map(|entry| (entry.log_id.index, format::encode(&EntryRecord::from(entry))))
+            .collect();
+        let mut state = self.shared.state.lock();
+        state.check_open(&self.shared.path)?;
+        for entry in entries {
+            let next = next_index(state.last.as_ref());
+            assert!(
+                state.last.is_none() || entry.log_id.index == next,
+                "entry {} does not follow the last entry of the log, {next} would",
+                entry.log_id.index
+            );
+            state.last = Some(entry.log_id());
+            state.push_recent(entry);
+        }
+        let generation = state.generation;
+        state.queue.push(Write::Append { records, generation, done });
+        self.shared.wake.notify_one();
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> io::Result<()> {
+        let index = last_log_id.map(|id| id.index);
+        {
+            let mut state = self.shared.state.lock();
+            let keep = next_index(last_log_id.as_ref());
+            while state.recent.back().is_some_and(|entry| entry.log_id.index >= keep) {
+                state.pop_recent(false);
+            }
+            state.durable_next = state.durable_next.min(keep);
+            state.generation += 1;
+            state.last = last_log_id.or(state.purged);
+        }
+        self.write(|done| Write::TruncateAfter { index, done }).await
+    }
+
+    async fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        {
+            let mut state = self.shared.state.lock();
+            if state.purged.is_some_and(|purged| purged.index >= upto.index) {
+                return Ok(());
+            }
+            while state.recent.front().is_some_and(|entry| entry.log_id.index <= upto.index) {
+                state.pop_recent(true);
+            }
+            state.purged = Some(upto);
+            if state.last.is_none_or(|last| last.index < upto.index) {
+                state.last = Some(upto);
+                state.durable_next = upto.index + 1;
+            }
+        }
+        // Nobody waits: a purge lost in a crash is asked for again after the restart.
+        self.shared.enqueue(Write::Purge { upto })
+    }
+}
+
+impl Closer {
+    /// Writes what is queued, syncs, and closes the file. Blocks.
+    pub(crate) fn close(&mut self) {
+        self.shared.state.lock().closing = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            let file = self.shared.path.display();
+            tracing::error!(%file, "the metadata log's writer panicked");
+        }
+        *self.shared.file.write() = None;
+    }
+}
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests;
