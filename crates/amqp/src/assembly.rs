@@ -13,8 +13,8 @@
 //!
 //! Keeps true: a body never holds more than was announced, the byte too many is refused when its
 //! frame comes; memory grows with the bytes that have arrived, not with the size announced; of a
-//! message over `message_bytes_max` nothing is kept, but its frames are awaited, since the answer to
-//! it ends the channel and not the connection.
+//! message over `message_bytes_max` nothing is kept, but its frames are awaited, since the answer
+//! to it ends the channel and not the connection.
 
 use crate::content::{BASIC_CLASS, ContentHeader};
 use crate::error::ConnectionError;

@@ -1,9 +1,10 @@
 //! Content headers, and the short way for a message that lies whole in the read buffer.
 //!
 //! A content is a method, a header frame that announces the size of the body and carries the
-//! properties, and body frames. [`whole_publish`] recognises the common case (publish, header and at
-//! most one body frame, one behind the other on one channel) in one pass without a copy; whatever
-//! else there is, good or bad, goes the long way through [`crate::split`] and [`crate::Assembly`].
+//! properties, and body frames. [`whole_publish`] recognises the common case (publish, header and
+//! at most one body frame, one behind the other on one channel) in one pass without a copy;
+//! whatever else there is, good or bad, goes the long way through [`crate::split`] and
+//! [`crate::Assembly`].
 //!
 //! Invariant: a `ContentHeader` announces at most [`CONTENT_BYTES_MAX`].
 

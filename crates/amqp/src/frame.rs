@@ -127,7 +127,7 @@ fn check_heartbeat(channel: u16, size: u32) -> Result<(), ConnectionError> {
 
 #[cold]
 fn too_large(kind: u8, size: u32, frame_max: u32) -> ConnectionError {
-    let limit = i64::from(frame_max) - FRAME_OVERHEAD_BYTES as i64;
+    let limit = i64::from(frame_max) - 8;
     frame_error(kind, &[], format!("{{frame_too_large,{size},{limit}}}"))
 }
 

@@ -8,7 +8,7 @@
 
 use crate::error::ConnectionError;
 use crate::frame::{FRAME_METHOD, frame_error};
-use crate::wire::{Malformed, Reader, Writer};
+use crate::wire::{ArgumentReader, ArgumentWriter, Malformed};
 
 /// Declares the methods of one class: id, name, `+ content` if a content follows, and arguments.
 /// Brackets in front of and behind the arguments hold the types of reserved ones.
@@ -32,7 +32,7 @@ macro_rules! class {
             const HAS_CONTENT: bool = [$(stringify!($content),)? ""].len() == 2;
 
             fn read(
-                reader: &mut $crate::wire::Reader<'_>,
+                reader: &mut $crate::wire::ArgumentReader<'_>,
             ) -> Result<$name, $crate::wire::Malformed> {
                 let _ = &reader;
                 $($(<$front as $crate::wire::Argument>::read(reader)?;)*)?
@@ -41,7 +41,7 @@ macro_rules! class {
                 Ok($name { $($field,)* })
             }
 
-            fn write(&self, writer: &mut $crate::wire::Writer<'_>) {
+            fn write(&self, writer: &mut $crate::wire::ArgumentWriter<'_>) {
                 let _ = &writer;
                 $($($crate::wire::Argument::write(&<$front>::default(), writer);)*)?
                 $($crate::wire::Argument::write(&self.$field, writer);)*
@@ -72,8 +72,8 @@ pub(crate) trait Arguments: Sized {
     const NAME: &'static str;
     const HAS_CONTENT: bool;
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed>;
-    fn write(&self, writer: &mut Writer<'_>);
+    fn read(reader: &mut ArgumentReader<'_>) -> Result<Self, Malformed>;
+    fn write(&self, writer: &mut ArgumentWriter<'_>);
 
     #[cfg(test)]
     fn random(rng: &mut stdx::Rng) -> Self;
@@ -124,7 +124,7 @@ macro_rules! methods {
                 }
             }
 
-            fn write(&self, writer: &mut Writer<'_>) {
+            fn write(&self, writer: &mut ArgumentWriter<'_>) {
                 match self {
                     $(Method::$variant(method) => method.write(writer),)*
                 }
@@ -246,19 +246,15 @@ impl Method {
         let (class, method) = self.id();
         out.extend_from_slice(&class.to_be_bytes());
         out.extend_from_slice(&method.to_be_bytes());
-        self.write(&mut Writer::new(out));
+        self.write(&mut ArgumentWriter::new(out));
     }
 }
 
 fn read_all<A: Arguments>(arguments: &[u8]) -> Result<A, Malformed> {
-    // As RabbitMQ: names of things must be UTF-8, but what comes with each message is not looked at.
-    let mut reader = if A::HAS_CONTENT {
-        Reader::new(arguments)
-    } else {
-        Reader::checking_utf8(arguments)
-    };
+    // As RabbitMQ: the names of things must be UTF-8; what comes with each message is not checked.
+    let mut reader = ArgumentReader::new(arguments, !A::HAS_CONTENT);
     let method = A::read(&mut reader)?;
-    reader.finish()?;
+    reader.fields().finish()?;
     Ok(method)
 }
 

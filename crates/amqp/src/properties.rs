@@ -151,20 +151,11 @@ impl From<&PropertiesView<'_>> for Properties {
 
 /// Properties in the bytes they came in, checked once. Each answer steps over the properties in
 /// front of it, and costs next to nothing for a property that is not there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PropertiesView<'a> {
     flags: u16,
     /// What stands behind the flags.
     values: &'a [u8],
-}
-
-impl Default for PropertiesView<'_> {
-    fn default() -> Self {
-        PropertiesView {
-            flags: 0,
-            values: &[],
-        }
-    }
 }
 
 impl<'a> PropertiesView<'a> {
@@ -304,7 +295,7 @@ fn check_values(flags: u16, values: &[u8]) -> Result<(), Malformed> {
 /// Steps over the properties whose flags are given.
 fn skip_values(mut flags: u16, reader: &mut Reader<'_>) -> Result<(), Malformed> {
     while flags != 0 {
-        let first = 1 << (15 - flags.leading_zeros());
+        let first = 1 << flags.ilog2();
         match first {
             flag::HEADERS => reader.long_bytes()?,
             flag::DELIVERY_MODE | flag::PRIORITY => reader.take(1)?,
@@ -328,6 +319,9 @@ impl<'a> RawTable<'a> {
     }
 
     /// Decodes the whole table.
+    ///
+    /// # Panics
+    /// If the bytes come from a [`PropertiesView::of_checked`] that nobody had checked.
     #[must_use]
     pub fn decode(self) -> Table {
         Table::parse(self.0).expect("the table was checked when it was found")

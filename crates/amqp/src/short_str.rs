@@ -31,11 +31,8 @@ impl ShortStr {
     /// Takes as many bytes of `text` as fit, without cutting a character.
     #[must_use]
     pub fn truncated(text: &str) -> ShortStr {
-        ShortStr(
-            text[..text.floor_char_boundary(SHORT_STR_BYTES_MAX)]
-                .as_bytes()
-                .into(),
-        )
+        let end = text.floor_char_boundary(SHORT_STR_BYTES_MAX);
+        ShortStr(text.as_bytes()[..end].into())
     }
 
     /// Takes bytes that a length octet counted.

@@ -51,28 +51,12 @@ impl From<Malformed> for ConnectionError {
 #[derive(Clone, Debug)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
-    bits: u8,
-    bits_left: u8,
-    check_utf8: bool,
 }
 
 impl<'a> Reader<'a> {
     #[inline]
     pub(crate) fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader {
-            rest: bytes,
-            bits: 0,
-            bits_left: 0,
-            check_utf8: false,
-        }
-    }
-
-    /// A reader that refuses short strings that are not UTF-8.
-    pub(crate) fn checking_utf8(bytes: &'a [u8]) -> Reader<'a> {
-        Reader {
-            check_utf8: true,
-            ..Reader::new(bytes)
-        }
+        Reader { rest: bytes }
     }
 
     #[inline]
@@ -94,7 +78,6 @@ impl<'a> Reader<'a> {
     pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self.rest.split_at_checked(len).ok_or(Malformed::Cut)?;
         self.rest = rest;
-        self.bits_left = 0;
         Ok(taken)
     }
 
@@ -102,7 +85,6 @@ impl<'a> Reader<'a> {
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or(Malformed::Cut)?;
         self.rest = rest;
-        self.bits_left = 0;
         Ok(*taken)
     }
 
@@ -126,18 +108,6 @@ impl<'a> Reader<'a> {
         Ok(u64::from_be_bytes(self.array()?))
     }
 
-    #[inline]
-    pub(crate) fn bit(&mut self) -> Result<bool, Malformed> {
-        if self.bits_left == 0 {
-            self.bits = self.u8()?;
-            self.bits_left = 8;
-        }
-        let bit = self.bits & 1 != 0;
-        self.bits >>= 1;
-        self.bits_left -= 1;
-        Ok(bit)
-    }
-
     /// Reads a length octet and that many bytes.
     #[inline]
     pub(crate) fn short_bytes(&mut self) -> Result<&'a [u8], Malformed> {
@@ -146,7 +116,6 @@ impl<'a> Reader<'a> {
             .split_at_checked(usize::from(len))
             .ok_or(Malformed::Cut)?;
         self.rest = rest;
-        self.bits_left = 0;
         Ok(taken)
     }
 
@@ -158,16 +127,54 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Appends fields to a buffer.
+/// Takes the arguments of a method from the front of a slice.
 #[derive(Debug)]
-pub(crate) struct Writer<'a> {
+pub(crate) struct ArgumentReader<'a> {
+    fields: Reader<'a>,
+    bits: u8,
+    bits_left: u8,
+    check_utf8: bool,
+}
+
+impl<'a> ArgumentReader<'a> {
+    /// With `check_utf8`, short strings that are not UTF-8 are refused.
+    pub(crate) fn new(bytes: &'a [u8], check_utf8: bool) -> ArgumentReader<'a> {
+        ArgumentReader {
+            fields: Reader::new(bytes),
+            bits: 0,
+            bits_left: 0,
+            check_utf8,
+        }
+    }
+
+    /// The rest, at a place where a new octet begins.
+    pub(crate) fn fields(&mut self) -> &mut Reader<'a> {
+        self.bits_left = 0;
+        &mut self.fields
+    }
+
+    fn bit(&mut self) -> Result<bool, Malformed> {
+        if self.bits_left == 0 {
+            self.bits = self.fields.u8()?;
+            self.bits_left = 8;
+        }
+        let bit = self.bits & 1 != 0;
+        self.bits >>= 1;
+        self.bits_left -= 1;
+        Ok(bit)
+    }
+}
+
+/// Appends the arguments of a method to a buffer.
+#[derive(Debug)]
+pub(crate) struct ArgumentWriter<'a> {
     out: &'a mut Vec<u8>,
     bits_used: u8,
 }
 
-impl<'a> Writer<'a> {
-    pub(crate) fn new(out: &'a mut Vec<u8>) -> Writer<'a> {
-        Writer { out, bits_used: 0 }
+impl<'a> ArgumentWriter<'a> {
+    pub(crate) fn new(out: &'a mut Vec<u8>) -> ArgumentWriter<'a> {
+        ArgumentWriter { out, bits_used: 0 }
     }
 
     /// The buffer, at a place where a new octet begins.
@@ -217,16 +224,16 @@ pub(crate) fn put_counted(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
 /// One argument of a method. The type says how it travels: `bool` is a bit, `Vec<u8>` a long
 /// string, the others what their names say.
 pub(crate) trait Argument: Sized {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed>;
-    fn write(&self, writer: &mut Writer<'_>);
+    fn read(reader: &mut ArgumentReader<'_>) -> Result<Self, Malformed>;
+    fn write(&self, writer: &mut ArgumentWriter<'_>);
 }
 
 impl Argument for bool {
-    fn read(reader: &mut Reader<'_>) -> Result<bool, Malformed> {
+    fn read(reader: &mut ArgumentReader<'_>) -> Result<bool, Malformed> {
         reader.bit()
     }
 
-    fn write(&self, writer: &mut Writer<'_>) {
+    fn write(&self, writer: &mut ArgumentWriter<'_>) {
         writer.bit(*self);
     }
 }
@@ -234,11 +241,11 @@ impl Argument for bool {
 macro_rules! integer_arguments {
     ($($int:ident)*) => {$(
         impl Argument for $int {
-            fn read(reader: &mut Reader<'_>) -> Result<$int, Malformed> {
-                reader.$int()
+            fn read(reader: &mut ArgumentReader<'_>) -> Result<$int, Malformed> {
+                reader.fields().$int()
             }
 
-            fn write(&self, writer: &mut Writer<'_>) {
+            fn write(&self, writer: &mut ArgumentWriter<'_>) {
                 writer.bytes(&self.to_be_bytes());
             }
         }
@@ -248,35 +255,35 @@ macro_rules! integer_arguments {
 integer_arguments! { u8 u16 u32 u64 }
 
 impl Argument for ShortStr {
-    fn read(reader: &mut Reader<'_>) -> Result<ShortStr, Malformed> {
-        let bytes = reader.short_bytes()?;
+    fn read(reader: &mut ArgumentReader<'_>) -> Result<ShortStr, Malformed> {
+        let bytes = reader.fields().short_bytes()?;
         if reader.check_utf8 && std::str::from_utf8(bytes).is_err() {
             return Err(Malformed::NotUtf8);
         }
         Ok(ShortStr::from_wire(bytes))
     }
 
-    fn write(&self, writer: &mut Writer<'_>) {
+    fn write(&self, writer: &mut ArgumentWriter<'_>) {
         put_short(writer.out(), self);
     }
 }
 
 impl Argument for Vec<u8> {
-    fn read(reader: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {
-        Ok(reader.long_bytes()?.to_vec())
+    fn read(reader: &mut ArgumentReader<'_>) -> Result<Vec<u8>, Malformed> {
+        Ok(reader.fields().long_bytes()?.to_vec())
     }
 
-    fn write(&self, writer: &mut Writer<'_>) {
+    fn write(&self, writer: &mut ArgumentWriter<'_>) {
         put_long(writer.out(), self);
     }
 }
 
 impl Argument for Table {
-    fn read(reader: &mut Reader<'_>) -> Result<Table, Malformed> {
-        Table::parse(reader.long_bytes()?)
+    fn read(reader: &mut ArgumentReader<'_>) -> Result<Table, Malformed> {
+        Table::parse(reader.fields().long_bytes()?)
     }
 
-    fn write(&self, writer: &mut Writer<'_>) {
+    fn write(&self, writer: &mut ArgumentWriter<'_>) {
         self.put(writer.out());
     }
 }
