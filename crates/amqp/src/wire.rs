@@ -287,3 +287,6 @@ impl Argument for Table {
         self.put(writer.out());
     }
 }
+
+#[cfg(test)]
+mod tests;
