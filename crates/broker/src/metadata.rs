@@ -1,0 +1,42 @@
+//! The replicated metadata: a deterministic state machine.
+//!
+//! A [`Command`] is proposed, committed by consensus, applied on every node in the same order, and
+//! answered with an [`Outcome`] or a [`Refusal`]. Applying yields the next frozen [`Tables`], which
+//! readers share without locks, and [`Change`]s that tell the node which machines to start, stop or
+//! notify.
+//!
+//! Invariants: the same commands in the same order give the same tables and the same snapshot bytes;
+//! a refused command changes nothing; queue ids are never reused.
+
+mod access;
+mod apply;
+mod arguments;
+mod binding;
+mod codec;
+mod command;
+mod equivalence;
+mod exchange;
+mod limit;
+mod parameter;
+mod policy;
+mod queue;
+mod settings;
+mod snapshot;
+mod tables;
+mod term;
+mod user;
+mod vhost;
+
+pub use apply::Metadata;
+pub use codec::{Answer, Unreadable, decode_answer, encode_answer};
+pub use command::{
+    Command, Declared, Destination, ExchangeSpec, PolicyKind, PolicySpec, QueueSpec, Refusal,
+    UserSpec, VhostSpec,
+};
+pub use command::{Change, Outcome};
+pub use tables::{Binding, Exchange, Queue, Tables, Vhost, VhostLimits, View};
+
+pub(crate) use term::{Bytes, Pairs, Term};
+
+#[cfg(test)]
+mod tests;

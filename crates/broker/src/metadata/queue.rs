@@ -1,0 +1,237 @@
+//! Queues: declared, deleted, and going with their connection or their node.
+
+use std::sync::Arc;
+
+use amqp::{ShortStr, Table, Value};
+
+use super::apply::Metadata;
+use super::codec::Answer;
+use super::command::{Change, Declared, Destination, Outcome, QueueSpec, Refusal};
+use super::tables::{Queue, Vhost, View};
+use super::{arguments, equivalence, settings};
+use crate::id::{ConnectionId, Name, QueueId};
+use crate::policy::{self, Object, Policy};
+
+/// The longest name of a queue or an exchange.
+pub(super) const NAME_LEN_MAX: usize = 255;
+
+/// What a queue is before policies are looked at.
+pub(super) struct QueueParts {
+    pub(super) id: QueueId,
+    pub(super) vhost: Name,
+    pub(super) name: Name,
+    pub(super) durable: bool,
+    pub(super) auto_delete: bool,
+    pub(super) exclusive: Option<ConnectionId>,
+    pub(super) arguments: Table,
+    pub(super) view: View,
+}
+
+/// A queue with everything derived.
+pub(super) fn queue(
+    parts: QueueParts,
+    policy: Option<Arc<Policy>>,
+    operator_policy: Option<Arc<Policy>>,
+) -> Queue {
+    let effective_policy = policy::effective(policy.as_deref(), operator_policy.as_deref());
+    let settings = settings::settings(&parts.arguments, &effective_policy);
+    Queue {
+        id: parts.id,
+        vhost: parts.vhost,
+        name: parts.name,
+        durable: parts.durable,
+        auto_delete: parts.auto_delete,
+        exclusive: parts.exclusive,
+        arguments: parts.arguments,
+        policy,
+        operator_policy,
+        effective_policy,
+        settings: Arc::new(settings),
+        view: parts.view,
+    }
+}
+
+/// How texts name a queue.
+pub(super) fn describe(vhost: &str, name: &str) -> String {
+    format!("queue '{name}' in vhost '{vhost}'")
+}
+
+impl Metadata {
+    pub(super) fn declare_queue(
+        &mut self,
+        vhost_name: &Name,
+        spec: &QueueSpec,
+        changes: &mut Vec<Change>,
+    ) -> Answer {
+        let vhost = self.vhost(vhost_name)?;
+        check_name(spec)?;
+        // An exclusive queue goes with its connection, whatever durability was asked for.
+        let durable = spec.durable && !spec.exclusive;
+        let arguments = with_default_type(vhost, spec, durable)?;
+        if let Some(old) = vhost.queues.get(&spec.name) {
+            check_equivalence(old, spec, durable, &arguments)?;
+            let queue = Some(old.id);
+            return Ok(Outcome::Declared(Declared { created: false, queue }));
+        }
+        check_limit(vhost, &spec.name)?;
+        arguments::check(&describe(vhost_name, &spec.name), &spec.name, &arguments)?;
+
+        let parts = QueueParts {
+            id: QueueId(self.next_queue),
+            vhost: Name::clone(vhost_name),
+            name: Name::clone(&spec.name),
+            durable,
+            auto_delete: spec.auto_delete,
+            exclusive: spec.connection.filter(|_| spec.exclusive),
+            arguments,
+            view: View { epoch: 1, in_sync: vec![Name::clone(&spec.node)] },
+        };
+        let policy = policy::in_force(&vhost.policies, Object::ClassicQueue, &spec.name);
+        let operator = policy::in_force(&vhost.operator_policies, Object::ClassicQueue, &spec.name);
+        let queue = Arc::new(queue(parts, policy, operator));
+        let id = queue.id;
+        self.next_queue += 1;
+        if let Some(owner) = queue.exclusive {
+            self.exclusive.insert((owner, id));
+        }
+        let (vhost, queues) = self.vhost_and_queues_mut(vhost_name);
+        vhost.queues.insert_mut(Name::clone(&spec.name), Arc::clone(&queue));
+        queues.insert_mut(id, queue);
+        changes.push(Change::QueueCreated(id));
+        Ok(Outcome::Declared(Declared { created: true, queue: Some(id) }))
+    }
+
+    pub(super) fn delete_queue(
+        &mut self,
+        vhost: &Name,
+        name: &Name,
+        only: Option<QueueId>,
+        changes: &mut Vec<Change>,
+    ) -> Answer {
+        // A queue machine knows its id and nothing else.
+        let queue = match only {
+            Some(id) if vhost.is_empty() && name.is_empty() => self.tables.queues.get(&id),
+            only => {
+                let queue = self.vhost(vhost)?.queues.get(name);
+                queue.filter(|queue| only.is_none_or(|only| only == queue.id))
+            }
+        };
+        let Some(queue) = queue.map(Arc::clone) else {
+            return Ok(Outcome::Deleted { existed: false });
+        };
+        self.remove_queue(&queue, changes);
+        Ok(Outcome::Deleted { existed: true })
+    }
+
+    pub(super) fn remove_queue(&mut self, queue: &Queue, changes: &mut Vec<Change>) {
+        let (vhost, queues) = self.vhost_and_queues_mut(&queue.vhost);
+        let sources = vhost.unbind_destination(&Destination::Queue(Name::clone(&queue.name)));
+        vhost.queues.remove_mut(&queue.name);
+        queues.remove_mut(&queue.id);
+        self.remove_exchanges(&queue.vhost, sources, changes);
+        if let Some(owner) = queue.exclusive {
+            self.exclusive.remove(&(owner, queue.id));
+        }
+        changes.push(Change::QueueDeleted(queue.id));
+    }
+
+    pub(super) fn connection_ended(
+        &mut self,
+        connection: ConnectionId,
+        changes: &mut Vec<Change>,
+    ) -> Answer {
+        let (first, last) = ((connection, QueueId(0)), (connection, QueueId(u64::MAX)));
+        let ids: Vec<QueueId> = self.exclusive.range(first..=last).map(|(_, id)| *id).collect();
+        for id in ids {
+            if let Some(queue) = self.tables.queues.get(&id).map(Arc::clone) {
+                self.remove_queue(&queue, changes);
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn node_started(&mut self, node: &Name, changes: &mut Vec<Change>) -> Answer {
+        let gone: Vec<Arc<Queue>> = self
+            .tables
+            .vhosts
+            .values()
+            .flat_map(|vhost| vhost.queues.values())
+            .filter(|queue| !queue.durable && queue.leader() == &**node)
+            .map(Arc::clone)
+            .collect();
+        for queue in gone {
+            self.remove_queue(&queue, changes);
+        }
+        self.nodes.insert(Name::clone(node));
+        // A transient exchange belongs to no node: it goes when the whole cluster starts afresh, which
+        // is certain only while there is no other node.
+        if self.nodes.len() == 1 {
+            self.remove_transient_exchanges(changes);
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+/// Names that begin with `amq.` are the broker's own. The names it gives to unnamed queues are let
+/// through: they come back when definitions are imported.
+fn check_name(spec: &QueueSpec) -> Result<(), Refusal> {
+    let name = &*spec.name;
+    if name.is_empty() || name.len() > NAME_LEN_MAX {
+        return Err(Refusal::Invalid(format!(
+            "the name of a queue has 1 to {NAME_LEN_MAX} bytes, not {}",
+            name.len()
+        )));
+    }
+    if name.starts_with("amq.") && !name.starts_with("amq.gen-") {
+        return Err(Refusal::AccessRefused(format!(
+            "queue name '{name}' contains reserved prefix 'amq.*'"
+        )));
+    }
+    if spec.exclusive && spec.connection.is_none() {
+        return Err(Refusal::Invalid(format!("exclusive queue '{name}' without a connection")));
+    }
+    Ok(())
+}
+
+/// The arguments, with the virtual host's default type where none is given and the type can be.
+fn with_default_type(vhost: &Vhost, spec: &QueueSpec, durable: bool) -> Result<Table, Refusal> {
+    let mut arguments = spec.arguments.clone();
+    let Some(default) = vhost.default_queue_type.as_deref() else {
+        return Ok(arguments);
+    };
+    if arguments.contains("x-queue-type") {
+        return Ok(arguments);
+    }
+    let replicated_type = durable && !spec.exclusive && !spec.auto_delete;
+    if default == "classic" || replicated_type {
+        arguments::supported(default, &spec.name)?;
+        arguments.insert(ShortStr::truncated("x-queue-type"), Value::from(default));
+    }
+    Ok(arguments)
+}
+
+fn check_equivalence(
+    old: &Queue,
+    spec: &QueueSpec,
+    durable: bool,
+    arguments: &Table,
+) -> Result<(), Refusal> {
+    if old.exclusive != spec.connection.filter(|_| spec.exclusive) {
+        let (vhost, name) = (Name::clone(&old.vhost), Name::clone(&old.name));
+        return Err(Refusal::ExclusiveOwner { vhost, name });
+    }
+    let what = describe(&old.vhost, &old.name);
+    equivalence::check(&what, "durable", &old.durable, &durable)?;
+    equivalence::check(&what, "auto_delete", &old.auto_delete, &spec.auto_delete)?;
+    equivalence::check_arguments(&what, &arguments::COMPARED, &old.arguments, arguments)
+}
+
+fn check_limit(vhost: &Vhost, name: &str) -> Result<(), Refusal> {
+    match vhost.limits.max_queues {
+        Some(max) if vhost.queues.size() as u64 >= max => Err(Refusal::LimitReached(format!(
+            "cannot declare queue '{name}': queue limit in vhost '{}' ({max}) is reached",
+            vhost.name
+        ))),
+        _ => Ok(()),
+    }
+}
