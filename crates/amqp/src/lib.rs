@@ -9,7 +9,7 @@
 //! come once per message there are borrowed views ([`Publish`], [`Deliver`], [`Ack`], ...) and
 //! [`WholePublish`], which copy and allocate nothing.
 //!
-//! Writing: the functions of [`write`] append frames to a `Vec<u8>`.
+//! Writing: the functions of [`mod@write`] append frames to a `Vec<u8>`.
 
 pub mod assembly;
 pub mod content;
