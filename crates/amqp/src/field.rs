@@ -4,7 +4,7 @@
 //! reads them: `l` and `L` are both signed 64-bit (and `l` is written), `s` is signed 16-bit.
 //!
 //! Invariant: a decoded table is at most [`DEPTH_MAX`] levels deep, so that nothing that walks it
-//! can exhaust the stack. [`check`] accepts exactly the bytes that [`Table::decode`] accepts.
+//! can exhaust the stack. `check` accepts exactly the bytes that [`Table::decode`] accepts.
 
 use serde::{Deserialize, Serialize};
 
