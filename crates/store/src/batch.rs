@@ -148,6 +148,12 @@ impl Batch {
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+
+    /// The encoded changes to be taken, and their checksum.
+    pub(crate) fn parts(&mut self) -> (&mut Vec<u8>, u32) {
+        self.seal();
+        (&mut self.bytes, self.checksum.expect("sealed"))
+    }
 }
 
 /// Checksum of one message, over its payload and its place, so that a record found elsewhere does not pass.

@@ -138,6 +138,47 @@ pub struct Options {
     pub spare_files: u32,
     /// Payload bytes at which a segment is closed.
     pub segment_bytes: u64,
+    /// A mistake to make on purpose, so that the simulator can prove it would be found.
+    #[cfg(feature = "mutants")]
+    pub mutant: Option<Mutant>,
+}
+
+/// A rule of the store broken on purpose. Only builds with the feature `mutants` can break one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// `sync` returns without having synced.
+    ConfirmBeforeSync,
+    /// Checksums of records are not looked at.
+    SkipChecksum,
+    /// Folders are never synced.
+    SkipDirectorySync,
+    /// A log file is used anew before the segment that took over its messages is synced.
+    RecycleBeforeSegmentSync,
+    /// A checkpoint does not say which messages of the segments are removed.
+    ForgetRemovals,
+    /// A record in a log file is taken for what it says, though it stands in the wrong place.
+    IgnorePosition,
+    /// After a failed sync the store syncs again and believes the answer.
+    RetrySync,
+    /// After a torn tail the log goes on in the same file.
+    ReuseTornFile,
+    /// A torn record in the middle of the log ends recovery without a word.
+    TruncateAnywhere,
+    /// A checkpoint does not keep the next sequence of a queue that is empty.
+    ForgetNextSeq,
+}
+
+impl Options {
+    /// True if this mistake is to be made.
+    pub(crate) fn breaks(&self, mutant: Mutant) -> bool {
+        #[cfg(feature = "mutants")]
+        return self.mutant == Some(mutant);
+        #[cfg(not(feature = "mutants"))]
+        {
+            let _ = mutant;
+            false
+        }
+    }
 }
 
 impl Default for Options {
@@ -148,6 +189,8 @@ impl Default for Options {
             wal_files_max: 12,
             spare_files: 1,
             segment_bytes: 64 << 20,
+            #[cfg(feature = "mutants")]
+            mutant: None,
         }
     }
 }
