@@ -105,6 +105,7 @@ pub(super) struct Draft {
     pub(super) prometheus: HttpDraft,
     pub(super) cors_none: bool,
     pub(super) retention: Option<Retention>,
+    pub(super) definitions: [Option<PathBuf>; 3],
     pub(super) log_dir: Option<PathBuf>,
     pub(super) log_file: Option<PathBuf>,
 }
@@ -146,6 +147,7 @@ impl Draft {
             prometheus: HttpDraft::default(),
             cors_none: false,
             retention: None,
+            definitions: [None, None, None],
             log_dir: None,
             log_file: None,
         }

@@ -8,6 +8,8 @@ mod network;
 mod plugins;
 mod tls;
 
+pub(super) use access::DEFINITION_KEYS;
+
 use super::key::Table;
 
 /// Every key this server and RabbitMQ 3.13 know, and those of RabbitMQ 4 that people have in their files.

@@ -323,6 +323,24 @@ fn words_of_others_are_understood() {
 }
 
 #[test]
+fn all_sources_of_definitions_count() {
+    let text =
+        "management.load_definitions = /m\nload_definitions = /l\ndefinitions.local.path = /d";
+    let machine = Machine::configured(text)
+        .file("/m", "")
+        .file("/l", "")
+        .file("/d/x.json", "");
+    let sources: Vec<String> = machine
+        .config()
+        .definitions
+        .sources
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    assert_eq!(sources, ["/l", "/m", "/d"]);
+}
+
+#[test]
 fn known_keys_without_effect_are_named_and_their_values_checked() {
     let said =
         warnings("mnesia_table_loading_retry_limit = 10\nauth_ldap.servers.1 = ldap.example");

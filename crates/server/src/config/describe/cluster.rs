@@ -1,6 +1,7 @@
 //! The cluster and its queues, as keys and values.
 
 use super::super::Config;
+use super::super::keys::DEFINITION_KEYS;
 use super::super::model::{
     Cluster, Formation, PartitionHandling, PeerDiscovery, QueueLocator, QueueType, Rebalance,
 };
@@ -172,7 +173,9 @@ pub(super) fn queues(config: &Config, out: &mut Listing) {
         &format!("{prefix}.set_header_routing_node.overwrite"),
         node,
     );
-    path(out, "load_definitions", config.definitions.path.as_deref());
+    for (key, source) in DEFINITION_KEYS.into_iter().zip(&config.definitions.sources) {
+        path(out, key, Some(source));
+    }
     add(out, "definitions.import_backend", "local_filesystem");
     add(
         out,

@@ -20,6 +20,8 @@ impl Draft {
         self.finish_cluster(settings);
         self.finish_http();
         self.check_tls(settings);
+        let sources = self.definitions.iter_mut().filter_map(Option::take);
+        self.config.definitions.sources = sources.collect();
         if let Some(dir) = self.log_dir.take() {
             self.config.log.dir = dir;
         }

@@ -364,14 +364,17 @@ fn mirroring_values(table: &mut Table) {
     );
 }
 
+/// The ways to name what is imported at the start, in the order they are imported.
+pub(in super::super) const DEFINITION_KEYS: [&str; 3] = [
+    "load_definitions",
+    "management.load_definitions",
+    "definitions.local.path",
+];
+
 fn definitions(table: &mut Table) {
-    for key in [
-        "load_definitions",
-        "definitions.local.path",
-        "management.load_definitions",
-    ] {
-        table.served(key, readable(), |draft, _, value| {
-            draft.config.definitions.path = Some(value)
+    for (index, key) in DEFINITION_KEYS.into_iter().enumerate() {
+        table.served(key, readable(), move |draft, _, value| {
+            draft.definitions[index] = Some(value);
         });
     }
     table.served(

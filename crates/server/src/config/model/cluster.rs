@@ -188,10 +188,11 @@ impl Default for Queues {
     }
 }
 
-/// What is imported when the node starts. With a path set, the default user is not created.
+/// What is imported when the node starts. With a source named, the default user is not created.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Definitions {
-    /// A file, or a directory whose `.json` files are imported in the order of their names.
-    pub path: Option<PathBuf>,
+    /// `load_definitions`, `management.load_definitions` and `definitions.local.path`, in this order. Each is a file,
+    /// or a directory whose `.json` files are imported in the order of their names.
+    pub sources: Vec<PathBuf>,
     pub skip_if_unchanged: bool,
 }

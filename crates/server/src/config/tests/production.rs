@@ -177,8 +177,8 @@ fn a_production_file_says_how_the_cluster_lives() {
         (QueueLocator::Balanced, QueueType::Quorum)
     );
     assert_eq!(
-        config.definitions.path,
-        Some(PathBuf::from("/etc/warren/definitions.json"))
+        config.definitions.sources,
+        [PathBuf::from("/etc/warren/definitions.json")]
     );
     let management = &config.management;
     assert_eq!(management.service.tcp, Some(listener("10.0.7.11", 15672)));
