@@ -1,0 +1,1 @@
+//! Black-box tests: the real binary under real clients. Links none of our crates.
