@@ -39,4 +39,4 @@ pub use tables::{Binding, Exchange, Queue, Tables, Vhost, VhostLimits, View};
 pub(crate) use term::{Bytes, Pairs, Term};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

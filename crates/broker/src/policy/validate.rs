@@ -60,20 +60,22 @@ fn definition(kind: PolicyKind, definition: &Table) -> Check {
     }
     no_duplicates(definition)?;
     let mut unknown = Vec::new();
+    let mut ha = Table::new();
     for (key, value) in definition.iter() {
         let name = key.as_str().unwrap_or_default();
+        let entry = (key.clone(), value.clone());
         if kind == PolicyKind::Operator && !OPERATOR.contains(&name) {
-            unknown.push((key.clone(), value.clone()));
-        } else if !name.starts_with("ha-") {
+            unknown.push(entry);
+        } else if HA.contains(&name) {
+            ha.0.push(entry);
+        } else {
             match setting(name, value) {
                 Some(check) => check?,
-                None => unknown.push((key.clone(), value.clone())),
+                None => unknown.push(entry),
             }
-        } else if !HA.contains(&name) {
-            unknown.push((key.clone(), value.clone()));
         }
     }
-    mirroring(definition)?;
+    mirroring(&ha)?;
     if unknown.is_empty() {
         return Ok(());
     }
@@ -171,15 +173,12 @@ const HA: [&str; 11] = [
 ];
 
 fn mirroring(definition: &Table) -> Check {
-    let present = |key: &&&str| definition.contains(key);
-    let Some(mode) = definition.get("ha-mode") else {
-        return match HA.iter().find(present) {
-            None => Ok(()),
-            Some(_) => Err("ha-mode must be specified to specify ha-params, ha-sync-mode or \
-                            ha-promote-on-shutdown"
-                .to_owned()),
-        };
-    };
+    if definition.is_empty() {
+        return Ok(());
+    }
+    let mode = definition.get("ha-mode").ok_or(
+        "ha-mode must be specified to specify ha-params, ha-sync-mode or ha-promote-on-shutdown",
+    )?;
     parameters(mode, definition.get("ha-params"))?;
     let positive = |key: &str, least: i64| match definition.get(key) {
         Some(value) if value.as_i64().is_none_or(|number| number < least) => Err(format!(

@@ -1,0 +1,337 @@
+//! Consumers of a channel: consume, cancel, get, and deliveries on their way to the client.
+
+use std::sync::Arc;
+
+use amqp::method::basic;
+use amqp::{ChannelError, ConnectionError, Deliver, Error, Properties, ShortStr, Value};
+use stdx::Lookup;
+use store::Seq;
+
+use super::declare::AfterReply;
+use super::rights::no_queue;
+use super::{Channel, Held, NO_CONSUMER, Scope, Waiting, text};
+use crate::id::QueueId;
+use crate::message::Message;
+use crate::permission::{Resource, Right};
+use crate::queue::{Consume, ConsumeError, ConsumerKey, Delivery, QueueEvent, delivery_cost};
+use crate::reply_to;
+
+/// Credit goes back to the queue in pieces of this size.
+const CREDIT_STEP: u64 = 128 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Consumer {
+    tag: Arc<[u8]>,
+    queue: QueueId,
+    no_ack: bool,
+    credit: u64,
+}
+
+/// Consumers by number and by tag.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    by_number: Vec<Option<Consumer>>,
+    by_tag: Lookup<Vec<u8>, u32>,
+    count: usize,
+    /// The tag of the direct reply-to consumer.
+    reply: Option<Vec<u8>>,
+    drawn: u64,
+}
+
+impl Table {
+    pub(super) fn len(&self) -> usize {
+        self.count + usize::from(self.reply.is_some())
+    }
+
+    pub(super) fn has_reply_consumer(&self) -> bool {
+        self.reply.is_some()
+    }
+
+    fn add(&mut self, tag: Vec<u8>, consumer: Consumer) -> u32 {
+        let number = self.by_number.len() as u32;
+        self.by_number.push(Some(consumer));
+        self.by_tag.insert(tag, number);
+        self.count += 1;
+        number
+    }
+
+    fn remove(&mut self, number: u32) -> Option<Consumer> {
+        let consumer = self.by_number.get_mut(number as usize)?.take()?;
+        self.by_tag.remove(&consumer.tag[..]);
+        self.count -= 1;
+        Some(consumer)
+    }
+
+    fn has_tag(&self, tag: &[u8]) -> bool {
+        self.by_tag.contains_key(tag) || self.reply.as_deref() == Some(tag)
+    }
+}
+
+impl Channel {
+    pub(super) fn consume(&mut self, scope: &mut Scope<'_>, m: basic::Consume) -> Result<(), Error> {
+        let tag = if m.consumer_tag.as_bytes().is_empty() {
+            self.consumers.drawn += 1;
+            let drawn = crate::names::drawn("amq.ctag-", scope.secret, self.key, self.consumers.drawn);
+            drawn.into_bytes()
+        } else {
+            m.consumer_tag.as_bytes().to_vec()
+        };
+        if m.queue.as_bytes() == reply_to::NAME {
+            return self.consume_replies(scope, &m, tag);
+        }
+        let name = self.queue_name(&m.queue, scope)?;
+        scope.may(Right::Read, Resource::Queue(&name))?;
+        let queue = scope.queue(&name)?;
+        if self.consumers.has_tag(&tag) {
+            return Err(ConnectionError::not_allowed(format_args!("attempt to reuse consumer tag '{}'", text(&tag))).into());
+        }
+        if let Some(max) = scope.limits.consumers_per_channel_max
+            && self.consumers.len() >= max as usize
+        {
+            return Err(ConnectionError::not_allowed(format_args!("reached maximum ({max}) of consumers per channel")).into());
+        }
+        let priority = match m.arguments.get("x-priority") {
+            None => 0,
+            Some(value) => value.as_i64().ok_or_else(|| {
+                Error::from(ChannelError::precondition_failed(format_args!(
+                    "invalid arg 'x-priority' for queue '{name}' in vhost '{}': \"expected integer, got {}\"",
+                    scope.vhost,
+                    value.type_name()
+                )))
+            })?,
+        };
+        let shared: Arc<[u8]> = Arc::from(&tag[..]);
+        let consumer = Consumer { tag: Arc::clone(&shared), queue: queue.id, no_ack: m.no_ack, credit: 0 };
+        let number = self.consumers.add(tag, consumer);
+        self.knows(queue.id);
+        let ask = Consume {
+            consumer: ConsumerKey { channel: self.key, number },
+            tag: shared,
+            no_ack: m.no_ack,
+            exclusive: m.exclusive,
+            prefetch: self.effective_prefetch(),
+            priority,
+            arguments: m.arguments,
+        };
+        scope.fx.tell(queue.id, QueueEvent::Consume(Box::new(ask)));
+        self.waiting = Some(Waiting::Queue(queue.id, AfterReply::Consume { number, name, no_wait: m.no_wait }));
+        Ok(())
+    }
+
+    /// The smaller of the two limits that are set; 0 when none is.
+    fn effective_prefetch(&self) -> u32 {
+        match (u32::from(self.prefetch), u32::from(self.global_prefetch)) {
+            (0, limit) | (limit, 0) => limit,
+            (a, b) => a.min(b),
+        }
+    }
+
+    fn consume_replies(&mut self, scope: &mut Scope<'_>, m: &basic::Consume, tag: Vec<u8>) -> Result<(), Error> {
+        if !m.no_ack {
+            return Err(ChannelError::precondition_failed("reply consumer cannot acknowledge").into());
+        }
+        if self.consumers.reply.is_some() {
+            return Err(ChannelError::precondition_failed("reply consumer already set").into());
+        }
+        if self.consumers.has_tag(&tag) {
+            return Err(ConnectionError::not_allowed(format_args!("attempt to reuse consumer tag '{}'", text(&tag))).into());
+        }
+        let consumer_tag = ShortStr::try_from(&tag[..]).unwrap_or_default();
+        self.consumers.reply = Some(tag);
+        if !m.no_wait {
+            scope.send(self.key.number, basic::ConsumeOk { consumer_tag });
+        }
+        Ok(())
+    }
+
+    pub(super) fn consuming(
+        &mut self,
+        scope: &mut Scope<'_>,
+        number: u32,
+        name: &str,
+        no_wait: bool,
+        verdict: Option<Result<(), ConsumeError>>,
+    ) -> Result<(), Error> {
+        match verdict {
+            Some(Ok(())) => {
+                let consumer = self.consumers.by_number.get(number as usize).and_then(Option::as_ref);
+                if let Some(consumer) = consumer
+                    && !no_wait
+                {
+                    let consumer_tag = ShortStr::try_from(&consumer.tag[..]).unwrap_or_default();
+                    scope.send(self.key.number, basic::ConsumeOk { consumer_tag });
+                }
+                Ok(())
+            }
+            Some(Err(ConsumeError::ExclusiveUse)) => {
+                self.consumers.remove(number);
+                let text = format!("queue '{name}' in vhost '{}' in exclusive use", scope.vhost);
+                Err(ChannelError::access_refused(text).into())
+            }
+            None => {
+                self.consumers.remove(number);
+                Err(no_queue(name, scope.vhost))
+            }
+        }
+    }
+
+    pub(super) fn cancel(&mut self, scope: &mut Scope<'_>, m: &basic::Cancel) -> Result<(), Error> {
+        let tag = m.consumer_tag.as_bytes();
+        if self.consumers.reply.as_deref() == Some(tag) {
+            self.consumers.reply = None;
+        } else if let Some(number) = self.consumers.by_tag.get(tag).copied() {
+            let Some(consumer) = self.consumers.by_number[number as usize].as_ref() else { return Ok(()) };
+            let queue = consumer.queue;
+            let key = ConsumerKey { channel: self.key, number };
+            scope.fx.tell(queue, QueueEvent::Cancel { consumer: key, reply: true });
+            let after = AfterReply::Cancel { number, tag: m.consumer_tag.clone(), no_wait: m.no_wait };
+            self.waiting = Some(Waiting::Queue(queue, after));
+            return Ok(());
+        }
+        // An unknown tag is no error.
+        if !m.no_wait {
+            scope.send(self.key.number, basic::CancelOk { consumer_tag: m.consumer_tag.clone() });
+        }
+        Ok(())
+    }
+
+    pub(super) fn cancelled(&mut self, scope: &mut Scope<'_>, number: u32, tag: ShortStr, no_wait: bool) {
+        self.consumers.remove(number);
+        if !no_wait {
+            scope.send(self.key.number, basic::CancelOk { consumer_tag: tag });
+        }
+    }
+
+    /// The queue was deleted under the consumer.
+    pub(super) fn consumer_cancelled(&mut self, scope: &mut Scope<'_>, number: u32) {
+        if let Some(consumer) = self.consumers.remove(number)
+            && scope.cancel_notify
+        {
+            let consumer_tag = ShortStr::try_from(&consumer.tag[..]).unwrap_or_default();
+            scope.send(self.key.number, basic::Cancel { consumer_tag, no_wait: true });
+        }
+    }
+
+    pub(super) fn get(&mut self, scope: &mut Scope<'_>, m: &basic::Get) -> Result<(), Error> {
+        let name = self.queue_name(&m.queue, scope)?;
+        scope.may(Right::Read, Resource::Queue(&name))?;
+        let queue = scope.queue(&name)?;
+        self.knows(queue.id);
+        scope.fx.tell(queue.id, QueueEvent::Get { channel: self.key, no_ack: m.no_ack });
+        self.waiting = Some(Waiting::Queue(queue.id, AfterReply::Get { name, no_ack: m.no_ack }));
+        Ok(())
+    }
+
+    pub(super) fn got(
+        &mut self,
+        scope: &mut Scope<'_>,
+        queue: QueueId,
+        no_ack: bool,
+        found: Option<(Box<Delivery>, u64)>,
+    ) {
+        let Some((delivery, left)) = found else {
+            self.counters.get_empty += 1;
+            scope.send(self.key.number, basic::GetEmpty {});
+            return;
+        };
+        let tag = self.next_tag;
+        self.next_tag += 1;
+        if no_ack {
+            self.counters.get_no_ack += 1;
+        } else {
+            self.counters.get += 1;
+            let held = Held { queue, seq: delivery.seq, consumer: NO_CONSUMER, at: scope.context.now };
+            self.unacked.insert(tag, held);
+        }
+        let message = with_count(&delivery);
+        let name = |bytes: &[u8]| ShortStr::try_from(bytes).unwrap_or_default();
+        scope.send(
+            self.key.number,
+            basic::GetOk {
+                delivery_tag: tag,
+                redelivered: delivery.redelivered,
+                exchange: name(message.exchange()),
+                routing_key: name(message.routing_key()),
+                message_count: u32::try_from(left).unwrap_or(u32::MAX),
+            },
+        );
+        message.write_content(scope.out, self.key.number, scope.frame_max);
+    }
+
+    /// Writes deliveries of one queue.
+    pub(super) fn deliver(&mut self, scope: &mut Scope<'_>, queue: QueueId, items: Vec<Delivery>) {
+        let limit = usize::from(self.global_prefetch);
+        let mut surplus: Vec<(u32, Seq)> = Vec::new();
+        let now = scope.context.now;
+        for delivery in items {
+            let Some(Some(consumer)) = self.consumers.by_number.get_mut(delivery.consumer as usize) else { continue };
+            if limit > 0 && !consumer.no_ack && self.unacked.len() >= limit {
+                surplus.push((delivery.consumer, delivery.seq));
+                continue;
+            }
+            let tag = self.next_tag;
+            self.next_tag += 1;
+            if consumer.no_ack {
+                self.counters.deliver_no_ack += 1;
+            } else {
+                self.counters.deliver += 1;
+                self.unacked.insert(tag, Held { queue, seq: delivery.seq, consumer: delivery.consumer, at: now });
+            }
+            self.counters.redeliver += u64::from(delivery.redelivered);
+            let counted = (delivery.count > 0).then(|| with_count(&delivery));
+            let message = counted.as_ref().unwrap_or(&delivery.message);
+            write_delivery(scope, self.key.number, &consumer.tag, tag, delivery.redelivered, message);
+            consumer.credit += delivery_cost(&delivery);
+            if consumer.credit >= CREDIT_STEP {
+                let consumer_key = ConsumerKey { channel: self.key, number: delivery.consumer };
+                let bytes = std::mem::take(&mut consumer.credit);
+                scope.fx.tell(queue, QueueEvent::Credit { consumer: consumer_key, bytes });
+            }
+        }
+        self.send_back(scope, queue, &surplus);
+    }
+
+    /// Deliveries above the channel's global limit go back, unseen.
+    fn send_back(&mut self, scope: &mut Scope<'_>, queue: QueueId, surplus: &[(u32, Seq)]) {
+        let Some((number, _)) = surplus.first() else { return };
+        self.paused.insert(queue);
+        let consumer = ConsumerKey { channel: self.key, number: *number };
+        let seqs = surplus.iter().map(|(_, seq)| *seq).collect();
+        scope.fx.tell(queue, QueueEvent::Surplus { consumer, seqs });
+        if self.unacked.is_empty() {
+            self.resume_if_below_limit(scope);
+        }
+    }
+
+    pub(super) fn deliver_direct_reply(&mut self, scope: &mut Scope<'_>, message: &Message) {
+        let Some(tag) = self.consumers.reply.clone() else { return };
+        let delivery_tag = self.next_tag;
+        self.next_tag += 1;
+        write_delivery(scope, self.key.number, &tag, delivery_tag, false, message);
+    }
+}
+
+#[inline]
+fn write_delivery(scope: &mut Scope<'_>, channel: u16, tag: &[u8], delivery_tag: u64, redelivered: bool, message: &Message) {
+    let deliver = Deliver {
+        consumer_tag: tag,
+        delivery_tag,
+        redelivered,
+        exchange: message.exchange(),
+        routing_key: message.routing_key(),
+    };
+    amqp::write_deliver(scope.out, channel, &deliver);
+    message.write_content(scope.out, channel, scope.frame_max);
+}
+
+/// The message with its returns in `x-delivery-count`.
+fn with_count(delivery: &Delivery) -> Message {
+    let message = &delivery.message;
+    if delivery.count == 0 {
+        return message.clone();
+    }
+    let Ok(mut properties) = Properties::decode(message.properties()) else { return message.clone() };
+    let headers = properties.headers.get_or_insert_with(amqp::Table::new);
+    headers.insert(ShortStr::truncated("x-delivery-count"), Value::I64(i64::from(delivery.count)));
+    message.with(message.exchange(), message.routing_key(), &properties.to_bytes()).unwrap_or_else(|| message.clone())
+}

@@ -1,0 +1,435 @@
+//! Exchange and queue methods, and `exchange.bind`: checks here, the change by commit, the answer after.
+
+use std::sync::Arc;
+
+use amqp::method::{exchange, queue};
+use amqp::{ChannelError, ConnectionError, Error, Method, ShortStr};
+
+use super::rights::{default_exchange, locked, name_of, no_exchange, no_queue};
+use super::{Channel, Scope, Waiting};
+use crate::id::{Name, QueueId};
+use crate::metadata::{Command, Destination, ExchangeSpec, Outcome, QueueSpec, Refusal};
+use crate::permission::{Resource, Right};
+use crate::queue::{ConsumeError, DeleteError, QueueEvent, QueueReply};
+
+/// What is done when a commit is answered.
+#[derive(Debug)]
+pub(super) struct AfterCommit {
+    pub method: (u16, u16),
+    then: Then,
+}
+
+#[derive(Debug)]
+enum Then {
+    /// Sends this, if anything.
+    Reply(Option<Box<Method>>),
+    QueueDeclared { name: Name, no_wait: bool },
+    QueueDeleted { messages: u64, no_wait: bool },
+}
+
+/// What is done when a queue has answered.
+#[derive(Debug)]
+pub(super) enum AfterReply {
+    Declared { name: Name },
+    Purged { no_wait: bool },
+    Deletable { name: Name, no_wait: bool },
+    Consume { number: u32, name: Name, no_wait: bool },
+    Cancel { number: u32, tag: ShortStr, no_wait: bool },
+    Get { name: Name, no_ack: bool },
+}
+
+impl AfterReply {
+    pub(super) fn method(&self) -> (u16, u16) {
+        match self {
+            AfterReply::Declared { .. } => (50, 10),
+            AfterReply::Purged { .. } => (50, 30),
+            AfterReply::Deletable { .. } => (50, 40),
+            AfterReply::Consume { .. } => (60, 20),
+            AfterReply::Cancel { .. } => (60, 30),
+            AfterReply::Get { .. } => (60, 70),
+        }
+    }
+}
+
+impl Channel {
+    fn propose(&mut self, scope: &mut Scope<'_>, command: Command, method: (u16, u16), then: Then) {
+        scope.fx.propose = Some(command);
+        self.waiting = Some(Waiting::Commit(AfterCommit { method, then }));
+    }
+
+    fn reply_after(no_wait: bool, method: impl Into<Method>) -> Then {
+        Then::Reply((!no_wait).then(|| Box::new(method.into())))
+    }
+
+    pub(super) fn exchange_declare(&mut self, scope: &mut Scope<'_>, m: exchange::Declare) -> Result<(), Error> {
+        let name = name_of(&m.exchange);
+        if m.passive {
+            if name.is_empty() {
+                return Err(default_exchange());
+            }
+            scope.exchange(&name)?;
+            if !m.no_wait {
+                scope.send(self.key.number, exchange::DeclareOk {});
+            }
+            return Ok(());
+        }
+        if name.is_empty() {
+            return Err(default_exchange());
+        }
+        scope.may(Right::Configure, Resource::Exchange(&name))?;
+        if scope.vhost()?.exchanges.get(name.as_str()).is_none()
+            && let Some(alternate) = m.arguments.get("alternate-exchange").and_then(amqp::Value::as_str)
+        {
+            scope.may(Right::Read, Resource::Exchange(&name))?;
+            scope.may(Right::Write, Resource::Exchange(alternate))?;
+        }
+        let spec = ExchangeSpec {
+            name: name.into(),
+            kind: name_of(&m.kind).into(),
+            durable: m.durable,
+            auto_delete: m.auto_delete,
+            internal: m.internal,
+            arguments: m.arguments,
+        };
+        let command = Command::DeclareExchange { vhost: Arc::clone(scope.vhost), spec };
+        let then = Channel::reply_after(m.no_wait, exchange::DeclareOk {});
+        self.propose(scope, command, (40, 10), then);
+        Ok(())
+    }
+
+    pub(super) fn exchange_delete(&mut self, scope: &mut Scope<'_>, m: exchange::Delete) -> Result<(), Error> {
+        let name = name_of(&m.exchange);
+        if name.is_empty() {
+            return Err(default_exchange());
+        }
+        scope.may(Right::Configure, Resource::Exchange(&name))?;
+        let command =
+            Command::DeleteExchange { vhost: Arc::clone(scope.vhost), name: name.into(), if_unused: m.if_unused };
+        let then = Channel::reply_after(m.no_wait, exchange::DeleteOk {});
+        self.propose(scope, command, (40, 20), then);
+        Ok(())
+    }
+
+    pub(super) fn exchange_bind(&mut self, scope: &mut Scope<'_>, m: exchange::Bind) -> Result<(), Error> {
+        let (destination, source) = (name_of(&m.destination), name_of(&m.source));
+        self.check_exchange_binding(scope, &destination, &source, &m.routing_key)?;
+        let command = Command::Bind {
+            vhost: Arc::clone(scope.vhost),
+            source: source.into(),
+            destination: Destination::Exchange(destination.into()),
+            routing_key: m.routing_key.as_bytes().to_vec(),
+            arguments: m.arguments,
+        };
+        let then = Channel::reply_after(m.no_wait, exchange::BindOk {});
+        self.propose(scope, command, (40, 30), then);
+        Ok(())
+    }
+
+    pub(super) fn exchange_unbind(&mut self, scope: &mut Scope<'_>, m: exchange::Unbind) -> Result<(), Error> {
+        let (destination, source) = (name_of(&m.destination), name_of(&m.source));
+        self.check_exchange_binding(scope, &destination, &source, &m.routing_key)?;
+        let command = Command::Unbind {
+            vhost: Arc::clone(scope.vhost),
+            source: source.into(),
+            destination: Destination::Exchange(destination.into()),
+            routing_key: m.routing_key.as_bytes().to_vec(),
+            arguments: m.arguments,
+        };
+        let then = Channel::reply_after(m.no_wait, exchange::UnbindOk {});
+        self.propose(scope, command, (40, 40), then);
+        Ok(())
+    }
+
+    fn check_exchange_binding(
+        &self,
+        scope: &Scope<'_>,
+        destination: &str,
+        source: &str,
+        key: &ShortStr,
+    ) -> Result<(), Error> {
+        if destination.is_empty() || source.is_empty() {
+            return Err(default_exchange());
+        }
+        scope.may(Right::Write, Resource::Exchange(destination))?;
+        scope.may(Right::Read, Resource::Exchange(source))?;
+        scope.exchange(destination)?;
+        let source = scope.exchange(source)?;
+        scope.may_topic(Right::Read, &source, key.as_bytes())
+    }
+
+    pub(super) fn queue_declare(&mut self, scope: &mut Scope<'_>, m: queue::Declare) -> Result<(), Error> {
+        if m.queue.as_bytes().starts_with(crate::reply_to::NAME) && m.passive {
+            return self.declare_reply_queue(scope, &m);
+        }
+        if m.passive {
+            let name = self.queue_name(&m.queue, scope)?;
+            let queue = scope.queue(&name)?;
+            self.last_queue = Some(Arc::clone(&name));
+            if !m.no_wait {
+                self.inspect(scope, queue.id, name);
+            }
+            return Ok(());
+        }
+        let name = name_of(&m.queue);
+        if name.starts_with("amq.") {
+            return Err(ChannelError::access_refused(format_args!(
+                "queue name '{name}' contains reserved prefix 'amq.*'"
+            ))
+            .into());
+        }
+        let name: Name = if name.is_empty() {
+            crate::names::drawn("amq.gen-", scope.secret, self.key, self.next_tag ^ scope.context.unix_millis).into()
+        } else {
+            name.into()
+        };
+        scope.may(Right::Configure, Resource::Queue(&name))?;
+        let exists = scope.vhost()?.queues.get(&name).map(Arc::clone);
+        if let Some(queue) = &exists {
+            if queue.exclusive.is_some_and(|owner| owner != scope.connection) {
+                return Err(locked(&name, scope.vhost));
+            }
+        } else if let Some(dlx) = m.arguments.get("x-dead-letter-exchange").and_then(amqp::Value::as_str) {
+            scope.may(Right::Read, Resource::Queue(&name))?;
+            scope.may(Right::Write, Resource::Exchange(dlx))?;
+        }
+        let spec = QueueSpec {
+            name: Arc::clone(&name),
+            durable: m.durable,
+            auto_delete: m.auto_delete,
+            exclusive: m.exclusive,
+            connection: Some(scope.connection),
+            arguments: m.arguments,
+            node: Arc::clone(&scope.limits.node),
+        };
+        *scope.owns_exclusive |= m.exclusive;
+        let command = Command::DeclareQueue { vhost: Arc::clone(scope.vhost), spec };
+        self.propose(scope, command, (50, 10), Then::QueueDeclared { name, no_wait: m.no_wait });
+        Ok(())
+    }
+
+    /// A passive declare tells whether the one who waits for an answer is still there.
+    fn declare_reply_queue(&mut self, scope: &mut Scope<'_>, m: &queue::Declare) -> Result<(), Error> {
+        if m.queue.as_bytes() == crate::reply_to::NAME && !self.consumers.has_reply_consumer() {
+            return Err(no_queue(&name_of(&m.queue), scope.vhost));
+        }
+        if !m.no_wait {
+            let ok = queue::DeclareOk { queue: m.queue.clone(), message_count: 0, consumer_count: 1 };
+            scope.send(self.key.number, ok);
+        }
+        Ok(())
+    }
+
+    fn inspect(&mut self, scope: &mut Scope<'_>, queue: QueueId, name: Name) {
+        scope.fx.tell(queue, QueueEvent::Inspect { channel: self.key });
+        self.waiting = Some(Waiting::Queue(queue, AfterReply::Declared { name }));
+    }
+
+    pub(super) fn queue_bind(&mut self, scope: &mut Scope<'_>, m: queue::Bind) -> Result<(), Error> {
+        let name = self.queue_name(&m.queue, scope)?;
+        // With neither queue nor key, the key is the queue's name (AMQP 0-9-1, queue.bind).
+        let key = if m.queue.as_bytes().is_empty() && m.routing_key.as_bytes().is_empty() {
+            name.as_bytes().to_vec()
+        } else {
+            m.routing_key.as_bytes().to_vec()
+        };
+        let then = Channel::reply_after(m.no_wait, queue::BindOk {});
+        let source = name_of(&m.exchange);
+        self.check_queue_binding(scope, &name, &source, &key)?;
+        let command = Command::Bind {
+            vhost: Arc::clone(scope.vhost),
+            source: source.into(),
+            destination: Destination::Queue(name),
+            routing_key: key,
+            arguments: m.arguments,
+        };
+        self.propose(scope, command, (50, 20), then);
+        Ok(())
+    }
+
+    pub(super) fn queue_unbind(&mut self, scope: &mut Scope<'_>, m: queue::Unbind) -> Result<(), Error> {
+        let name = self.queue_name(&m.queue, scope)?;
+        let source = name_of(&m.exchange);
+        self.check_queue_binding(scope, &name, &source, m.routing_key.as_bytes())?;
+        let command = Command::Unbind {
+            vhost: Arc::clone(scope.vhost),
+            source: source.into(),
+            destination: Destination::Queue(name),
+            routing_key: m.routing_key.as_bytes().to_vec(),
+            arguments: m.arguments,
+        };
+        self.propose(scope, command, (50, 50), Channel::reply_after(false, queue::UnbindOk {}));
+        Ok(())
+    }
+
+    fn check_queue_binding(&self, scope: &Scope<'_>, name: &str, source: &str, key: &[u8]) -> Result<(), Error> {
+        scope.may(Right::Write, Resource::Queue(name))?;
+        if source.is_empty() {
+            return Err(default_exchange());
+        }
+        scope.may(Right::Read, Resource::Exchange(source))?;
+        if let Some(exchange) = scope.vhost()?.exchanges.get(source) {
+            scope.may_topic(Right::Read, exchange, key)?;
+        }
+        scope.queue(name)?;
+        scope.exchange(source).map(|_| ())
+    }
+
+    pub(super) fn queue_purge(&mut self, scope: &mut Scope<'_>, m: queue::Purge) -> Result<(), Error> {
+        let name = self.queue_name(&m.queue, scope)?;
+        scope.may(Right::Read, Resource::Queue(&name))?;
+        let queue = scope.queue(&name)?;
+        scope.fx.tell(queue.id, QueueEvent::Purge { channel: self.key });
+        self.waiting = Some(Waiting::Queue(queue.id, AfterReply::Purged { no_wait: m.no_wait }));
+        Ok(())
+    }
+
+    pub(super) fn queue_delete(&mut self, scope: &mut Scope<'_>, m: queue::Delete) -> Result<(), Error> {
+        let name = self.queue_name(&m.queue, scope)?;
+        scope.may(Right::Configure, Resource::Queue(&name))?;
+        if scope.vhost()?.queues.get(&name).is_none() {
+            // As RabbitMQ 3.x: deleting what is not there is no error.
+            if !m.no_wait {
+                scope.send(self.key.number, queue::DeleteOk { message_count: 0 });
+            }
+            return Ok(());
+        }
+        let queue = scope.queue(&name)?;
+        let event = QueueEvent::Delete { channel: self.key, if_unused: m.if_unused, if_empty: m.if_empty };
+        scope.fx.tell(queue.id, event);
+        self.waiting = Some(Waiting::Queue(queue.id, AfterReply::Deletable { name, no_wait: m.no_wait }));
+        Ok(())
+    }
+
+    /// A commit was answered.
+    pub(super) fn committed(
+        &mut self,
+        scope: &mut Scope<'_>,
+        after: AfterCommit,
+        answer: Result<Outcome, Refusal>,
+    ) -> Result<(), Error> {
+        let outcome = answer.map_err(refused)?;
+        match after.then {
+            Then::Reply(None) => {}
+            Then::Reply(Some(method)) => scope.send(self.key.number, *method),
+            Then::QueueDeclared { name, no_wait } => {
+                self.last_queue = Some(Arc::clone(&name));
+                let id = match outcome {
+                    Outcome::Declared(declared) => declared.queue,
+                    _ => None,
+                };
+                let Some(id) = id.filter(|_| !no_wait) else { return Ok(()) };
+                self.inspect(scope, id, name);
+            }
+            Then::QueueDeleted { messages, no_wait } => {
+                if !no_wait {
+                    let message_count = u32::try_from(messages).unwrap_or(u32::MAX);
+                    scope.send(self.key.number, queue::DeleteOk { message_count });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A queue has answered.
+    pub(super) fn answered(
+        &mut self,
+        scope: &mut Scope<'_>,
+        queue: QueueId,
+        after: AfterReply,
+        reply: QueueReply,
+    ) -> Result<(), Error> {
+        match (after, reply) {
+            (AfterReply::Declared { name }, QueueReply::Inspected { messages, consumers }) => {
+                let ok = queue::DeclareOk {
+                    queue: ShortStr::truncated(&name),
+                    message_count: u32::try_from(messages).unwrap_or(u32::MAX),
+                    consumer_count: consumers,
+                };
+                scope.send(self.key.number, ok);
+            }
+            (AfterReply::Purged { no_wait }, QueueReply::Purged { messages }) => {
+                if !no_wait {
+                    let message_count = u32::try_from(messages).unwrap_or(u32::MAX);
+                    scope.send(self.key.number, queue::PurgeOk { message_count });
+                }
+            }
+            (AfterReply::Deletable { name, no_wait }, QueueReply::Deletable(verdict)) => {
+                return self.deletable(scope, queue, name, no_wait, verdict);
+            }
+            (AfterReply::Consume { number, name, no_wait }, QueueReply::Consuming(verdict)) => {
+                return self.consuming(scope, number, &name, no_wait, Some(verdict));
+            }
+            (AfterReply::Cancel { number, tag, no_wait }, _) => self.cancelled(scope, number, tag, no_wait),
+            (AfterReply::Get { no_ack, .. }, QueueReply::Got(found)) => self.got(scope, queue, no_ack, found),
+            (after, _) => return self.queue_is_gone(scope, after),
+        }
+        Ok(())
+    }
+
+    fn deletable(
+        &mut self,
+        scope: &mut Scope<'_>,
+        queue: QueueId,
+        name: Name,
+        no_wait: bool,
+        verdict: Result<u64, DeleteError>,
+    ) -> Result<(), Error> {
+        let why = match verdict {
+            Ok(messages) => {
+                let vhost = Arc::clone(scope.vhost);
+                let command = Command::DeleteQueue { vhost, name, only: Some(queue) };
+                self.propose(scope, command, (50, 40), Then::QueueDeleted { messages, no_wait });
+                return Ok(());
+            }
+            Err(DeleteError::InUse) => "in use",
+            Err(DeleteError::NotEmpty) => "not empty",
+        };
+        Err(ChannelError::precondition_failed(format_args!("queue '{name}' in vhost '{}' {why}", scope.vhost)).into())
+    }
+
+    /// The queue was deleted between the check and the question.
+    fn queue_is_gone(&mut self, scope: &mut Scope<'_>, after: AfterReply) -> Result<(), Error> {
+        match after {
+            AfterReply::Deletable { no_wait, .. } => {
+                if !no_wait {
+                    scope.send(self.key.number, queue::DeleteOk { message_count: 0 });
+                }
+                Ok(())
+            }
+            AfterReply::Consume { number, name, no_wait } => {
+                self.consuming(scope, number, &name, no_wait, None::<Result<(), ConsumeError>>)
+            }
+            AfterReply::Declared { name } | AfterReply::Get { name, .. } => Err(no_queue(&name, scope.vhost)),
+            AfterReply::Purged { .. } => Err(ChannelError::not_found("the queue was deleted").into()),
+            AfterReply::Cancel { number, tag, no_wait } => {
+                self.cancelled(scope, number, tag, no_wait);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The one place where refusals of the metadata become AMQP errors.
+fn refused(refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::NoSuchVhost(name) => ConnectionError::not_allowed(format_args!("vhost {name} not found")).into(),
+        Refusal::NoSuchExchange { vhost, name } => no_exchange(&name, &vhost),
+        Refusal::NoSuchQueue { vhost, name } => no_queue(&name, &vhost),
+        Refusal::Inequivalent(text)
+        | Refusal::InvalidArgument(text)
+        | Refusal::Invalid(text)
+        | Refusal::LimitReached(text)
+        | Refusal::InUse(text) => ChannelError::precondition_failed(text).into(),
+        Refusal::NotImplemented(text) => ConnectionError::not_implemented(text).into(),
+        Refusal::ExclusiveOwner { vhost, name } => locked(&name, &vhost),
+        Refusal::AccessRefused(text) => ChannelError::access_refused(text).into(),
+        Refusal::UnknownExchangeType(kind) => {
+            ConnectionError::command_invalid(format_args!("unknown exchange type '{kind}'")).into()
+        }
+        Refusal::NoSuchUser(name) | Refusal::UserExists(name) | Refusal::NoSuchPolicy(name) => {
+            ConnectionError::internal_error(format_args!("unexpected refusal about '{name}'")).into()
+        }
+        Refusal::NoSuchParameter => ConnectionError::internal_error("unexpected refusal").into(),
+    }
+}
+

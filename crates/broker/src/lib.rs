@@ -1,0 +1,28 @@
+//! What a broker is: metadata, exchanges, bindings, queues, channels. Computes only.
+//!
+//! Every entity is a machine: a struct with one way in (`handle`), owned by one task, that answers
+//! with effects. Nothing here opens a socket or a file, reads a clock, draws randomness or waits.
+//!
+//! The three families:
+//! * [`metadata`]: the replicated state machine. Commands in, frozen [`metadata::Tables`] out.
+//! * [`queue`] and [`channel`]: the data path. They talk to each other by events only.
+//! * [`status`]: what an operator may see, as plain data.
+
+pub mod channel;
+pub mod connection;
+pub mod dead_letter;
+pub mod exchange;
+pub mod message;
+pub mod metadata;
+pub mod permission;
+pub mod policy;
+pub mod queue;
+pub mod status;
+pub mod user;
+
+mod id;
+mod names;
+mod reply_to;
+mod window;
+
+pub use id::{ConnectionId, Name, QueueId};

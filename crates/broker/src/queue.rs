@@ -1,0 +1,630 @@
+//! A queue: the machine that keeps messages and hands them to consumers.
+//!
+//! ```text
+//!             publish                 settle                    ack
+//!   publisher -------> ready ----------------------> unacked ---------> gone
+//!                        ^  \                         |   |
+//!                        |   \ expired, over limit    |   | rejected
+//!                        +----\-----------------------+   |
+//!                     requeued \                          |
+//!                               +--> leaving (dead letter) <-+ ---------> gone
+//! ```
+//!
+//! [`Queue::handle`] takes events in and only changes state; [`Queue::settle`] is called once after a
+//! batch of events and does what follows from it: expiry, deliveries, limits, one batch for the log,
+//! one report for each publisher. The work per message is therefore moving it between these states.
+//!
+//! Invariants:
+//! * a message is in exactly one of ready, unacked and leaving, or it is gone;
+//! * its place is its sequence, given once: requeueing restores the original position;
+//! * a confirm leaves after the log holds the message, where it is persistent and the queue durable;
+//! * a message that leaves for the dead-letter exchange is kept until its targets hold it;
+//! * `redelivered` is false only if no client can have seen the message (see `horizon`).
+
+mod consumers;
+mod event;
+mod horizon;
+mod leaving;
+mod ready;
+mod settings;
+mod settle;
+
+use std::sync::Arc;
+
+use stdx::Time;
+use store::{QueueKey, Seq};
+
+pub use consumers::delivery_cost;
+pub use event::{
+    ChannelEvent, ChannelKey, Consume, ConsumeError, ConsumerKey, DeadLetter, DeleteError, Delivery, Load,
+    Publish, Publisher, QueueEffects, QueueEvent, QueueReply, Reason,
+};
+pub use settings::{Overflow, Settings};
+
+use crate::id::QueueId;
+use crate::metadata;
+use crate::status::{ConsumerStatus, Counters, QueueStatus};
+use crate::window::Window;
+use consumers::Consumers;
+use horizon::Horizon;
+use ready::{Entry, NEVER, Ready};
+
+/// The two clocks a queue needs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Now {
+    pub time: Time,
+    /// Milliseconds since 1970: message expiry survives restarts.
+    pub unix_millis: u64,
+    /// Bytes of ready messages that this queue may keep in memory.
+    pub budget_bytes: u64,
+}
+
+/// What a restart found of one priority level.
+#[derive(Clone, Copy, Debug)]
+pub struct Recovered {
+    pub level: u8,
+    pub messages: u64,
+    pub bytes: u64,
+    pub first: Seq,
+    pub next: Seq,
+}
+
+/// An unacked message and who holds it.
+#[derive(Debug)]
+struct Unacked {
+    entry: Entry,
+    /// `None` for `basic.get`.
+    consumer: Option<ConsumerKey>,
+    channel: ChannelKey,
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub struct Queue {
+    id: QueueId,
+    durable: bool,
+    auto_delete: bool,
+    settings: Arc<Settings>,
+    /// One per priority, lowest first; an ordinary queue has one.
+    levels: Vec<Ready>,
+    unacked: Window<Unacked>,
+    unacked_bytes: u64,
+    consumers: Consumers,
+    next_seq: u64,
+    horizon: Horizon,
+    leaving: leaving::Leaving,
+    /// The last ticket given, and the publishes that wait for each.
+    ticket: u64,
+    waiting: std::collections::VecDeque<(u64, Vec<(Publisher, Vec<(u64, u64)>)>)>,
+    /// Reports of this round.
+    safe_now: Vec<(Publisher, Vec<(u64, u64)>)>,
+    safe_when_stored: Vec<(Publisher, Vec<(u64, u64)>)>,
+    refused: Vec<(Publisher, Vec<u64>)>,
+    removed: Vec<Vec<(Seq, Seq)>>,
+    had_consumer: bool,
+    deleting: bool,
+    last_used: Time,
+    last_active_millis: u64,
+    persistent: u64,
+    persistent_bytes: u64,
+    counters: Counters,
+}
+
+/// How many keys of the store one queue owns: its levels, and its horizon.
+const KEYS_PER_QUEUE: u64 = 512;
+const HORIZON_KEY: u64 = 256;
+
+/// The store's key of one priority level of a queue.
+#[must_use]
+pub fn level_key(id: QueueId, level: u8) -> QueueKey {
+    QueueKey(id.0 * KEYS_PER_QUEUE + u64::from(level))
+}
+
+/// Whose key this is: the queue and the level; `None` as level is the horizon.
+#[must_use]
+pub fn key_owner(key: QueueKey) -> (QueueId, Option<u8>) {
+    let place = key.0 % KEYS_PER_QUEUE;
+    (QueueId(key.0 / KEYS_PER_QUEUE), u8::try_from(place).ok())
+}
+
+impl Queue {
+    /// A new queue, or one that a restart found: `recovered` by level and the stored horizon.
+    #[must_use]
+    pub fn new(record: &metadata::Queue, recovered: &[Recovered], horizon: Option<(Seq, &[u8])>, now: Now) -> Queue {
+        let levels = record.settings.priority_max.map_or(1, |max| usize::from(max) + 1);
+        let mut queue = Queue {
+            id: record.id,
+            durable: record.durable,
+            auto_delete: record.auto_delete,
+            settings: Arc::clone(&record.settings),
+            levels: (0..levels).map(|_| Ready::default()).collect(),
+            unacked: Window::default(),
+            unacked_bytes: 0,
+            consumers: Consumers::new(record.settings.single_active_consumer),
+            next_seq: 1,
+            horizon: Horizon::new(record.durable, horizon),
+            leaving: leaving::Leaving::default(),
+            ticket: 0,
+            waiting: std::collections::VecDeque::new(),
+            safe_now: Vec::new(),
+            safe_when_stored: Vec::new(),
+            refused: Vec::new(),
+            removed: vec![Vec::new(); levels],
+            had_consumer: false,
+            deleting: false,
+            last_used: now.time,
+            last_active_millis: now.unix_millis,
+            persistent: 0,
+            persistent_bytes: 0,
+            counters: Counters::default(),
+        };
+        for found in recovered {
+            queue.next_seq = queue.next_seq.max(found.next.0);
+            if let Some(level) = queue.levels.get_mut(usize::from(found.level)) {
+                level.recover(found.messages, found.bytes, found.first);
+                queue.persistent += found.messages;
+                queue.persistent_bytes += found.bytes;
+            }
+        }
+        queue.horizon.bound(queue.next_seq);
+        queue
+    }
+
+    /// The only way in. Changes state; what follows is done by [`Queue::settle`].
+    pub fn handle(&mut self, now: Now, event: QueueEvent, out: &mut QueueEffects) {
+        match event {
+            QueueEvent::Publish { from, messages } => self.publish(now, from, messages, out),
+            QueueEvent::Consume(ask) => self.consume(now, *ask, out),
+            QueueEvent::Cancel { consumer, reply } => self.cancel(consumer, reply, out),
+            QueueEvent::Get { channel, no_ack } => self.get(now, channel, no_ack, out),
+            QueueEvent::Ack { channel, runs } => self.ack(now, channel, &runs),
+            QueueEvent::Reject { channel, seqs, requeue } => self.reject(now, channel, &seqs, requeue),
+            QueueEvent::Surplus { consumer, seqs } => self.surplus(consumer, &seqs),
+            QueueEvent::Resume { channel } => self.consumers.pause(channel, false),
+            QueueEvent::Credit { consumer, bytes } => self.consumers.credit(consumer, bytes),
+            QueueEvent::ChannelClosed { channel, seqs } => self.channel_closed(now, channel, &seqs, out),
+            QueueEvent::Inspect { channel } => {
+                self.last_used = now.time;
+                let reply =
+                    QueueReply::Inspected { messages: self.ready_len(), consumers: self.consumers.len() as u32 };
+                reply_to(channel, reply, out);
+            }
+            QueueEvent::Purge { channel } => {
+                let messages = self.purge();
+                reply_to(channel, QueueReply::Purged { messages }, out);
+            }
+            QueueEvent::Delete { channel, if_unused, if_empty } => {
+                let verdict = if if_unused && !self.consumers.is_empty() {
+                    Err(DeleteError::InUse)
+                } else if if_empty && self.ready_len() > 0 {
+                    Err(DeleteError::NotEmpty)
+                } else {
+                    Ok(self.ready_len())
+                };
+                reply_to(channel, QueueReply::Deletable(verdict), out);
+            }
+            QueueEvent::Stored { ticket } => self.stored(ticket),
+            QueueEvent::Loaded { key, messages } => self.loaded(key, messages),
+            QueueEvent::DeadLettered { numbers } => self.dead_lettered(&numbers),
+            QueueEvent::Settings(settings) => self.settings = settings,
+            QueueEvent::Tick => {}
+            QueueEvent::Stop => self.horizon.stop(self.id, &mut out.batch),
+        }
+    }
+
+    fn level_of(&self, message: &crate::message::Message) -> usize {
+        usize::from(message.priority()).min(self.levels.len() - 1)
+    }
+
+    fn ready_len(&self) -> u64 {
+        self.levels.iter().map(Ready::len).sum()
+    }
+
+    fn ready_bytes(&self) -> u64 {
+        self.levels.iter().map(Ready::bytes).sum()
+    }
+
+    fn publish(&mut self, now: Now, from: Publisher, messages: Vec<Publish>, out: &mut QueueEffects) {
+        self.counters.publish += messages.len() as u64;
+        self.last_active_millis = now.unix_millis;
+        let rejects = self.settings.overflow != Overflow::DropHead
+            && (self.settings.length_max.is_some() || self.settings.length_max_bytes.is_some());
+        for publish in messages {
+            if rejects && self.is_full(&publish) {
+                self.dispatch(now);
+                if self.is_full(&publish) {
+                    self.refuse(from, publish);
+                    continue;
+                }
+            }
+            self.enqueue(now, from, publish, out);
+        }
+    }
+
+    fn is_full(&self, publish: &Publish) -> bool {
+        let _ = publish;
+        self.settings.length_max.is_some_and(|max| self.ready_len() >= max)
+            || self.settings.length_max_bytes.is_some_and(|max| self.ready_bytes() >= max)
+    }
+
+    fn refuse(&mut self, from: Publisher, publish: Publish) {
+        if publish.number != 0 {
+            match self.refused.last_mut() {
+                Some((publisher, numbers)) if *publisher == from => numbers.push(publish.number),
+                _ => self.refused.push((from, vec![publish.number])),
+            }
+        }
+        if self.settings.overflow == Overflow::RejectPublishDlx && self.settings.dead_letter_exchange.is_some() {
+            self.leaving.refuse(publish.message);
+        }
+    }
+
+    #[inline]
+    fn enqueue(&mut self, now: Now, from: Publisher, publish: Publish, out: &mut QueueEffects) {
+        let Publish { message, number } = publish;
+        let seq = Seq(self.next_seq);
+        self.next_seq += 1;
+        let expires_at = self.expiry(now, &message);
+        let persistent = message.is_persistent() && self.durable;
+        let level = if self.levels.len() == 1 { 0 } else { self.level_of(&message) };
+        if persistent {
+            self.persistent += 1;
+            self.persistent_bytes += message.body_bytes() as u64;
+            self.counters.disk_writes += 1;
+            out.batch.enqueue(
+                level_key(self.id, level as u8),
+                seq,
+                &[&expires_at.to_be_bytes(), message.as_bytes()],
+            );
+        }
+        if number != 0 {
+            let list = if persistent { &mut self.safe_when_stored } else { &mut self.safe_now };
+            push_run(list, from, number);
+        }
+        let budget = if self.settings.lazy { 0 } else { now.budget_bytes };
+        if self.levels[level].must_page(budget) {
+            self.levels[level].push_paged(seq, message.body_bytes() as u64, persistent);
+            if !persistent {
+                out.transient.enqueue(
+                    level_key(self.id, level as u8),
+                    seq,
+                    &[&expires_at.to_be_bytes(), message.as_bytes()],
+                );
+            }
+        } else {
+            let entry = Entry { seq, message, expires_at, returns: 0, redelivered: false, stored: persistent };
+            self.levels[level].push(entry);
+        }
+    }
+
+    /// The earlier of the queue's and the message's time to live, as a point in time.
+    #[inline]
+    fn expiry(&self, now: Now, message: &crate::message::Message) -> u64 {
+        let of_queue = self.settings.message_ttl.map(|ttl| ttl.as_millis() as u64);
+        let ttl = match (of_queue, message.expiration_millis()) {
+            (Some(a), Some(b)) => a.min(b),
+            (a, b) => match a.or(b) {
+                Some(ttl) => ttl,
+                None => return NEVER,
+            },
+        };
+        now.unix_millis.saturating_add(ttl)
+    }
+
+    fn consume(&mut self, now: Now, ask: Consume, out: &mut QueueEffects) {
+        let channel = ask.consumer.channel;
+        let taken = self.consumers.has_exclusive()
+            || (ask.exclusive && (!self.consumers.is_empty() || self.settings.single_active_consumer));
+        if taken {
+            reply_to(channel, QueueReply::Consuming(Err(ConsumeError::ExclusiveUse)), out);
+            return;
+        }
+        self.last_used = now.time;
+        self.had_consumer = true;
+        self.consumers.add(ask);
+        reply_to(channel, QueueReply::Consuming(Ok(())), out);
+    }
+
+    fn cancel(&mut self, consumer: ConsumerKey, reply: bool, out: &mut QueueEffects) {
+        self.flush_outgoing(out);
+        self.consumers.remove(consumer);
+        if reply {
+            reply_to(consumer.channel, QueueReply::Cancelled, out);
+        }
+        self.after_consumers_left(out);
+    }
+
+    fn after_consumers_left(&mut self, out: &mut QueueEffects) {
+        if self.auto_delete && self.had_consumer && self.consumers.is_empty() && !self.deleting {
+            self.propose_delete(out);
+        }
+    }
+
+    fn get(&mut self, now: Now, channel: ChannelKey, no_ack: bool, out: &mut QueueEffects) {
+        self.last_used = now.time;
+        self.expire(now, false);
+        self.page_in(out);
+        if !self.horizon.may_deliver(self.id, &mut out.batch) || self.front_is_on_disk() {
+            self.horizon.later(channel, no_ack);
+            return;
+        }
+        let Some((level, mut entry)) = self.pop_front() else {
+            self.counters.get_empty += 1;
+            reply_to(channel, QueueReply::Got(None), out);
+            return;
+        };
+        let delivery = self.delivery(&mut entry, 0);
+        if no_ack {
+            self.counters.get_no_ack += 1;
+            self.gone(level, &entry);
+        } else {
+            self.counters.get += 1;
+            self.hold(entry, None, channel);
+        }
+        let left = self.ready_len();
+        reply_to(channel, QueueReply::Got(Some((Box::new(delivery), left))), out);
+    }
+
+    fn delivery(&mut self, entry: &mut Entry, consumer: u32) -> Delivery {
+        let redelivered = entry.redelivered || self.horizon.may_have_been_seen(entry.seq);
+        self.counters.redeliver += u64::from(redelivered);
+        self.horizon.delivered(entry.seq);
+        let count = if self.settings.delivery_limit.is_some() { entry.returns } else { 0 };
+        Delivery { message: entry.message.clone(), seq: entry.seq, consumer, redelivered, count }
+    }
+
+    fn hold(&mut self, entry: Entry, consumer: Option<ConsumerKey>, channel: ChannelKey) {
+        self.unacked_bytes += entry.message.body_bytes() as u64;
+        self.unacked.insert(entry.seq.0, Unacked { entry, consumer, channel });
+    }
+
+    /// Takes an unacked message from `channel`; what another channel holds is not its to settle.
+    fn release(&mut self, channel: ChannelKey, seq: Seq) -> Option<Entry> {
+        if self.unacked.get_mut(seq.0)?.channel != channel {
+            return None;
+        }
+        let held = self.unacked.remove(seq.0)?;
+        self.unacked_bytes -= held.entry.message.body_bytes() as u64;
+        if let Some(consumer) = held.consumer {
+            self.consumers.settled(consumer, 1);
+        }
+        Some(held.entry)
+    }
+
+    /// A message has left for good.
+    fn gone(&mut self, level: usize, entry: &Entry) {
+        if self.durable && entry.message.is_persistent() {
+            self.persistent -= 1;
+            self.persistent_bytes = self.persistent_bytes.saturating_sub(entry.message.body_bytes() as u64);
+        }
+        if entry.stored {
+            push_seq(&mut self.removed[level], entry.seq);
+        }
+    }
+
+    fn ack(&mut self, now: Now, channel: ChannelKey, runs: &[(Seq, Seq)]) {
+        self.last_active_millis = now.unix_millis;
+        for (first, last) in runs {
+            for seq in first.0..=last.0 {
+                if let Some(entry) = self.release(channel, Seq(seq)) {
+                    self.counters.ack += 1;
+                    let level = self.level_of(&entry.message);
+                    self.gone(level, &entry);
+                }
+            }
+        }
+    }
+
+    fn reject(&mut self, now: Now, channel: ChannelKey, seqs: &[Seq], requeue: bool) {
+        self.last_active_millis = now.unix_millis;
+        for seq in seqs {
+            let Some(entry) = self.release(channel, *seq) else { continue };
+            if requeue {
+                self.requeue(entry);
+            } else {
+                self.leave(entry, Reason::Rejected);
+            }
+        }
+    }
+
+    /// Back to its place, one more return on its account.
+    fn requeue(&mut self, mut entry: Entry) {
+        entry.returns += 1;
+        entry.redelivered = true;
+        if self.settings.delivery_limit.is_some_and(|limit| entry.returns > limit) {
+            self.leave(entry, Reason::DeliveryLimit);
+        } else {
+            let level = self.level_of(&entry.message);
+            self.levels[level].put_back(entry);
+        }
+    }
+
+    fn surplus(&mut self, consumer: ConsumerKey, seqs: &[Seq]) {
+        self.consumers.pause(consumer.channel, true);
+        for seq in seqs {
+            let key = self.unacked.get_mut(seq.0).and_then(|held| held.consumer);
+            if let Some(entry) = self.release(consumer.channel, *seq) {
+                if let Some(key) = key {
+                    self.consumers.credit(key, consumers::cost(&entry.message));
+                }
+                let level = self.level_of(&entry.message);
+                self.levels[level].put_back(entry);
+            }
+        }
+    }
+
+    fn channel_closed(&mut self, now: Now, channel: ChannelKey, seqs: &[Seq], out: &mut QueueEffects) {
+        self.flush_outgoing(out);
+        let left = self.consumers.remove_channel(channel);
+        self.horizon.forget_channel(channel);
+        for seq in seqs {
+            if let Some(entry) = self.release(channel, *seq) {
+                self.requeue(entry);
+            }
+        }
+        // Deliveries that were on their way when the channel ended are not in its list.
+        let stray: Vec<u64> =
+            self.unacked.iter().filter(|(_, held)| held.channel == channel).map(|(seq, _)| seq).collect();
+        for seq in stray {
+            if let Some(entry) = self.release(channel, Seq(seq)) {
+                self.requeue(entry);
+            }
+        }
+        if left > 0 {
+            self.last_used = now.time;
+            self.after_consumers_left(out);
+        }
+    }
+
+    /// Drops what is ready.
+    fn purge(&mut self) -> u64 {
+        let messages = self.ready_len();
+        for level in 0..self.levels.len() {
+            let next = Seq(self.next_seq - 1);
+            let (entries, paged) = self.levels[level].clear();
+            for entry in &entries {
+                self.gone(level, entry);
+            }
+            if paged.messages > 0 {
+                self.persistent = self.persistent.saturating_sub(paged.persistent);
+                self.persistent_bytes = self.persistent_bytes.saturating_sub(paged.bytes);
+                self.purge_paged(level, Seq(paged.next), next);
+            }
+        }
+        messages
+    }
+
+    /// Removes a range of which unacked messages must stay.
+    fn purge_paged(&mut self, level: usize, first: Seq, last: Seq) {
+        // Everything from the first paged message on is ready: unacked and returned ones lie before it.
+        if first <= last {
+            self.removed[level].push((first, last));
+        }
+    }
+
+    /// When to call `handle` with a tick if nothing else happens first.
+    #[must_use]
+    pub fn deadline(&self, now: Now) -> Option<Time> {
+        let mut next = self.expiry_deadline(now);
+        if let Some(expires) = self.settings.expires
+            && self.consumers.is_empty()
+            && !self.deleting
+        {
+            let at = self.last_used + expires;
+            next = Some(next.map_or(at, |n| n.min(at)));
+        }
+        next.map(|at| at.max(now.time + std::time::Duration::from_millis(1)))
+    }
+
+    /// The queue's name in events.
+    #[must_use]
+    pub fn id(&self) -> QueueId {
+        self.id
+    }
+
+    /// The queue was deleted: consumers and waiting channels are told, the store forgets it.
+    pub fn flush_and_end(&mut self, out: &mut QueueEffects) {
+        self.flush_outgoing(out);
+        for level in 0..self.levels.len() {
+            out.batch.forget(level_key(self.id, level as u8));
+        }
+        self.horizon.forget(self.id, &mut out.batch);
+        for consumer in self.consumers.iter() {
+            let key = consumer.key;
+            let event = ChannelEvent::ConsumerCancelled { channel: key.channel, number: key.number };
+            out.to_connections.push((key.channel.connection, event));
+        }
+        for (channel, _) in self.horizon.take_waiting() {
+            reply_to(channel, QueueReply::Gone, out);
+        }
+        for (_, reports) in std::mem::take(&mut self.waiting) {
+            self.safe_now.extend(reports);
+        }
+        // A queue deleted meanwhile counts as done.
+        self.safe_now.append(&mut self.safe_when_stored);
+        self.report(out);
+    }
+
+    /// What an operator may see, as plain data.
+    #[must_use]
+    pub fn status(&self) -> QueueStatus {
+        let in_memory: u64 = self.levels.iter().map(Ready::in_memory).sum();
+        let memory: u64 = self.levels.iter().map(Ready::memory).sum();
+        QueueStatus {
+            id: Some(self.id),
+            messages_ready: self.ready_len(),
+            messages_unacked: self.unacked.len() as u64,
+            bytes_ready: self.ready_bytes(),
+            bytes_unacked: self.unacked_bytes,
+            messages_persistent: self.persistent,
+            bytes_persistent: self.persistent_bytes,
+            messages_ram: in_memory + self.unacked.len() as u64,
+            messages_unacked_ram: self.unacked.len() as u64,
+            bytes_ram: memory + self.unacked_bytes,
+            memory: memory + self.unacked_bytes + 64 * self.unacked.len() as u64 + 2048,
+            consumers: self.consumers.iter().map(|c| self.consumer_status(c)).collect(),
+            consumer_capacity: f64::from(u8::from(
+                !self.consumers.is_empty() && (self.consumers.anyone_in_line() || self.ready_len() == 0),
+            )),
+            head_message_timestamp: self.front().and_then(|e| e.message.view().timestamp()),
+            idle_since: Some(self.last_active_millis),
+            single_active_consumer_tag: self.consumers.single_active().map(|c| c.tag.to_vec()),
+            exclusive_consumer_tag: self.consumers.iter().find(|c| c.exclusive).map(|c| c.tag.to_vec()),
+            counters: self.counters.clone(),
+            priority_lengths: if self.levels.len() > 1 {
+                self.levels.iter().map(Ready::len).collect()
+            } else {
+                Vec::new()
+            },
+        }
+    }
+
+    fn consumer_status(&self, c: &consumers::Consumer) -> ConsumerStatus {
+        let activity = match (self.settings.single_active_consumer, c.is_active()) {
+            (true, true) => "single_active",
+            (true, false) => "waiting",
+            (false, _) => "up",
+        };
+        ConsumerStatus {
+            connection: c.key.channel.connection,
+            channel: c.key.channel.number,
+            tag: c.tag.to_vec(),
+            ack_required: !c.no_ack,
+            exclusive: c.exclusive,
+            prefetch_count: c.prefetch,
+            priority: c.priority,
+            arguments: c.arguments.clone(),
+            active: c.is_active(),
+            activity,
+        }
+    }
+}
+
+fn reply_to(channel: ChannelKey, reply: QueueReply, out: &mut QueueEffects) {
+    out.to_connections.push((channel.connection, ChannelEvent::Replied { channel, reply }));
+}
+
+/// Adds a number to a publisher's runs.
+#[inline]
+fn push_run(list: &mut Vec<(Publisher, Vec<(u64, u64)>)>, from: Publisher, number: u64) {
+    let runs = match list.last_mut() {
+        Some((publisher, runs)) if *publisher == from => runs,
+        _ => {
+            list.push((from, Vec::new()));
+            &mut list.last_mut().expect("just pushed").1
+        }
+    };
+    match runs.last_mut() {
+        Some((_, last)) if *last + 1 == number => *last = number,
+        _ => runs.push((number, number)),
+    }
+}
+
+/// Adds a sequence to runs.
+#[inline]
+fn push_seq(runs: &mut Vec<(Seq, Seq)>, seq: Seq) {
+    match runs.last_mut() {
+        Some((_, last)) if last.0 + 1 == seq.0 => *last = seq,
+        _ => runs.push((seq, seq)),
+    }
+}

@@ -1,0 +1,268 @@
+//! The consumers of a queue and whose turn it is.
+//!
+//! Consumers that can take a message stand in line, one line a priority; the first of the highest line
+//! is served and goes to the back. One that is out of credit leaves the line until credit returns.
+//! With a single active consumer only that one ever stands in line.
+//! Invariant: a consumer is in a line exactly when `in_line` says so, and then it can take a message.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use amqp::Table;
+use stdx::Lookup;
+
+use crate::message::Message;
+use crate::queue::event::{ChannelKey, Consume, ConsumerKey, Delivery};
+
+/// Bytes of deliveries that may be on their way to one consumer's socket.
+const CREDIT_BYTES: i64 = 1 << 20;
+
+/// What a delivery takes of a consumer's credit, in bytes. The channel gives the same back.
+#[must_use]
+#[inline]
+pub fn delivery_cost(delivery: &Delivery) -> u64 {
+    cost(&delivery.message)
+}
+
+#[inline]
+pub(crate) fn cost(message: &Message) -> u64 {
+    message.body_bytes() as u64 + 64
+}
+
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    pub key: ConsumerKey,
+    pub tag: Arc<[u8]>,
+    pub no_ack: bool,
+    pub exclusive: bool,
+    pub prefetch: u32,
+    pub priority: i64,
+    pub arguments: Table,
+    pub unacked: u32,
+    credit_bytes: i64,
+    /// Its channel is at its global limit.
+    paused: bool,
+    /// Behind the single active consumer.
+    waiting: bool,
+    in_line: bool,
+    /// Deliveries of the present round.
+    pub outgoing: Vec<Delivery>,
+}
+
+impl Consumer {
+    fn can_take(&self) -> bool {
+        !self.paused
+            && !self.waiting
+            && self.credit_bytes > 0
+            && (self.no_ack || self.prefetch == 0 || self.unacked < self.prefetch)
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        !self.waiting
+    }
+}
+
+/// See the file's head.
+#[derive(Debug, Default)]
+pub(crate) struct Consumers {
+    slots: Vec<Option<Consumer>>,
+    free: Vec<usize>,
+    by_key: Lookup<ConsumerKey, usize>,
+    /// Slots in order of registration.
+    registered: Vec<usize>,
+    lines: BTreeMap<Reverse<i64>, VecDeque<usize>>,
+    single_active: bool,
+    /// Slots with outgoing deliveries.
+    dirty: Vec<usize>,
+}
+
+impl Consumers {
+    pub(crate) fn new(single_active: bool) -> Consumers {
+        Consumers { single_active, ..Consumers::default() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.registered.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.registered.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Consumer> {
+        self.registered.iter().filter_map(|slot| self.slots[*slot].as_ref())
+    }
+
+    pub(crate) fn has_exclusive(&self) -> bool {
+        self.iter().any(|c| c.exclusive)
+    }
+
+    pub(crate) fn single_active(&self) -> Option<&Consumer> {
+        if self.single_active { self.iter().find(|c| !c.waiting) } else { None }
+    }
+
+    pub(crate) fn add(&mut self, ask: Consume) {
+        let waiting = self.single_active && !self.is_empty();
+        let consumer = Consumer {
+            key: ask.consumer,
+            tag: ask.tag,
+            no_ack: ask.no_ack,
+            exclusive: ask.exclusive,
+            prefetch: ask.prefetch,
+            priority: ask.priority,
+            arguments: ask.arguments,
+            unacked: 0,
+            credit_bytes: CREDIT_BYTES,
+            paused: false,
+            waiting,
+            in_line: false,
+            outgoing: Vec::new(),
+        };
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.by_key.insert(consumer.key, slot);
+        self.slots[slot] = Some(consumer);
+        self.registered.push(slot);
+        self.line_up(slot);
+    }
+
+    pub(crate) fn remove(&mut self, key: ConsumerKey) -> Option<Consumer> {
+        let slot = self.by_key.remove(&key)?;
+        let consumer = self.slots[slot].take()?;
+        self.registered.retain(|s| *s != slot);
+        if consumer.in_line && let Some(line) = self.lines.get_mut(&Reverse(consumer.priority)) {
+            line.retain(|s| *s != slot);
+            if line.is_empty() {
+                self.lines.remove(&Reverse(consumer.priority));
+            }
+        }
+        self.dirty.retain(|s| *s != slot);
+        self.free.push(slot);
+        if self.single_active && !consumer.waiting {
+            self.activate_next();
+        }
+        Some(consumer)
+    }
+
+    /// Removes all consumers of a channel.
+    pub(crate) fn remove_channel(&mut self, channel: ChannelKey) -> usize {
+        let keys: Vec<ConsumerKey> = self.iter().filter(|c| c.key.channel == channel).map(|c| c.key).collect();
+        for key in &keys {
+            self.remove(*key);
+        }
+        keys.len()
+    }
+
+    /// Highest priority first, then longest registered.
+    fn activate_next(&mut self) {
+        let next = self.registered.iter().enumerate().max_by_key(|(place, slot)| {
+            (self.slots[**slot].as_ref().map_or(i64::MIN, |c| c.priority), Reverse(*place))
+        });
+        let next = next.map(|(_, slot)| *slot);
+        if let Some(slot) = next {
+            if let Some(consumer) = &mut self.slots[slot] {
+                consumer.waiting = false;
+            }
+            self.line_up(slot);
+        }
+    }
+
+    fn line_up(&mut self, slot: usize) {
+        if let Some(consumer) = &mut self.slots[slot]
+            && !consumer.in_line
+            && consumer.can_take()
+        {
+            consumer.in_line = true;
+            self.lines.entry(Reverse(consumer.priority)).or_default().push_back(slot);
+        }
+    }
+
+    /// Whether anybody can take a message.
+    pub(crate) fn anyone_in_line(&self) -> bool {
+        !self.lines.is_empty()
+    }
+
+    /// Whether the next in line takes without acknowledging; `None` when nobody is in line.
+    pub(crate) fn next_takes_no_ack(&self) -> Option<bool> {
+        let slot = *self.lines.first_key_value()?.1.front()?;
+        self.slots[slot].as_ref().map(|c| c.no_ack)
+    }
+
+    /// Gives a message to the next in line. Call only when somebody is.
+    pub(crate) fn take(&mut self, make: impl FnOnce(&Consumer) -> Delivery) -> ConsumerKey {
+        let mut line = self.lines.first_entry().expect("the caller saw somebody in line");
+        let slot = line.get_mut().pop_front().expect("a line that exists is not empty");
+        let consumer = self.slots[slot].as_mut().expect("a slot in line is filled");
+        let delivery = make(consumer);
+        consumer.credit_bytes -= delivery_cost(&delivery) as i64;
+        if !consumer.no_ack {
+            consumer.unacked += 1;
+        }
+        if consumer.outgoing.is_empty() {
+            self.dirty.push(slot);
+        }
+        consumer.outgoing.push(delivery);
+        if consumer.can_take() {
+            line.get_mut().push_back(slot);
+        } else {
+            consumer.in_line = false;
+            if line.get().is_empty() {
+                line.remove();
+            }
+        }
+        consumer.key
+    }
+
+    /// Hands over the deliveries of this round, one batch a consumer.
+    pub(crate) fn drain_outgoing(&mut self, mut each: impl FnMut(ConsumerKey, Vec<Delivery>)) {
+        for slot in std::mem::take(&mut self.dirty) {
+            if let Some(consumer) = &mut self.slots[slot] {
+                each(consumer.key, std::mem::take(&mut consumer.outgoing));
+            }
+        }
+    }
+
+    fn change(&mut self, key: ConsumerKey, change: impl FnOnce(&mut Consumer)) {
+        if let Some(slot) = self.by_key.get(&key).copied() {
+            if let Some(consumer) = &mut self.slots[slot] {
+                change(consumer);
+            }
+            self.leave_or_join(slot);
+        }
+    }
+
+    fn leave_or_join(&mut self, slot: usize) {
+        let Some(consumer) = &mut self.slots[slot] else { return };
+        if consumer.in_line && !consumer.can_take() {
+            consumer.in_line = false;
+            let priority = Reverse(consumer.priority);
+            if let Some(line) = self.lines.get_mut(&priority) {
+                line.retain(|s| *s != slot);
+                if line.is_empty() {
+                    self.lines.remove(&priority);
+                }
+            }
+        } else {
+            self.line_up(slot);
+        }
+    }
+
+    pub(crate) fn credit(&mut self, key: ConsumerKey, bytes: u64) {
+        self.change(key, |c| c.credit_bytes = (c.credit_bytes + bytes as i64).min(CREDIT_BYTES));
+    }
+
+    /// `count` of its messages were acked, rejected or returned.
+    pub(crate) fn settled(&mut self, key: ConsumerKey, count: u32) {
+        self.change(key, |c| c.unacked = c.unacked.saturating_sub(count));
+    }
+
+    pub(crate) fn pause(&mut self, channel: ChannelKey, paused: bool) {
+        let keys: Vec<ConsumerKey> = self.iter().filter(|c| c.key.channel == channel).map(|c| c.key).collect();
+        for key in keys {
+            self.change(key, |c| c.paused = paused);
+        }
+    }
+}

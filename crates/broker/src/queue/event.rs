@@ -1,0 +1,214 @@
+//! What queues, channels and the node say to each other.
+
+use std::sync::Arc;
+
+use amqp::Table;
+use bytes::Bytes;
+use store::{Batch, QueueKey, Seq};
+
+use crate::id::{ConnectionId, QueueId};
+use crate::message::Message;
+use crate::metadata::Command;
+use crate::queue::Settings;
+
+/// One life of one channel: a number closed and opened again is another channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChannelKey {
+    pub connection: ConnectionId,
+    pub number: u16,
+    pub life: u32,
+}
+
+/// A consumer: the `number`-th of its channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConsumerKey {
+    pub channel: ChannelKey,
+    pub number: u32,
+}
+
+/// Who published, and therefore who hears that a publish is safe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Publisher {
+    Channel(ChannelKey),
+    /// A queue that dead-letters.
+    Queue(QueueId),
+}
+
+/// One publish on its way to one queue.
+#[derive(Clone, Debug)]
+pub struct Publish {
+    pub message: Message,
+    /// The publisher's number for it; 0 when it wants no report.
+    pub number: u64,
+}
+
+/// A consumer as asked for.
+#[derive(Clone, Debug)]
+pub struct Consume {
+    pub consumer: ConsumerKey,
+    pub tag: Arc<[u8]>,
+    pub no_ack: bool,
+    pub exclusive: bool,
+    /// Unacked messages it may hold; 0 is no limit.
+    pub prefetch: u32,
+    pub priority: i64,
+    pub arguments: Table,
+}
+
+/// What a queue hears.
+#[derive(Clone, Debug)]
+pub enum QueueEvent {
+    Publish { from: Publisher, messages: Vec<Publish> },
+    Consume(Box<Consume>),
+    Cancel { consumer: ConsumerKey, reply: bool },
+    Get { channel: ChannelKey, no_ack: bool },
+    /// Runs of sequences, ends included.
+    Ack { channel: ChannelKey, runs: Vec<(Seq, Seq)> },
+    Reject { channel: ChannelKey, seqs: Vec<Seq>, requeue: bool },
+    /// Deliveries that no client has seen: the channel is at its global limit.
+    Surplus { consumer: ConsumerKey, seqs: Vec<Seq> },
+    /// The channel is below its global limit again.
+    Resume { channel: ChannelKey },
+    /// Bytes of deliveries that left for the socket.
+    Credit { consumer: ConsumerKey, bytes: u64 },
+    /// The channel is gone; what it held comes back in `seqs`.
+    ChannelClosed { channel: ChannelKey, seqs: Vec<Seq> },
+    Inspect { channel: ChannelKey },
+    Purge { channel: ChannelKey },
+    Delete { channel: ChannelKey, if_unused: bool, if_empty: bool },
+    /// Batches up to this ticket are on stable storage.
+    Stored { ticket: u64 },
+    /// What a [`Load`] found.
+    Loaded { key: QueueKey, messages: Vec<(Seq, Bytes)> },
+    /// Dead letters that their targets hold as safely as this queue did, or that nobody wanted.
+    DeadLettered { numbers: Vec<u64> },
+    Settings(Arc<Settings>),
+    /// Time has passed.
+    Tick,
+    /// The node stops in good order: write down what restarts need.
+    Stop,
+}
+
+/// One delivery on its way to a channel.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    pub message: Message,
+    pub seq: Seq,
+    /// The channel's number for the consumer.
+    pub consumer: u32,
+    pub redelivered: bool,
+    /// Returns so far, for the `x-delivery-count` header; 0 where no limit asks for it.
+    pub count: u32,
+}
+
+/// What a channel hears from queues.
+#[derive(Clone, Debug)]
+pub enum ChannelEvent {
+    Deliver { queue: QueueId, channel: ChannelKey, items: Vec<Delivery> },
+    /// Runs of publish numbers that are safe in this queue.
+    Confirmed { channel: ChannelKey, runs: Vec<(u64, u64)> },
+    /// Publish numbers that this queue refused.
+    Rejected { channel: ChannelKey, numbers: Vec<u64> },
+    Replied { channel: ChannelKey, reply: QueueReply },
+    /// The queue was deleted under the consumer.
+    ConsumerCancelled { channel: ChannelKey, number: u32 },
+}
+
+/// Answers to questions that a channel waits for.
+#[derive(Clone, Debug)]
+pub enum QueueReply {
+    /// A message and how many stay behind; `None` when the queue is empty.
+    Got(Option<(Box<Delivery>, u64)>),
+    Consuming(Result<(), ConsumeError>),
+    Cancelled,
+    Inspected { messages: u64, consumers: u32 },
+    Purged { messages: u64 },
+    /// The queue may be deleted, and how many ready messages go with it.
+    Deletable(Result<u64, DeleteError>),
+    /// The queue does not exist (any more).
+    Gone,
+}
+
+/// Why a consumer was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConsumeError {
+    /// Another consumer is exclusive, or this one would be among others.
+    ExclusiveUse,
+}
+
+/// Why a delete was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteError {
+    InUse,
+    NotEmpty,
+}
+
+/// Why a message became a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    Rejected,
+    Expired,
+    MaxLength,
+    DeliveryLimit,
+}
+
+impl Reason {
+    /// The word in `x-death`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Rejected => "rejected",
+            Reason::Expired => "expired",
+            Reason::MaxLength => "maxlen",
+            Reason::DeliveryLimit => "delivery_limit",
+        }
+    }
+}
+
+/// A message that leaves for the dead-letter exchange. The queue keeps it until `DeadLettered`.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    pub number: u64,
+    pub message: Message,
+    pub reason: Reason,
+    /// Returns before, for `x-delivery-count`.
+    pub count: u32,
+}
+
+/// Messages to be read back, in order, from `from` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    pub key: QueueKey,
+    pub from: Seq,
+    pub messages: usize,
+    pub bytes: usize,
+}
+
+/// What a queue asks of the world.
+#[derive(Debug, Default)]
+pub struct QueueEffects {
+    pub to_connections: Vec<(ConnectionId, ChannelEvent)>,
+    pub to_queues: Vec<(QueueId, QueueEvent)>,
+    /// For the log; reported as `Stored` when `ticket` is given.
+    pub batch: Batch,
+    pub ticket: Option<u64>,
+    /// For transient files: messages that leave memory without a promise.
+    pub transient: Batch,
+    pub loads: Vec<Load>,
+    pub dead_letters: Vec<DeadLetter>,
+    pub proposals: Vec<Command>,
+}
+
+impl QueueEffects {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.to_connections.is_empty()
+            && self.to_queues.is_empty()
+            && self.batch.is_empty()
+            && self.transient.is_empty()
+            && self.loads.is_empty()
+            && self.dead_letters.is_empty()
+            && self.proposals.is_empty()
+    }
+}

@@ -1,0 +1,241 @@
+//! What follows from a batch of events: expiry, deliveries, limits, reports.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use stdx::Time;
+use store::{QueueKey, Seq};
+
+use crate::message::Message;
+use crate::metadata::Command;
+use crate::queue::event::{ChannelEvent, Load, Publisher, QueueEffects, QueueEvent, Reason};
+use crate::queue::ready::{Entry, NEVER};
+use crate::queue::{Now, Overflow, Queue, key_owner, level_key};
+
+/// Messages and bytes of one read of the store.
+const LOAD_MESSAGES: usize = 4096;
+const LOAD_BYTES: usize = 1 << 20;
+/// Below this many messages in the head, the next read is asked for.
+const LOW_WATER: usize = 2048;
+
+impl Queue {
+    /// Called once after a batch of events.
+    pub fn settle(&mut self, now: Now, out: &mut QueueEffects) {
+        self.expire(now, false);
+        self.serve_waiting_gets(now, out);
+        if self.consumers.anyone_in_line()
+            && self.ready_len() > 0
+            && self.horizon.may_deliver(self.id, &mut out.batch)
+        {
+            self.dispatch(now);
+        }
+        self.expire(now, true);
+        self.enforce_limits();
+        self.page_in(out);
+        self.flush_outgoing(out);
+        self.send_dead_letters(out);
+        self.write_removals(out);
+        self.give_ticket(out);
+        self.report(out);
+        if let Some(expires) = self.settings.expires
+            && self.consumers.is_empty()
+            && !self.deleting
+            && now.time.since(self.last_used) >= expires
+        {
+            self.propose_delete(out);
+        }
+    }
+
+    pub(super) fn propose_delete(&mut self, out: &mut QueueEffects) {
+        self.deleting = true;
+        out.proposals.push(Command::DeleteQueue { vhost: "".into(), name: "".into(), only: Some(self.id) });
+    }
+
+    pub(super) fn front(&self) -> Option<&Entry> {
+        self.levels.iter().rev().find(|l| l.len() > 0).and_then(|l| l.front())
+    }
+
+    /// The next message exists but is not in memory.
+    pub(super) fn front_is_on_disk(&self) -> bool {
+        self.ready_len() > 0 && self.front().is_none()
+    }
+
+    pub(super) fn pop_front(&mut self) -> Option<(usize, Entry)> {
+        let level = self.levels.iter().rposition(|l| l.len() > 0)?;
+        self.levels[level].pop().map(|entry| (level, entry))
+    }
+
+    /// Deliveries as long as somebody is in line and messages are in memory.
+    pub(super) fn dispatch(&mut self, now: Now) {
+        while let Some(no_ack) = self.consumers.next_takes_no_ack() {
+            let Some((level, mut entry)) = self.pop_front() else { break };
+            if entry.expires_at < now.unix_millis {
+                self.leave(entry, Reason::Expired);
+                continue;
+            }
+            let delivery = self.delivery(&mut entry, 0);
+            let consumer = self.consumers.take(|c| {
+                let mut delivery = delivery;
+                delivery.consumer = c.key.number;
+                delivery
+            });
+            if no_ack {
+                self.counters.deliver_no_ack += 1;
+                self.gone(level, &entry);
+            } else {
+                self.counters.deliver += 1;
+                self.hold(entry, Some(consumer), consumer.channel);
+            }
+            self.last_active_millis = now.unix_millis;
+        }
+    }
+
+    /// Takes expired messages from the heads. `due_now` also takes those whose time is this very
+    /// moment: a time to live of 0 means "deliver at once or never".
+    pub(super) fn expire(&mut self, now: Now, due_now: bool) {
+        for level in (0..self.levels.len()).rev() {
+            while let Some(front) = self.levels[level].front() {
+                let expired = front.expires_at < now.unix_millis
+                    || (due_now && front.expires_at == now.unix_millis);
+                if !expired {
+                    break;
+                }
+                if let Some(entry) = self.levels[level].pop() {
+                    self.leave(entry, Reason::Expired);
+                }
+            }
+        }
+    }
+
+    pub(super) fn expiry_deadline(&self, now: Now) -> Option<Time> {
+        let heads = self.levels.iter().filter_map(|l| l.front());
+        let first = heads.map(|e| e.expires_at).filter(|at| *at != NEVER).min()?;
+        Some(now.time + Duration::from_millis(first.saturating_sub(now.unix_millis)))
+    }
+
+    /// Drops from the head what is over the limits, lowest priority first.
+    fn enforce_limits(&mut self) {
+        if self.settings.overflow != Overflow::DropHead {
+            return;
+        }
+        let (length, bytes) = (self.settings.length_max, self.settings.length_max_bytes);
+        if length.is_none() && bytes.is_none() {
+            return;
+        }
+        while length.is_some_and(|max| self.ready_len() > max) || bytes.is_some_and(|max| self.ready_bytes() > max) {
+            let Some(level) = self.levels.iter().position(|l| l.len() > 0) else { break };
+            let Some(entry) = self.levels[level].pop() else { break };
+            self.leave(entry, Reason::MaxLength);
+        }
+    }
+
+    pub(super) fn page_in(&mut self, out: &mut QueueEffects) {
+        for (level, ready) in self.levels.iter_mut().enumerate() {
+            if ready.wants_load(LOW_WATER) {
+                ready.loading = true;
+                out.loads.push(Load {
+                    key: level_key(self.id, level as u8),
+                    from: Seq(ready.paged.next),
+                    messages: LOAD_MESSAGES,
+                    bytes: LOAD_BYTES,
+                });
+            }
+        }
+    }
+
+    pub(super) fn loaded(&mut self, key: QueueKey, messages: Vec<(Seq, Bytes)>) {
+        let (_, Some(level)) = key_owner(key) else { return };
+        let Some(ready) = self.levels.get_mut(usize::from(level)) else { return };
+        if !ready.loading {
+            // Purged while the read was under way.
+            return;
+        }
+        self.counters.disk_reads += messages.len() as u64;
+        let complete = messages.is_empty();
+        let entries: Vec<Entry> = messages.into_iter().filter_map(|(seq, bytes)| stored_entry(seq, &bytes)).collect();
+        ready.loaded(entries, usize::from(!complete));
+    }
+
+    /// Takes what is outgoing into effects.
+    pub(super) fn flush_outgoing(&mut self, out: &mut QueueEffects) {
+        let queue = self.id;
+        self.consumers.drain_outgoing(|key, items| {
+            let event = ChannelEvent::Deliver { queue, channel: key.channel, items };
+            out.to_connections.push((key.channel.connection, event));
+        });
+    }
+
+    fn write_removals(&mut self, out: &mut QueueEffects) {
+        for (level, runs) in self.removed.iter_mut().enumerate() {
+            if !runs.is_empty() {
+                // A transient queue has nothing in the log that a removal could concern.
+                let batch = if self.durable { &mut out.batch } else { &mut out.transient };
+                batch.remove(level_key(self.id, level as u8), runs);
+                runs.clear();
+            }
+        }
+    }
+
+    fn give_ticket(&mut self, out: &mut QueueEffects) {
+        if self.safe_when_stored.is_empty() && !self.horizon.wants_ticket() {
+            return;
+        }
+        self.ticket += 1;
+        out.ticket = Some(self.ticket);
+        self.horizon.ticket(self.ticket);
+        self.waiting.push_back((self.ticket, std::mem::take(&mut self.safe_when_stored)));
+    }
+
+    pub(super) fn stored(&mut self, ticket: u64) {
+        self.horizon.stored(ticket);
+        while self.waiting.front().is_some_and(|(waiting, _)| *waiting <= ticket) {
+            if let Some((_, reports)) = self.waiting.pop_front() {
+                self.safe_now.extend(reports);
+            }
+        }
+    }
+
+    fn serve_waiting_gets(&mut self, now: Now, out: &mut QueueEffects) {
+        if self.horizon.has_waiting() && !self.front_is_on_disk() {
+            for (channel, no_ack) in self.horizon.take_waiting() {
+                self.handle(now, QueueEvent::Get { channel, no_ack }, out);
+            }
+        }
+    }
+
+    /// Tells publishers what is safe and what was refused.
+    pub(super) fn report(&mut self, out: &mut QueueEffects) {
+        for (publisher, runs) in self.safe_now.drain(..) {
+            match publisher {
+                Publisher::Channel(channel) => {
+                    self.counters.confirm += runs.iter().map(|(a, b)| b - a + 1).sum::<u64>();
+                    let event = ChannelEvent::Confirmed { channel, runs };
+                    out.to_connections.push((channel.connection, event));
+                }
+                Publisher::Queue(queue) => {
+                    let numbers = runs.iter().flat_map(|(a, b)| *a..=*b).collect();
+                    out.to_queues.push((queue, QueueEvent::DeadLettered { numbers }));
+                }
+            }
+        }
+        for (publisher, numbers) in self.refused.drain(..) {
+            match publisher {
+                Publisher::Channel(channel) => {
+                    let event = ChannelEvent::Rejected { channel, numbers };
+                    out.to_connections.push((channel.connection, event));
+                }
+                Publisher::Queue(queue) => {
+                    out.to_queues.push((queue, QueueEvent::DeadLettered { numbers }));
+                }
+            }
+        }
+    }
+}
+
+/// Reads an entry back: eight bytes of expiry, then the message.
+fn stored_entry(seq: Seq, bytes: &Bytes) -> Option<Entry> {
+    let (expires_at, message) = bytes.split_at_checked(8)?;
+    let expires_at = u64::from_be_bytes(expires_at.try_into().ok()?);
+    let message = Message::from_bytes(message).ok()?;
+    Some(Entry { seq, message, expires_at, returns: 0, redelivered: false, stored: true })
+}
