@@ -5,7 +5,7 @@
 //! any number of concurrent proposals share one fsync. A single writer keeps the order of calls.
 //!
 //! Invariants:
-//! - the log is `purged + 1 ..= last` without holes, in memory and in the file;
+//! - the log is `first ..= last` without holes, in memory and in the file;
 //! - `recent` is a contiguous tail of the log; an entry leaves it only once the file holds it;
 //! - a completion is reported only after the commit that carries the write is on disk;
 //! - after the first failed commit nothing is written and every later write fails: a sync that
@@ -62,6 +62,8 @@ struct State {
     committed: Option<LogId>,
     purged: Option<LogId>,
     last: Option<LogId>,
+    /// Index of the first entry, or of the next to come.
+    first: u64,
     recent: VecDeque<Entry>,
     recent_bytes: usize,
     /// The file holds every entry below this index.
@@ -101,6 +103,7 @@ impl LogStore {
                 committed: stored.committed,
                 purged: stored.purged,
                 last: stored.last,
+                first: next_index(stored.purged.as_ref()),
                 recent: VecDeque::new(),
                 recent_bytes: 0,
                 durable_next,
@@ -157,7 +160,7 @@ impl Shared {
         let mut recent = Vec::new();
         let (start, from_file, transaction) = {
             let state = self.state.lock();
-            let start = start.max(next_index(state.purged.as_ref()));
+            let start = start.max(state.first);
             let end = end.min(next_index(state.last.as_ref()));
             if start >= end {
                 return Ok(Vec::new());
@@ -339,11 +342,13 @@ impl RaftLogStorage<Types> for LogStore {
         let mut state = self.shared.state.lock();
         state.check_open(&self.shared.path)?;
         for entry in entries {
-            let next = next_index(state.last.as_ref());
+            let (index, next) = (entry.log_id.index, next_index(state.last.as_ref()));
+            if state.last.is_none() {
+                state.first = index;
+            }
             assert!(
-                state.last.is_none() || entry.log_id.index == next,
-                "entry {} does not follow the last entry of the log, {next} would",
-                entry.log_id.index
+                state.last.is_none() || index == next,
+                "entry {index} does not follow the last entry of the log, {next} would"
             );
             state.last = Some(entry.log_id());
             state.push_recent(entry);
@@ -359,6 +364,9 @@ impl RaftLogStorage<Types> for LogStore {
         {
             let mut state = self.shared.state.lock();
             let keep = next_index(last_log_id.as_ref());
+            if next_index(state.last.as_ref()) <= keep {
+                return Ok(());
+            }
             while state.recent.back().is_some_and(|entry| entry.log_id.index >= keep) {
                 state.pop_recent(false);
             }
@@ -379,6 +387,7 @@ impl RaftLogStorage<Types> for LogStore {
                 state.pop_recent(true);
             }
             state.purged = Some(upto);
+            state.first = upto.index + 1;
             if state.last.is_none_or(|last| last.index < upto.index) {
                 state.last = Some(upto);
                 state.durable_next = upto.index + 1;

@@ -181,7 +181,7 @@ impl RaftStateMachine<Types> for Machine {
         })?;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
-        if matches!(body, SnapshotBody::Memory(_)) {
+        if self.snapshots.current().is_none_or(|current| current.meta != *meta) {
             let (snapshots, meta) = (self.snapshots.clone(), meta.clone());
             let taken = blocking(move || snapshots.replace(&meta, &bytes)).await?;
             self.growth.snapshot_taken(taken.bytes);

@@ -19,7 +19,9 @@ pub(super) fn run(shared: &Shared) {
         };
         let stale = committed != committed_on_disk;
         if !writes.is_empty() || (closing && stale) {
-            let result = match shared.state.lock().failure.clone() {
+            // A statement of its own: in the `match` the lock would be held during the commit.
+            let failure = shared.state.lock().failure.clone();
+            let result = match failure {
                 Some(failure) => Err(failure),
                 None => commit(shared, &writes, committed.filter(|_| stale)),
             };

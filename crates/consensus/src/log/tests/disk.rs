@@ -1,0 +1,167 @@
+//! A disk in memory: can be held, can fail, and forgets in a crash what was not synced.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex};
+
+use redb::StorageBackend;
+use stdx::Rng;
+
+/// Writes since the last sync survive a crash in pieces of this size, each or not.
+const SECTOR_BYTES: usize = 512;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Disk {
+    inner: Arc<(Mutex<State>, Condvar)>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    now: Vec<u8>,
+    synced: Vec<u8>,
+    unsynced: VecDeque<Change>,
+    syncs: u64,
+    hold: bool,
+    held: bool,
+    release: u64,
+    fail: bool,
+    crashed: bool,
+}
+
+#[derive(Debug)]
+enum Change {
+    Length(usize),
+    Write(usize, Vec<u8>),
+}
+
+impl Change {
+    fn make(&self, image: &mut Vec<u8>) {
+        match self {
+            Change::Length(length) => image.resize(*length, 0),
+            Change::Write(offset, bytes) => {
+                let end = offset + bytes.len();
+                if image.len() < end {
+                    image.resize(end, 0);
+                }
+                image[*offset..end].copy_from_slice(bytes);
+            }
+        }
+    }
+}
+
+impl Disk {
+    pub(super) fn syncs(&self) -> u64 {
+        self.inner.0.lock().unwrap().syncs
+    }
+
+    pub(super) fn hold_syncs(&self, hold: bool) {
+        self.inner.0.lock().unwrap().hold = hold;
+        self.inner.1.notify_all();
+    }
+
+    pub(super) fn release_one_sync(&self) {
+        self.inner.0.lock().unwrap().release += 1;
+        self.inner.1.notify_all();
+        let state = self.inner.0.lock().unwrap();
+        drop(self.inner.1.wait_while(state, |state| state.release > 0).unwrap());
+    }
+
+    pub(super) fn wait_for_held_sync(&self) {
+        let state = self.inner.0.lock().unwrap();
+        drop(self.inner.1.wait_while(state, |state| !state.held).unwrap());
+    }
+
+    pub(super) fn fail_next_sync(&self) {
+        self.inner.0.lock().unwrap().fail = true;
+    }
+
+    /// What is left after a power cut at this moment. This disk refuses everything from here on.
+    /// `at_the_moment` runs before anything more can be reported as written.
+    pub(super) fn crash(&self, rng: &mut Rng, at_the_moment: impl FnOnce()) -> Disk {
+        let mut state = self.inner.0.lock().unwrap();
+        state.crashed = true;
+        // What was synced may already have been reported or not: both are fine.
+        let mut image = state.synced.clone();
+        for change in &state.unsynced {
+            match change {
+                Change::Length(_) => {
+                    if rng.one_in(2) {
+                        change.make(&mut image);
+                    }
+                }
+                Change::Write(offset, bytes) => {
+                    for (number, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
+                        if rng.one_in(2) {
+                            let offset = offset + number * SECTOR_BYTES;
+                            Change::Write(offset, sector.to_vec()).make(&mut image);
+                        }
+                    }
+                }
+            }
+        }
+        at_the_moment();
+        drop(state);
+        let after = State { now: image.clone(), synced: image, ..State::default() };
+        Disk { inner: Arc::new((Mutex::new(after), Condvar::new())) }
+    }
+
+    fn alive(state: &State) -> io::Result<()> {
+        if state.crashed { Err(io::Error::other("power is off")) } else { Ok(()) }
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.inner.0.lock().unwrap().now.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let state = self.inner.0.lock().unwrap();
+        let offset = offset as usize;
+        let bytes = state.now.get(offset..offset + out.len());
+        out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        let mut state = self.inner.0.lock().unwrap();
+        Disk::alive(&state)?;
+        let change = Change::Length(length as usize);
+        change.make(&mut state.now);
+        state.unsynced.push_back(change);
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.inner.0.lock().unwrap();
+        Disk::alive(&state)?;
+        let change = Change::Write(offset as usize, bytes.to_vec());
+        change.make(&mut state.now);
+        state.unsynced.push_back(change);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.inner.0.lock().unwrap();
+        if state.hold {
+            state.held = true;
+            self.inner.1.notify_all();
+            let wait = |state: &mut State| state.hold && state.release == 0;
+            state = self.inner.1.wait_while(state, wait).unwrap();
+            state.release = state.release.saturating_sub(1);
+            state.held = false;
+            self.inner.1.notify_all();
+        }
+        Disk::alive(&state)?;
+        if std::mem::take(&mut state.fail) {
+            return Err(io::Error::other("no more space"));
+        }
+        state.syncs += 1;
+        let mut synced = std::mem::take(&mut state.synced);
+        for change in state.unsynced.drain(..) {
+            change.make(&mut synced);
+        }
+        state.synced = synced;
+        Ok(())
+    }
+}
