@@ -20,8 +20,8 @@ use broker::{ConnectionId, Name, QueueId};
 use bytes::Bytes;
 
 pub use facts::{
-    AuthAttempts, Certificate, Churn, ConnectionReport, DiskCounters, ExchangeCounters, Fetched, Link,
-    Listener, NodeStatus, QueueReport, Totals, VhostCounters,
+    AuthAttempts, Certificate, Churn, ConnectionReport, DiskCounters, ExchangeCounters, Fetched,
+    Link, Listener, NodeStatus, QueueReport, Totals, VhostCounters,
 };
 
 /// A running node, as the HTTP API and `ctl` see it.
@@ -62,14 +62,24 @@ pub trait Node: Send + Sync + 'static {
     async fn publish(&self, message: Publish) -> Result<bool, Failure>;
 
     /// Takes up to `count` messages from the head of a queue, all before any is settled as told.
-    async fn get(&self, queue: QueueId, count: u32, settle: Settle) -> Result<Vec<Fetched>, Failure>;
+    async fn get(
+        &self,
+        queue: QueueId,
+        count: u32,
+        settle: Settle,
+    ) -> Result<Vec<Fetched>, Failure>;
 
     /// Drops the ready messages of a queue; answers how many.
     async fn purge(&self, queue: QueueId) -> Result<u64, Failure>;
 
     /// Deletes a queue; answers how many messages were ready. A refused condition is
     /// [`Refusal::InUse`] with the complete text.
-    async fn delete_queue(&self, queue: QueueId, if_unused: bool, if_empty: bool) -> Result<u64, Failure>;
+    async fn delete_queue(
+        &self,
+        queue: QueueId,
+        if_unused: bool,
+        if_empty: bool,
+    ) -> Result<u64, Failure>;
 
     /// Starts or cancels bringing a queue's mirrors up to date.
     async fn synchronize(&self, queue: QueueId, start: bool) -> Result<(), Failure>;
