@@ -184,6 +184,7 @@ pub struct TlsOptions {
     pub versions: Vec<TlsVersion>,
     /// In the order of preference; empty is all that are supported.
     pub ciphers: Vec<String>,
+    /// The order of `ciphers` decides, not the client's.
     pub honor_cipher_order: bool,
 }
 
@@ -199,7 +200,7 @@ impl Default for TlsOptions {
             depth: 10,
             versions: Vec::new(),
             ciphers: Vec::new(),
-            honor_cipher_order: true,
+            honor_cipher_order: false,
         }
     }
 }
