@@ -1,0 +1,593 @@
+//! A node in memory: the real metadata and the real routing, and queues that are lists.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use amqp::{PropertiesView, Table};
+use async_trait::async_trait;
+use broker::exchange::{Routing, route};
+use broker::metadata::{Command, Metadata, Outcome, Refusal, Tables};
+use broker::status::{ChannelStatus, ConnectionStatus, ConsumerStatus, Counters, QueueStatus};
+use broker::{ConnectionId, Name, QueueId, user};
+
+use crate::node::{
+    AuthAttempts, Certificate, Churn, ConnectionReport, ExchangeCounters, Failure, Fetched,
+    Listener, Login, Node, NodeStatus, Publish, QueueReport, Settle, Totals, VhostCounters,
+    Watermark,
+};
+
+pub(super) const NODE: &str = "warren@here";
+/// 2026-11-20T23:31:51.464 UTC
+pub(super) const NOW: u64 = 1_795_217_511_464;
+
+pub(super) struct Fake(Mutex<State>);
+
+#[derive(Default)]
+pub(super) struct State {
+    metadata: Metadata,
+    index: u64,
+    pub(super) now: u64,
+    contents: BTreeMap<QueueId, Contents>,
+    exchanges: BTreeMap<(Name, Name), ExchangeCounters>,
+    vhosts: BTreeMap<Name, Counters>,
+    pub(super) connections: Vec<ConnectionReport>,
+    pub(super) nodes: Vec<NodeStatus>,
+    pub(super) certificates: Vec<Certificate>,
+    /// Calls of methods that only the operator causes.
+    pub(super) log: Vec<String>,
+    pub(super) unavailable: bool,
+}
+
+#[derive(Default)]
+struct Contents {
+    ready: VecDeque<(Publish, bool)>,
+    counters: Counters,
+    consumers: Vec<ConsumerStatus>,
+}
+
+impl Fake {
+    pub(super) fn new() -> Fake {
+        let mut state = State {
+            now: NOW,
+            nodes: vec![node_status(NODE)],
+            ..State::default()
+        };
+        state.apply(Command::PutVhost(broker::metadata::VhostSpec {
+            name: "/".into(),
+            description: Some("Default virtual host".to_owned()),
+            ..Default::default()
+        }));
+        let fake = Fake(Mutex::new(state));
+        fake.add_user("guest", &["administrator"]);
+        fake.grant("guest", "/", ".*");
+        fake
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// A user whose password is its name.
+    pub(super) fn add_user(&self, name: &str, tags: &[&str]) {
+        let hashing = user::Hashing::Sha256;
+        self.state()
+            .apply(Command::PutUser(broker::metadata::UserSpec {
+                name: name.into(),
+                password_hash: hashing.hash([1, 2, 3, 4], name.as_bytes()),
+                hashing_algorithm: hashing.name().into(),
+                tags: tags.iter().map(|tag| Name::from(*tag)).collect(),
+                create_only: false,
+            }));
+    }
+
+    /// The same pattern for all three rights.
+    pub(super) fn grant(&self, user: &str, vhost: &str, pattern: &str) {
+        let pattern = || pattern.to_owned();
+        self.state().apply(Command::SetPermission {
+            vhost: vhost.into(),
+            user: user.into(),
+            configure: pattern(),
+            write: pattern(),
+            read: pattern(),
+        });
+    }
+
+    pub(super) fn put_vhost(&self, name: &str) {
+        let spec = broker::metadata::VhostSpec {
+            name: name.into(),
+            ..Default::default()
+        };
+        self.state().apply(Command::PutVhost(spec));
+    }
+
+    /// A plain queue.
+    pub(super) fn declare(&self, vhost: &str, name: &str) {
+        let spec = queue_spec(name, None);
+        self.state().apply(Command::DeclareQueue {
+            vhost: vhost.into(),
+            spec,
+        });
+    }
+
+    /// Declares an exclusive queue of a connection.
+    pub(super) fn declare_exclusive(&self, name: &str, connection: u64) {
+        let spec = queue_spec(name, Some(ConnectionId(connection)));
+        self.state().apply(Command::DeclareQueue {
+            vhost: "/".into(),
+            spec,
+        });
+    }
+
+    pub(super) fn declare_exchange(&self, vhost: &str, name: &str, kind: &str) {
+        let spec = broker::metadata::ExchangeSpec {
+            name: name.into(),
+            kind: kind.into(),
+            durable: true,
+            auto_delete: false,
+            internal: false,
+            arguments: Table::new(),
+        };
+        self.state().apply(Command::DeclareExchange {
+            vhost: vhost.into(),
+            spec,
+        });
+    }
+
+    /// Binds a queue.
+    pub(super) fn bind(&self, vhost: &str, source: &str, queue: &str, routing_key: &str) {
+        self.state().apply(Command::Bind {
+            vhost: vhost.into(),
+            source: source.into(),
+            destination: broker::metadata::Destination::Queue(queue.into()),
+            routing_key: routing_key.as_bytes().to_vec(),
+            arguments: Table::new(),
+        });
+    }
+
+    /// A connection of `user` to `/` with one channel.
+    pub(super) fn connect(&self, id: u64, user: &str) -> Arc<str> {
+        let name: Arc<str> = format!("127.0.0.1:{} -> 127.0.0.1:5672", 50_000 + id).into();
+        let capabilities = Table::new().with("basic.nack", true);
+        let properties = Table::new()
+            .with("capabilities", capabilities)
+            .with("connection_name", format!("app-{id}"));
+        let channel = ChannelStatus {
+            number: 1,
+            state: "running",
+            confirm: true,
+            consumers: 1,
+            prefetch_count: 20,
+            messages_unacked: 1,
+            counters: Counters {
+                publish: 7,
+                confirm: 7,
+                deliver: 2,
+                ack: 1,
+                ..Default::default()
+            },
+            idle_since: Some(NOW),
+            ..Default::default()
+        };
+        let status = ConnectionStatus {
+            id: ConnectionId(id),
+            name: Arc::clone(&name),
+            peer: ([127, 0, 0, 1], 50_000 + u16::try_from(id).unwrap()).into(),
+            host: ([127, 0, 0, 1], 5672).into(),
+            vhost: "/".into(),
+            user: user.into(),
+            state: "running",
+            auth_mechanism: "PLAIN",
+            client_properties: Arc::new(properties),
+            channels: vec![channel],
+            channel_max: 2047,
+            frame_max: 131_072,
+            heartbeat: 60,
+            connected_at: NOW,
+            received_bytes: 6458,
+            received_reads: 265,
+            sent_bytes: 25_780,
+            sent_writes: 284,
+            send_pending_bytes: 0,
+            tls: None,
+        };
+        self.state().connections.push(ConnectionReport {
+            node: NODE.into(),
+            status,
+        });
+        name
+    }
+
+    /// A consumer of a queue in `/` on channel 1 of a connection.
+    pub(super) fn consume(&self, queue: &str, connection: u64) {
+        let mut state = self.state();
+        let queue = state.metadata.tables().queue("/", queue).unwrap().id;
+        state
+            .contents
+            .entry(queue)
+            .or_default()
+            .consumers
+            .push(ConsumerStatus {
+                connection: ConnectionId(connection),
+                channel: 1,
+                tag: b"ctag".to_vec(),
+                ack_required: true,
+                exclusive: false,
+                prefetch_count: 20,
+                priority: 3,
+                arguments: Table::new().with("x-priority", 3i64),
+                active: true,
+                activity: "up",
+            });
+    }
+}
+
+fn queue_spec(name: &str, owner: Option<ConnectionId>) -> broker::metadata::QueueSpec {
+    broker::metadata::QueueSpec {
+        name: name.into(),
+        durable: false,
+        auto_delete: false,
+        exclusive: owner.is_some(),
+        connection: owner,
+        arguments: Table::new(),
+        node: NODE.into(),
+    }
+}
+
+impl State {
+    pub(super) fn apply(&mut self, command: Command) -> Outcome {
+        self.try_apply(&command)
+            .expect("the test's own commands are good")
+    }
+
+    fn try_apply(&mut self, command: &Command) -> Result<Outcome, Refusal> {
+        self.index += 1;
+        self.metadata.apply(self.index, command).0
+    }
+
+    /// Differs after any change that a request could make.
+    pub(super) fn fingerprint(&self) -> (u64, u64, usize, usize) {
+        let messages = self
+            .contents
+            .values()
+            .map(|it| it.ready.len() as u64 + it.counters.get);
+        let revision = self.metadata.tables().revision;
+        (
+            revision,
+            messages.sum(),
+            self.connections.len(),
+            self.log.len(),
+        )
+    }
+
+    fn report(&self, queue: QueueId) -> QueueReport {
+        let empty = Contents::default();
+        let contents = self.contents.get(&queue).unwrap_or(&empty);
+        let messages_ready = contents.ready.len() as u64;
+        let bytes_ready = contents
+            .ready
+            .iter()
+            .map(|(it, _)| it.payload.len() as u64)
+            .sum();
+        let status = QueueStatus {
+            id: Some(queue),
+            messages_ready,
+            bytes_ready,
+            messages_ram: messages_ready,
+            bytes_ram: bytes_ready,
+            memory: 1000,
+            consumers: contents.consumers.clone(),
+            counters: contents.counters.clone(),
+            idle_since: Some(NOW),
+            ..QueueStatus::default()
+        };
+        QueueReport {
+            queue: Some(queue),
+            state: "running",
+            status,
+            ..QueueReport::default()
+        }
+    }
+
+    fn publish(&mut self, message: Publish) -> bool {
+        let tables = self.metadata.tables();
+        let vhost = tables.vhosts.get(&message.vhost).unwrap();
+        let exchange = vhost.exchanges.get(&message.exchange).unwrap();
+        let bytes = message.properties.to_bytes();
+        let properties = PropertiesView::parse(&bytes).unwrap();
+        let keys: &[&[u8]] = &[&message.routing_key];
+        let mut queues = Vec::new();
+        let routing = Routing {
+            keys,
+            properties: &properties,
+            random: 0,
+        };
+        route(&tables, vhost, exchange, &routing, &mut queues);
+        self.vhosts
+            .entry(message.vhost.clone())
+            .or_default()
+            .publish += 1;
+        let key = (message.vhost.clone(), message.exchange.clone());
+        let counters = self
+            .exchanges
+            .entry(key.clone())
+            .or_insert_with(|| ExchangeCounters {
+                vhost: key.0,
+                exchange: key.1,
+                ..ExchangeCounters::default()
+            });
+        counters.publish_in += 1;
+        counters.publish_out += queues.len() as u64;
+        for queue in &queues {
+            let contents = self.contents.entry(queue.id).or_default();
+            contents.ready.push_back((message.clone(), false));
+            contents.counters.publish += 1;
+        }
+        !queues.is_empty()
+    }
+
+    fn get(&mut self, queue: QueueId, count: u32, settle: Settle) -> Vec<Fetched> {
+        let contents = self.contents.entry(queue).or_default();
+        let count = contents.ready.len().min(count as usize);
+        let taken: Vec<_> = contents.ready.drain(..count).collect();
+        contents.counters.get += count as u64;
+        let left = contents.ready.len() as u64;
+        if settle == Settle::Requeue {
+            for (message, _) in taken.iter().rev() {
+                contents.ready.push_front((message.clone(), true));
+            }
+        }
+        let fetched = |(place, (message, redelivered)): (usize, &(Publish, bool))| Fetched {
+            redelivered: *redelivered,
+            exchange: message.exchange.clone(),
+            routing_key: message.routing_key.clone(),
+            properties: message.properties.clone(),
+            payload: message.payload.clone(),
+            message_count: left + (count - 1 - place) as u64,
+        };
+        taken.iter().enumerate().map(fetched).collect()
+    }
+}
+
+pub(super) fn node_status(name: &str) -> NodeStatus {
+    let listener = |protocol, port| Listener {
+        protocol,
+        interface: "::".to_owned(),
+        port,
+        backlog: 128,
+    };
+    NodeStatus {
+        name: name.into(),
+        running: true,
+        in_service: true,
+        version: "0.1.0".to_owned(),
+        uptime: Duration::from_secs(76),
+        os_pid: 29_290,
+        memory_used: 1_000_000,
+        memory_limit: 10_000_000,
+        memory_total: 25_000_000,
+        memory_shares: vec![("queue_procs", 300_000), ("binary", 100_000)],
+        memory_watermark: Some(0.4),
+        disk_free: 80_000_000,
+        disk_free_limit: 50_000_000,
+        fds_used: 56,
+        fds_total: 20_000,
+        sockets_used: 8,
+        sockets_total: 17_910,
+        tasks: 578,
+        processors: 2,
+        listeners: vec![
+            listener("amqp", 5672),
+            listener("http", 15_672),
+            listener("http/prometheus", 15_692),
+            listener("clustering", 25_672),
+        ],
+        data_dir: "/var/lib/warren/warren@here".to_owned(),
+        log_files: vec!["<stdout>".to_owned()],
+        config_files: vec!["/etc/rabbitmq/rabbitmq.conf".to_owned()],
+        churn: Churn {
+            connections_created: 13,
+            ..Churn::default()
+        },
+        auth_attempts: vec![AuthAttempts {
+            protocol: "http",
+            succeeded: 231,
+            failed: 2,
+        }],
+        voter: true,
+        ..NodeStatus::default()
+    }
+}
+
+#[async_trait]
+impl Node for Fake {
+    fn name(&self) -> Name {
+        NODE.into()
+    }
+
+    fn now(&self) -> u64 {
+        self.state().now
+    }
+
+    fn salt(&self) -> [u8; 4] {
+        [9, 8, 7, 6]
+    }
+
+    fn tables(&self) -> Arc<Tables> {
+        self.state().metadata.tables()
+    }
+
+    async fn propose(&self, command: Command) -> Result<Outcome, Failure> {
+        let mut state = self.state();
+        if state.unavailable {
+            return Err(Failure::Unavailable("no quorum".to_owned()));
+        }
+        Ok(state.try_apply(&command)?)
+    }
+
+    async fn queue_statuses(&self) -> Vec<QueueReport> {
+        let state = self.state();
+        let tables = state.metadata.tables();
+        tables
+            .queues
+            .keys()
+            .map(|queue| state.report(*queue))
+            .collect()
+    }
+
+    async fn queue_status(&self, queue: QueueId) -> Option<QueueReport> {
+        let state = self.state();
+        let known = state.metadata.tables().queues.contains_key(&queue);
+        known.then(|| state.report(queue))
+    }
+
+    async fn connections(&self) -> Vec<ConnectionReport> {
+        self.state().connections.clone()
+    }
+
+    async fn close_connection(&self, connection: ConnectionId, reason: &str) -> bool {
+        let mut state = self.state();
+        let before = state.connections.len();
+        state
+            .connections
+            .retain(|report| report.status.id != connection);
+        state.log.push(format!("close {} {reason}", connection.0));
+        state.connections.len() < before
+    }
+
+    async fn authenticate(&self, name: &str, password: &[u8], peer: Option<IpAddr>) -> Login {
+        let tables = self.tables();
+        let known = tables.users.get(name).map(|user| &**user);
+        if !user::authenticate(known, password) {
+            return Login::Refused;
+        }
+        match peer {
+            Some(peer) if name == "guest" && !peer.is_loopback() => Login::LoopbackOnly,
+            _ => Login::Accepted,
+        }
+    }
+
+    async fn publish(&self, message: Publish) -> Result<bool, Failure> {
+        Ok(self.state().publish(message))
+    }
+
+    async fn get(
+        &self,
+        queue: QueueId,
+        count: u32,
+        settle: Settle,
+    ) -> Result<Vec<Fetched>, Failure> {
+        Ok(self.state().get(queue, count, settle))
+    }
+
+    async fn purge(&self, queue: QueueId) -> Result<u64, Failure> {
+        let mut state = self.state();
+        let dropped = state
+            .contents
+            .entry(queue)
+            .or_default()
+            .ready
+            .drain(..)
+            .count();
+        Ok(dropped as u64)
+    }
+
+    async fn delete_queue(
+        &self,
+        queue: QueueId,
+        if_unused: bool,
+        if_empty: bool,
+    ) -> Result<u64, Failure> {
+        let mut state = self.state();
+        let ready = state.report(queue).status.messages_ready;
+        let found = Arc::clone(state.metadata.tables().queues.get(&queue).unwrap());
+        let (vhost, name) = (found.vhost.clone(), found.name.clone());
+        if if_empty && ready > 0 {
+            return Err(
+                Refusal::InUse(format!("queue '{name}' in vhost '{vhost}' not empty")).into(),
+            );
+        }
+        if if_unused && !state.report(queue).status.consumers.is_empty() {
+            return Err(Refusal::InUse(format!("queue '{name}' in vhost '{vhost}' in use")).into());
+        }
+        state.try_apply(&Command::DeleteQueue {
+            vhost,
+            name,
+            only: Some(queue),
+        })?;
+        state.contents.remove(&queue);
+        Ok(ready)
+    }
+
+    async fn synchronize(&self, queue: QueueId, start: bool) -> Result<(), Failure> {
+        self.state()
+            .log
+            .push(format!("synchronize {} {start}", queue.0));
+        Ok(())
+    }
+
+    async fn rebalance(&self) -> Result<(), Failure> {
+        self.state().log.push("rebalance".to_owned());
+        Ok(())
+    }
+
+    async fn status(&self) -> NodeStatus {
+        self.state().nodes[0].clone()
+    }
+
+    async fn nodes(&self) -> Vec<NodeStatus> {
+        self.state().nodes.clone()
+    }
+
+    async fn totals(&self) -> Totals {
+        let state = self.state();
+        let vhosts: Vec<_> = state
+            .vhosts
+            .iter()
+            .map(|(vhost, messages)| VhostCounters {
+                vhost: vhost.clone(),
+                messages: messages.clone(),
+                received_bytes: 100,
+                sent_bytes: 200,
+            })
+            .collect();
+        let publish = vhosts.iter().map(|vhost| vhost.messages.publish).sum();
+        Totals {
+            messages: Counters {
+                publish,
+                ..Counters::default()
+            },
+            churn: state.nodes[0].churn.clone(),
+            vhosts,
+            exchanges: state.exchanges.values().cloned().collect(),
+        }
+    }
+
+    async fn certificates(&self) -> Vec<Certificate> {
+        self.state().certificates.clone()
+    }
+
+    fn environment(&self) -> Vec<(String, String)> {
+        vec![("heartbeat".to_owned(), "60".to_owned())]
+    }
+
+    async fn set_memory_watermark(&self, limit: Watermark) -> Result<(), Failure> {
+        self.state().log.push(format!("memory {limit:?}"));
+        Ok(())
+    }
+
+    async fn set_disk_free_limit(&self, limit: Watermark) -> Result<(), Failure> {
+        self.state().log.push(format!("disk {limit:?}"));
+        Ok(())
+    }
+
+    async fn set_log_level(&self, level: &str) -> Result<(), Failure> {
+        self.state().log.push(format!("level {level}"));
+        Ok(())
+    }
+
+    fn stop(&self) {
+        self.state().log.push("stop".to_owned());
+    }
+}
