@@ -1,0 +1,117 @@
+//! Memory and disk alarms: below or above a threshold, publishers on this node wait.
+//!
+//! Checked every interval of the configuration; an alarm ends by itself when there is room again.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::config::{DiskLimit, MemoryWatermark};
+use crate::node::{ConnectionMail, Node};
+
+/// What was measured last, and the thresholds.
+#[derive(Debug, Default)]
+pub(crate) struct Resources {
+    pub memory_used: AtomicU64,
+    pub memory_limit: AtomicU64,
+    pub memory_total: AtomicU64,
+    pub disk_free: AtomicU64,
+    pub disk_limit: AtomicU64,
+}
+
+impl Resources {
+    pub(crate) fn memory_alarm(&self) -> bool {
+        self.memory_used.load(Ordering::Relaxed) > self.memory_limit.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn disk_alarm(&self) -> bool {
+        self.disk_free.load(Ordering::Relaxed) < self.disk_limit.load(Ordering::Relaxed)
+    }
+
+    /// Sets the thresholds from the configuration.
+    pub(crate) fn configure(&self, memory: &MemoryWatermark, disk: &DiskLimit, total_override: Option<u64>) {
+        let total = total_override.unwrap_or_else(memory_total);
+        self.memory_total.store(total, Ordering::Relaxed);
+        self.memory_limit.store(memory_bytes(memory, total), Ordering::Relaxed);
+        self.disk_limit.store(disk_bytes(disk, total), Ordering::Relaxed);
+        self.disk_free.store(u64::MAX, Ordering::Relaxed);
+    }
+}
+
+pub(crate) fn memory_bytes(memory: &MemoryWatermark, total: u64) -> u64 {
+    match memory {
+        MemoryWatermark::Relative(share) => (total as f64 * share) as u64,
+        MemoryWatermark::Absolute(bytes) => *bytes,
+    }
+}
+
+pub(crate) fn disk_bytes(disk: &DiskLimit, total: u64) -> u64 {
+    match disk {
+        DiskLimit::Relative(share) => (total as f64 * share) as u64,
+        DiskLimit::Absolute(bytes) => *bytes,
+    }
+}
+
+/// Watches until the node stops.
+pub(crate) async fn watch(node: Arc<Node>) {
+    let interval = node.config.resources.memory_monitor_interval;
+    loop {
+        check(&node);
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = node.recheck.notified() => {}
+            () = node.stopping.notified() => return,
+        }
+    }
+}
+
+/// Measures, and tells connections when the alarm begins, changes or ends.
+pub(crate) fn check(node: &Node) {
+    let resources = &node.resources;
+    resources.memory_used.store(memory_used(), Ordering::Relaxed);
+    if let Some(free) = disk_free(&node.config.data_dir) {
+        resources.disk_free.store(free, Ordering::Relaxed);
+    }
+    let reason = match (resources.memory_alarm(), resources.disk_alarm()) {
+        (false, false) => None,
+        (true, false) => Some("low on memory"),
+        (false, true) => Some("low on disk"),
+        (true, true) => Some("low on memory & disk"),
+    };
+    if node.alarm.borrow().as_deref() == reason {
+        return;
+    }
+    match reason {
+        Some(reason) => tracing::warn!("resource limit alarm set on node {}: {reason}; publishers wait", node.name),
+        None => tracing::warn!("resource limit alarm cleared on node {}", node.name),
+    }
+    let reason: Option<Arc<str>> = reason.map(Arc::from);
+    node.alarm.send_replace(reason.clone());
+    for handle in node.connections.read().values() {
+        let _ = handle.mailbox.push(ConnectionMail::Alarm(reason.clone()), 0);
+    }
+}
+
+/// Resident bytes of this process.
+pub(crate) fn memory_used() -> u64 {
+    let Ok(statm) = std::fs::read_to_string("/proc/self/statm") else { return 0 };
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+}
+
+/// Memory of the machine, or of the container where that is less.
+pub(crate) fn memory_total() -> u64 {
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find(|l| l.starts_with("MemTotal:"))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+    });
+    let container = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        .iter()
+        .find_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
+    machine.into_iter().chain(container).min().unwrap_or(1 << 30)
+}
+
+/// Bytes that may still be written below `path`.
+pub(crate) fn disk_free(path: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(path).ok()?;
+    Some(stat.f_bavail * stat.f_frsize)
+}

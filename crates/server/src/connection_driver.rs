@@ -1,0 +1,375 @@
+//! The task of one client connection: socket and mailbox in, socket and mailboxes out.
+//!
+//! Bytes are read into a buffer that all connections of a thread share; what a frame leaves over is
+//! kept by the connection. So an idle connection holds no buffer, and a busy one finds its buffer in
+//! the cache. Everything that one wake-up brings is handled before anything is sent on.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use broker::connection::{Connection, ConnectionEffects, Context as BrokerContext, Note, OUT_HIGH_WATER, OpenCounts, Peer};
+use broker::metadata::{Outcome, Refusal};
+use broker::queue::QueueEvent;
+use broker::{ConnectionId, QueueId};
+use stdx::{Lookup, Time};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use crate::clock;
+use crate::mailbox::{Closed, Mailbox};
+use crate::node::{ConnectionHandle, ConnectionMail, Node, ProposeFailure, QueueHandle, QueueMail};
+use crate::queue_driver::{gone, size_of_event};
+
+/// Bytes read at once.
+const READ_BYTES: usize = 256 * 1024;
+/// Bytes in a queue's mailbox above which its publishers are not read.
+const MAILBOX_HIGH_WATER: usize = 4 << 20;
+/// Rounds before other tasks get their turn.
+const ROUNDS_MAX: usize = 16;
+/// An output buffer larger than this is given back when it is empty.
+const OUT_KEEP: usize = 64 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<Outcome, ProposeFailure>> + Send>>;
+
+/// Serves one connection until it ends.
+pub(crate) async fn serve<S>(node: Arc<Node>, id: ConnectionId, stream: S, peer: Peer)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let mailbox = Arc::new(Mailbox::new());
+    let handle = Arc::new(ConnectionHandle { mailbox: Arc::clone(&mailbox), identity: parking_lot::RwLock::new(None) });
+    node.connections.write().insert(id, Arc::clone(&handle));
+    node.counters.connections_created.fetch_add(1, Ordering::Relaxed);
+    let limits = Arc::clone(&node.limits);
+    let name = format!("{} -> {}", peer.address, peer.host);
+    let mut connection = Connection::new(id, limits, peer, clock::random(), clock::now(), clock::unix_millis());
+    let alarm = node.alarm.borrow().clone();
+    connection.alarm(alarm.as_deref());
+    let mut driver = Driver {
+        node,
+        id,
+        name,
+        stream,
+        handle,
+        connection,
+        mailbox,
+        fx: ConnectionEffects::default(),
+        mails: Vec::new(),
+        partial: Vec::new(),
+        stalled: false,
+        written: 0,
+        answer: None,
+        throttle: None,
+        queues: Lookup::new(),
+        timer: Box::pin(tokio::time::sleep_until(clock::instant(Time::START))),
+        timer_at: None,
+        received: (0, 0),
+        sent: (0, 0),
+        eof: false,
+    };
+    std::future::poll_fn(|cx| driver.poll(cx)).await;
+    driver.end();
+}
+
+struct Driver<S> {
+    node: Arc<Node>,
+    id: ConnectionId,
+    name: String,
+    stream: S,
+    handle: Arc<ConnectionHandle>,
+    connection: Connection,
+    mailbox: Arc<Mailbox<ConnectionMail>>,
+    fx: ConnectionEffects,
+    mails: Vec<ConnectionMail>,
+    /// Bytes that were read and not consumed.
+    partial: Vec<u8>,
+    /// `partial` was left because the connection waited, not because a frame is incomplete.
+    stalled: bool,
+    /// Bytes of `connection.out` that are written.
+    written: usize,
+    answer: Option<Answer>,
+    /// A queue that has too much in its mailbox.
+    throttle: Option<Arc<QueueHandle>>,
+    queues: Lookup<QueueId, Arc<QueueHandle>>,
+    timer: Pin<Box<Sleep>>,
+    timer_at: Option<Time>,
+    /// Bytes and reads.
+    received: (u64, u64),
+    sent: (u64, u64),
+    eof: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..ROUNDS_MAX {
+            let mut progress = self.take_mail(cx);
+            progress |= self.take_answer(cx);
+            progress |= self.read(cx);
+            let context = self.context();
+            self.connection.fill(&context, &mut self.fx);
+            self.obey();
+            progress |= self.write(cx);
+            if self.eof || (self.connection.is_closed() && self.connection.out.is_empty()) {
+                return Poll::Ready(());
+            }
+            if !progress {
+                return self.arm_timer(cx);
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn context(&self) -> BrokerContext {
+        let counts = if self.connection.is_running() {
+            OpenCounts::default()
+        } else {
+            let (user, _) = self.connection.identity();
+            self.node.open_counts(user, None)
+        };
+        BrokerContext {
+            now: clock::now(),
+            unix_millis: clock::unix_millis(),
+            tables: self.node.tables.load_full(),
+            counts,
+        }
+    }
+
+    fn take_mail(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut mails = std::mem::take(&mut self.mails);
+        let ready = self.mailbox.poll_take(cx, &mut mails).is_ready();
+        if ready {
+            let context = self.context();
+            for mail in mails.drain(..) {
+                match mail {
+                    ConnectionMail::Channel(event) => self.connection.deliver(event),
+                    ConnectionMail::DirectReply { channel, proof, message } => {
+                        self.connection.direct_reply(&context, channel, proof, &message, &mut self.fx);
+                    }
+                    ConnectionMail::Status(reply) => {
+                        let mut status = self.connection.status();
+                        (status.received_bytes, status.received_reads) = self.received;
+                        (status.sent_bytes, status.sent_writes) = self.sent;
+                        let _ = reply.send(status);
+                    }
+                    ConnectionMail::Close(reason) => self.connection.close(&context, &reason, &mut self.fx),
+                    ConnectionMail::Alarm(reason) => self.connection.alarm(reason.as_deref()),
+                }
+            }
+        }
+        self.mails = mails;
+        ready
+    }
+
+    fn take_answer(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(answer) = &mut self.answer else { return false };
+        let Poll::Ready(result) = answer.as_mut().poll(cx) else { return false };
+        self.answer = None;
+        let context = self.context();
+        match result {
+            Ok(outcome) => self.connection.proposed(&context, Ok(outcome), &mut self.fx),
+            Err(ProposeFailure::Refused(refusal)) => {
+                self.connection.proposed(&context, Err::<Outcome, Refusal>(refusal), &mut self.fx);
+            }
+            Err(ProposeFailure::Unavailable(why)) => {
+                tracing::warn!(connection = %self.name, "metadata is unavailable: {why}");
+                self.connection.close(&context, &format!("metadata is unavailable: {why}"), &mut self.fx);
+            }
+        }
+        true
+    }
+
+    fn wants_bytes(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(queue) = &self.throttle {
+            if queue.mailbox.poll_room(cx, MAILBOX_HIGH_WATER).is_pending() {
+                return false;
+            }
+            self.throttle = None;
+        }
+        self.connection.wants_bytes() && self.connection.out.len() < 4 * OUT_HIGH_WATER
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.wants_bytes(cx) {
+            return false;
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            let held = self.partial.len();
+            if scratch.len() < READ_BYTES.max(held + READ_BYTES / 2) {
+                scratch.resize(READ_BYTES.max(held + READ_BYTES / 2), 0);
+            }
+            scratch[..held].copy_from_slice(&self.partial);
+            let mut filled = held;
+            if !self.stalled {
+                let mut buffer = ReadBuf::new(&mut scratch[held..]);
+                match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                    Poll::Pending => return false,
+                    Poll::Ready(Err(_)) => self.eof = true,
+                    Poll::Ready(Ok(())) if buffer.filled().is_empty() => self.eof = true,
+                    Poll::Ready(Ok(())) => {
+                        filled += buffer.filled().len();
+                        self.received.0 += buffer.filled().len() as u64;
+                        self.received.1 += 1;
+                    }
+                }
+            }
+            if self.eof {
+                return true;
+            }
+            let context = self.context();
+            let used = self.connection.receive(&context, &scratch[..filled], &mut self.fx);
+            self.partial.clear();
+            self.partial.extend_from_slice(&scratch[used..filled]);
+            self.stalled = !self.partial.is_empty() && !self.connection.wants_bytes();
+            if self.partial.is_empty() && self.partial.capacity() > OUT_KEEP {
+                self.partial = Vec::new();
+            }
+            true
+        })
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut progress = false;
+        while self.written < self.connection.out.len() {
+            let out = &self.connection.out[self.written..];
+            match Pin::new(&mut self.stream).poll_write(cx, out) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    self.written += count;
+                    self.sent.0 += count as u64;
+                    self.sent.1 += 1;
+                    progress = true;
+                }
+                Poll::Ready(_) => {
+                    self.eof = true;
+                    return true;
+                }
+            }
+        }
+        if self.written > 0 && self.written == self.connection.out.len() {
+            self.written = 0;
+            self.connection.out.clear();
+            if self.connection.out.capacity() > OUT_KEEP && !self.connection.has_backlog() {
+                self.connection.out = Vec::new();
+            }
+            self.connection.written(clock::now());
+            // Encrypted streams keep bytes back until told.
+            if Pin::new(&mut self.stream).poll_flush(cx).is_pending() {
+                return progress;
+            }
+        }
+        progress
+    }
+
+    fn arm_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = self.connection.deadline();
+        if deadline != self.timer_at {
+            self.timer_at = deadline;
+            if let Some(at) = deadline {
+                self.timer.as_mut().reset(clock::instant(at));
+            }
+        }
+        if self.timer_at.is_some() && self.timer.as_mut().poll(cx).is_ready() {
+            self.timer_at = None;
+            let context = self.context();
+            self.connection.tick(&context, &mut self.fx);
+            self.obey();
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Does what the connection asks.
+    fn obey(&mut self) {
+        if self.fx.is_empty() {
+            return;
+        }
+        for (queue, event) in std::mem::take(&mut self.fx.to_queues) {
+            self.tell_queue(queue, event);
+        }
+        for (channel, proof, message) in self.fx.to_connections.drain(..) {
+            if let Some(handle) = self.node.connection(channel.connection) {
+                let bytes = message.memory_bytes();
+                let _ = handle.mailbox.push(ConnectionMail::DirectReply { channel, proof, message }, bytes);
+            }
+        }
+        if let Some(command) = self.fx.propose.take() {
+            let node = Arc::clone(&self.node);
+            self.answer = Some(Box::pin(async move { node.propose(command).await }));
+            // The answer is asked for in the next round.
+            let _ = self.mailbox.push(ConnectionMail::Alarm(self.node.alarm.borrow().clone()), 0);
+        }
+        for command in self.fx.propose_and_forget.drain(..) {
+            let node = Arc::clone(&self.node);
+            tokio::spawn(async move {
+                if let Err(error) = node.propose(command).await {
+                    tracing::warn!(?error, "exclusive queues of an ended connection were not deleted");
+                }
+            });
+        }
+        for note in std::mem::take(&mut self.fx.notes) {
+            self.note(note);
+        }
+        self.fx.taken();
+    }
+
+    fn tell_queue(&mut self, id: QueueId, event: QueueEvent) {
+        if self.queues.get(&id).is_none() {
+            let Some(handle) = self.node.queue(id) else {
+                gone(&self.node, id, event);
+                return;
+            };
+            self.queues.insert(id, handle);
+        }
+        let Some(handle) = self.queues.get(&id) else { return };
+        let bytes = size_of_event(&event);
+        match handle.mailbox.push(QueueMail::Event(event), bytes) {
+            Ok(total) if total > MAILBOX_HIGH_WATER => self.throttle = Some(Arc::clone(handle)),
+            Ok(_) => {}
+            Err(Closed(mail)) => {
+                self.queues.remove(&id);
+                if let QueueMail::Event(event) = mail {
+                    gone(&self.node, id, event);
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        let name = &self.name;
+        match note {
+            Note::Authenticated => {
+                let (user, vhost) = self.connection.identity();
+                *self.handle.identity.write() = Some((Arc::clone(user), Arc::clone(vhost)));
+                self.node.counters.logins.fetch_add(1, Ordering::Relaxed);
+                tracing::info!("connection {name}: user '{user}' authenticated and granted access to vhost '{vhost}'");
+            }
+            Note::LoginRefused { user, reason } => {
+                self.node.counters.logins_failed.fetch_add(1, Ordering::Relaxed);
+                tracing::info!("connection {name}: login of user '{user}' refused: {reason}");
+            }
+            Note::Faulted(text) => tracing::info!("closing connection {name}: {text}"),
+            Note::ChannelFaulted { channel, text } => tracing::debug!("connection {name}, channel {channel}: {text}"),
+        }
+    }
+
+    fn end(mut self) {
+        self.connection.ended(&mut self.fx);
+        self.node.connections.write().remove(&self.id);
+        self.obey();
+        self.mailbox.close();
+        self.node.counters.connections_closed.fetch_add(1, Ordering::Relaxed);
+        let (user, vhost) = self.connection.identity();
+        if !vhost.is_empty() {
+            tracing::info!("closed connection {} (vhost: '{vhost}', user: '{user}')", self.name);
+        }
+    }
+}

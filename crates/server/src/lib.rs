@@ -1,0 +1,17 @@
+//! The broker's only place that touches the world: sockets, files, clock, threads.
+//!
+//! [`server::run`] is a node from start to stop. One task for each connection and each queue, one
+//! thread for the message log; machines of the `broker` crate decide, these tasks obey.
+
+mod clock;
+pub mod config;
+mod connection_driver;
+mod disk;
+mod listener;
+mod log_writer;
+mod mailbox;
+mod metadata;
+mod node;
+mod queue_driver;
+pub mod server;
+mod start;

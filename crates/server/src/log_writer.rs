@@ -1,0 +1,283 @@
+//! The thread that owns the store: appends what queues hand over, syncs, reads back, keeps house.
+//!
+//! Group commit without a timer: whatever has gathered while one sync ran is in the next one. Queues
+//! that asked are told when their batch is on stable storage. A failed write or sync stops the node:
+//! nothing that was not synced is ever reported as safe.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use broker::queue::{Load, QueueEvent};
+use parking_lot::{Condvar, Mutex};
+use store::{Batch, Disk, Limits, Store, StoreError, Usage};
+
+use crate::mailbox::Mailbox;
+use crate::node::QueueMail;
+
+/// Work for the store.
+pub(crate) enum Job {
+    /// For the log; `Stored` is sent when a ticket is given.
+    Append { batch: Batch, report: Option<(Arc<Mailbox<QueueMail>>, u64)> },
+    Transient(Batch),
+    Load { load: Load, to: Arc<Mailbox<QueueMail>> },
+    /// Everything before it is on stable storage when the sender hears.
+    Barrier(tokio::sync::oneshot::Sender<()>),
+    Stop,
+}
+
+impl Job {
+    fn bytes(&self) -> usize {
+        match self {
+            Job::Append { batch, .. } | Job::Transient(batch) => batch.len_bytes(),
+            Job::Load { .. } | Job::Barrier(_) | Job::Stop => 0,
+        }
+    }
+}
+
+/// Above this many bytes waiting for the store, queues wait before they take more.
+const HIGH_WATER: usize = 64 << 20;
+/// Without anybody waiting, what was appended is synced after this time.
+const LAZY_SYNC: Duration = Duration::from_millis(200);
+/// Or when this much has gathered.
+const LAZY_SYNC_BYTES: usize = 4 << 20;
+/// Housekeeping between syncs touches about this much.
+const MAINTAIN_BYTES: u64 = 4 << 20;
+
+/// How often the store is asked what it takes of the disk: it looks at every queue.
+const SURVEY: Duration = Duration::from_secs(2);
+
+#[derive(Default)]
+struct Shared {
+    jobs: Mutex<VecDeque<Job>>,
+    arrived: Condvar,
+    waiting_bytes: AtomicUsize,
+    room: tokio::sync::Notify,
+    syncs: AtomicU64,
+    sync_nanos: AtomicU64,
+    written: AtomicU64,
+    usage: Mutex<Usage>,
+}
+
+/// The way to the store.
+#[derive(Clone)]
+pub(crate) struct LogWriter {
+    shared: Arc<Shared>,
+}
+
+impl LogWriter {
+    /// Starts the thread. `failed` is called once, from it, when the store can no longer keep promises.
+    pub(crate) fn start<D: Disk<File: Send> + Send + 'static>(
+        store: Store<D>,
+        failed: impl FnOnce(String) + Send + 'static,
+    ) -> std::io::Result<(LogWriter, JoinHandle<()>)> {
+        let shared = Arc::new(Shared::default());
+        let writer = LogWriter { shared: Arc::clone(&shared) };
+        let thread = std::thread::Builder::new().name("log-writer".to_owned()).spawn(move || {
+            let mut worker = Worker { store, shared, reports: Vec::new(), barriers: Vec::new(), dirty_since: None, unsynced: 0, surveyed: Instant::now() };
+            if let Err(error) = worker.run() {
+                failed(error.to_string());
+            }
+        })?;
+        Ok((writer, thread))
+    }
+
+    pub(crate) fn submit(&self, job: Job) {
+        let bytes = job.bytes();
+        self.shared.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let mut jobs = self.shared.jobs.lock();
+        jobs.push_back(job);
+        let wake = jobs.len() == 1;
+        drop(jobs);
+        if wake {
+            self.shared.arrived.notify_one();
+        }
+    }
+
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.shared.waiting_bytes.load(Ordering::Relaxed) > HIGH_WATER
+    }
+
+    /// Waits until the store has caught up.
+    pub(crate) async fn room(&self) {
+        while self.is_crowded() {
+            let notified = self.shared.room.notified();
+            if self.is_crowded() {
+                let _ = tokio::time::timeout(Duration::from_millis(50), notified).await;
+            }
+        }
+    }
+
+    /// Syncs done, nanoseconds spent in them, bytes handed over.
+    pub(crate) fn counters(&self) -> (u64, u64, u64) {
+        let s = &self.shared;
+        (s.syncs.load(Ordering::Relaxed), s.sync_nanos.load(Ordering::Relaxed), s.written.load(Ordering::Relaxed))
+    }
+
+    /// What the store takes of the disk.
+    pub(crate) fn usage(&self) -> Usage {
+        *self.shared.usage.lock()
+    }
+}
+
+struct Worker<D: Disk> {
+    store: Store<D>,
+    shared: Arc<Shared>,
+    reports: Vec<(Arc<Mailbox<QueueMail>>, u64)>,
+    barriers: Vec<tokio::sync::oneshot::Sender<()>>,
+    /// Since when something appended is unsynced.
+    dirty_since: Option<Instant>,
+    unsynced: usize,
+    surveyed: Instant,
+}
+
+impl<D: Disk> Worker<D> {
+    fn run(&mut self) -> Result<(), StoreError> {
+        let mut idle = false;
+        loop {
+            let jobs = self.wait(idle);
+            let mut stop = false;
+            let taken: usize = jobs.iter().map(Job::bytes).sum();
+            for job in jobs {
+                stop |= matches!(job, Job::Stop);
+                self.obey(job)?;
+            }
+            if taken > 0 {
+                self.shared.waiting_bytes.fetch_sub(taken, Ordering::Relaxed);
+                self.shared.room.notify_waiters();
+            }
+            let late = self.dirty_since.is_some_and(|since| since.elapsed() >= LAZY_SYNC)
+                || self.unsynced >= LAZY_SYNC_BYTES;
+            if stop || late || !self.reports.is_empty() || !self.barriers.is_empty() {
+                self.sync()?;
+            }
+            if stop {
+                return Ok(());
+            }
+            idle = !self.keep_house()?;
+        }
+    }
+
+    /// Waits for work; with unsynced bytes or housekeeping at hand not longer than needed.
+    fn wait(&self, idle: bool) -> VecDeque<Job> {
+        let mut jobs = self.shared.jobs.lock();
+        if jobs.is_empty() && idle {
+            match self.dirty_since {
+                Some(since) => {
+                    let left = LAZY_SYNC.saturating_sub(since.elapsed());
+                    self.shared.arrived.wait_for(&mut jobs, left.max(Duration::from_millis(1)));
+                }
+                None => {
+                    while jobs.is_empty() {
+                        self.shared.arrived.wait(&mut jobs);
+                    }
+                }
+            }
+        }
+        std::mem::take(&mut *jobs)
+    }
+
+    fn obey(&mut self, job: Job) -> Result<(), StoreError> {
+        match job {
+            Job::Append { mut batch, report } => {
+                self.shared.written.fetch_add(batch.len_bytes() as u64, Ordering::Relaxed);
+                self.unsynced += batch.len_bytes();
+                self.append(&mut batch)?;
+                self.dirty_since.get_or_insert_with(Instant::now);
+                self.reports.extend(report);
+            }
+            Job::Transient(mut batch) => self.page_out(&mut batch)?,
+            Job::Load { load, to } => {
+                let limits = Limits { messages: load.messages, bytes: load.bytes };
+                let messages = self.store.read(load.key, load.from, limits)?;
+                let event = QueueEvent::Loaded { key: load.key, messages };
+                let _ = to.push(QueueMail::Event(event), 0);
+            }
+            Job::Barrier(done) => self.barriers.push(done),
+            Job::Stop => {}
+        }
+        Ok(())
+    }
+
+    /// Appends; when the log is full, makes room first. A full disk is waited out: nothing was promised.
+    fn append(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
+        loop {
+            match self.store.append(batch) {
+                Ok(_) => return Ok(()),
+                Err(error) if is_full(&error) => self.wait_for_room()?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn page_out(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
+        loop {
+            match self.store.page_out(batch) {
+                Ok(()) => return Ok(()),
+                Err(error) if is_full(&error) => self.wait_for_room()?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn wait_for_room(&mut self) -> Result<(), StoreError> {
+        match self.store.sync() {
+            Ok(_) => {}
+            Err(error) if is_full(&error) => {}
+            Err(error) => return Err(error),
+        }
+        match self.store.maintain(u64::MAX) {
+            Ok(_) => Ok(()),
+            Err(error) if is_full(&error) => {
+                tracing::warn!("no room on the disk: waiting for space before anything more is confirmed");
+                std::thread::sleep(Duration::from_millis(200));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        let begin = Instant::now();
+        loop {
+            match self.store.sync() {
+                Ok(_) => break,
+                Err(error) if is_full(&error) => self.wait_for_room()?,
+                Err(error) => return Err(error),
+            }
+        }
+        self.dirty_since = None;
+        self.unsynced = 0;
+        self.shared.syncs.fetch_add(1, Ordering::Relaxed);
+        let nanos = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.shared.sync_nanos.fetch_add(nanos, Ordering::Relaxed);
+        for (queue, ticket) in self.reports.drain(..) {
+            let _ = queue.push(QueueMail::Event(QueueEvent::Stored { ticket }), 0);
+        }
+        for barrier in self.barriers.drain(..) {
+            let _ = barrier.send(());
+        }
+        Ok(())
+    }
+
+    /// One step of checkpointing when nobody waits; true if there is more.
+    fn keep_house(&mut self) -> Result<bool, StoreError> {
+        let more = match self.store.maintain(MAINTAIN_BYTES) {
+            Ok(more) => more,
+            Err(error) if is_full(&error) => false,
+            Err(error) => return Err(error),
+        };
+        if self.surveyed.elapsed() >= SURVEY {
+            self.surveyed = Instant::now();
+            *self.shared.usage.lock() = self.store.usage();
+        }
+        Ok(more)
+    }
+}
+
+/// Nothing was lost and nothing promised: there is just no room.
+fn is_full(error: &StoreError) -> bool {
+    matches!(error, StoreError::DiskFull | StoreError::LogFull)
+}
