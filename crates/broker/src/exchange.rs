@@ -23,8 +23,8 @@ mod random;
 mod targets;
 mod topic;
 
-use targets::Targets;
 pub(crate) use targets::Target;
+use targets::Targets;
 
 #[cfg(test)]
 mod tests;
@@ -169,7 +169,10 @@ impl Routes {
             Kind::Random => Index::Random(Targets::default()),
             Kind::Direct | Kind::Delayed(_) => Index::Direct(direct::Index::default()),
         };
-        Routes { index, exchanges: 0 }
+        Routes {
+            index,
+            exchanges: 0,
+        }
     }
 
     /// Adds a binding that is not there.
@@ -227,7 +230,10 @@ pub(crate) fn check_binding(kind: Kind, key: &[u8], arguments: &Table) -> Result
         Kind::ConsistentHash => match hash::weight(key) {
             Some(1..) => Ok(()),
             Some(_) => Err("The binding key must be greater than 0".to_owned()),
-            None => Err(format!("The binding key must be an integer: {}", Bytes(key))),
+            None => Err(format!(
+                "The binding key must be an integer: {}",
+                Bytes(key)
+            )),
         },
         _ => Ok(()),
     }
@@ -235,7 +241,10 @@ pub(crate) fn check_binding(kind: Kind, key: &[u8], arguments: &Table) -> Result
 
 /// Checks the arguments of a consistent-hash exchange; the error is the text for the client.
 pub(crate) fn check_hash_arguments(arguments: &Table) -> Result<(), String> {
-    match (arguments.get(hash::HASH_HEADER), arguments.get(hash::HASH_PROPERTY)) {
+    match (
+        arguments.get(hash::HASH_HEADER),
+        arguments.get(hash::HASH_PROPERTY),
+    ) {
         (Some(_), Some(_)) => {
             Err("hash-header and hash-property are mutually exclusive".to_owned())
         }
@@ -272,7 +281,12 @@ pub fn route(
     let by_keys_alone = follow(vhost, exchange, routing, &mut queues);
     queues.sort_unstable();
     queues.dedup();
-    out.extend(queues.iter().filter_map(|id| tables.queues.get(id)).map(Arc::clone));
+    out.extend(
+        queues
+            .iter()
+            .filter_map(|id| tables.queues.get(id))
+            .map(Arc::clone),
+    );
     Routed { by_keys_alone }
 }
 
@@ -313,7 +327,9 @@ fn follow(
 /// The default exchange: every queue is bound to it by its name.
 fn find_by_name(vhost: &Vhost, keys: &[&[u8]], queues: &mut SmallVec<[QueueId; 8]>) {
     for key in keys {
-        let queue = str::from_utf8(key).ok().and_then(|name| vhost.queues.get(name));
+        let queue = str::from_utf8(key)
+            .ok()
+            .and_then(|name| vhost.queues.get(name));
         queues.extend(queue.map(|queue| queue.id));
     }
 }

@@ -9,6 +9,7 @@
 //! a refused command changes nothing; queue ids are never reused.
 
 mod access;
+mod already;
 mod apply;
 mod arguments;
 mod binding;
@@ -29,11 +30,11 @@ mod vhost;
 
 pub use apply::Metadata;
 pub use codec::{Answer, Unreadable, decode_answer, encode_answer};
+pub use command::{Change, Outcome};
 pub use command::{
     Command, Declared, Destination, ExchangeSpec, PolicyKind, PolicySpec, QueueSpec, Refusal,
     UserSpec, VhostSpec,
 };
-pub use command::{Change, Outcome};
 pub use tables::{Binding, Exchange, Queue, Tables, Vhost, VhostLimits, View};
 
 pub(crate) use term::{Bytes, Pairs, Term};

@@ -56,7 +56,10 @@ impl Pattern {
             Some(dialect::Shape::StartsWith(text)) => Matcher::StartsWith(text.into()),
             None => compile(source)?,
         };
-        Ok(Pattern { source: source.to_owned(), matcher })
+        Ok(Pattern {
+            source: source.to_owned(),
+            matcher,
+        })
     }
 
     /// Whether the pattern is found in `name`.
@@ -82,7 +85,9 @@ fn compile(source: &str) -> Result<Matcher, BadPattern> {
         )));
     }
     let source = dialect::from_pcre(source);
-    let linear = regex::RegexBuilder::new(&source).size_limit(COMPILED_SIZE_MAX).build();
+    let linear = regex::RegexBuilder::new(&source)
+        .size_limit(COMPILED_SIZE_MAX)
+        .build();
     match linear {
         Ok(regex) => return Ok(Matcher::Linear(regex)),
         Err(error @ regex::Error::CompiledTooBig(_)) => return Err(BadPattern(error.to_string())),
@@ -99,7 +104,11 @@ fn compile(source: &str) -> Result<Matcher, BadPattern> {
 /// Error texts of the engines draw the pattern on several lines.
 fn one_line(error: &dyn fmt::Display) -> String {
     let text = error.to_string();
-    let last = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("");
+    let last = text
+        .lines()
+        .map(str::trim)
+        .rfind(|line| !line.is_empty())
+        .unwrap_or("");
     last.strip_prefix("error: ").unwrap_or(last).to_owned()
 }
 
@@ -207,7 +216,15 @@ impl TopicPermission {
             Pattern::compile(&pattern.replace("{vhost}", &regex::escape(&vhost)))
         };
         let (expanded_write, expanded_read) = (expand(&write)?, expand(&read)?);
-        Ok(TopicPermission { user, vhost, exchange, write, read, expanded_write, expanded_read })
+        Ok(TopicPermission {
+            user,
+            vhost,
+            exchange,
+            write,
+            read,
+            expanded_write,
+            expanded_read,
+        })
     }
 
     /// Whether the user may use `routing_key`. Nobody configures routing keys.
@@ -232,10 +249,16 @@ pub struct Refused(pub String);
 /// # Errors
 /// When it may not, or there is no such virtual host.
 pub fn vhost_access(tables: &Tables, user: &str, vhost: &str) -> Result<(), Refused> {
-    if tables.vhosts.get(vhost).is_some_and(|v| v.permissions.contains_key(user)) {
+    if tables
+        .vhosts
+        .get(vhost)
+        .is_some_and(|v| v.permissions.contains_key(user))
+    {
         Ok(())
     } else {
-        Err(Refused(format!("access to vhost '{vhost}' refused for user '{user}'")))
+        Err(Refused(format!(
+            "access to vhost '{vhost}' refused for user '{user}'"
+        )))
     }
 }
 
@@ -250,7 +273,10 @@ pub fn access(
     right: Right,
     resource: Resource<'_>,
 ) -> Result<(), Refused> {
-    let permission = tables.vhosts.get(vhost).and_then(|v| v.permissions.get(user));
+    let permission = tables
+        .vhosts
+        .get(vhost)
+        .and_then(|v| v.permissions.get(user));
     if permission.is_some_and(|p| p.allows(right, resource)) {
         return Ok(());
     }
@@ -274,7 +300,10 @@ pub fn topic_access(
     routing_key: &[u8],
 ) -> Result<(), Refused> {
     let key = (Name::clone(user), Name::clone(exchange));
-    let permission = tables.vhosts.get(vhost).and_then(|v| v.topic_permissions.get(&key));
+    let permission = tables
+        .vhosts
+        .get(vhost)
+        .and_then(|v| v.topic_permissions.get(&key));
     if permission.is_none_or(|p| p.allows(right, routing_key)) {
         return Ok(());
     }

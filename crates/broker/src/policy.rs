@@ -64,7 +64,11 @@ impl Policy {
     fn is_supported_by(&self, object: Object) -> bool {
         let unsupported = |key: &str| UNSUPPORTED_BY_CLASSIC_QUEUES.contains(&key);
         object == Object::Exchange
-            || !self.spec.definition.iter().any(|(key, _)| key.as_str().is_some_and(unsupported))
+            || !self
+                .spec
+                .definition
+                .iter()
+                .any(|(key, _)| key.as_str().is_some_and(unsupported))
     }
 
     /// One setting.

@@ -78,7 +78,11 @@ impl Hashing {
 }
 
 fn digest<D: Digest>(salt: &[u8], password: &[u8]) -> Vec<u8> {
-    D::new().chain_update(salt).chain_update(password).finalize().to_vec()
+    D::new()
+        .chain_update(salt)
+        .chain_update(password)
+        .finalize()
+        .to_vec()
 }
 
 impl User {
@@ -167,7 +171,9 @@ mod tests {
     #[test]
     fn opens_what_rabbitmq_hashed() {
         // The example of RabbitMQ's documentation: salt 908DC60A, password "test12".
-        let hash = STANDARD.decode("kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR").unwrap();
+        let hash = STANDARD
+            .decode("kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR")
+            .unwrap();
         let alice = user(hash, "rabbit_password_hashing_sha256", &[]);
         assert!(alice.verify(b"test12"));
         assert!(!alice.verify(b"test13"));

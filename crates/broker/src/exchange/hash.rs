@@ -52,7 +52,11 @@ pub(super) fn weight(key: &[u8]) -> Option<i64> {
         return None;
     }
     let size = digits.parse::<u32>().unwrap_or(u32::MAX);
-    Some(if text.starts_with('-') { -i64::from(size) } else { size.into() })
+    Some(if text.starts_with('-') {
+        -i64::from(size)
+    } else {
+        size.into()
+    })
 }
 
 impl Index {
@@ -65,7 +69,10 @@ impl Index {
             (None, Some("timestamp")) => On::Timestamp,
             _ => On::RoutingKey,
         };
-        Index { on, lots: RedBlackTreeMapSync::default() }
+        Index {
+            on,
+            lots: RedBlackTreeMapSync::default(),
+        }
     }
 
     pub(super) fn add(&mut self, binding: &Arc<Binding>, target: Target) {
@@ -104,7 +111,10 @@ fn beats(draw: u64, weight: u32, best_draw: u64, best_weight: u32) -> bool {
     if weight == best_weight {
         return draw > best_draw;
     }
-    #[expect(clippy::cast_precision_loss, reason = "a uniform number needs no more digits")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a uniform number needs no more digits"
+    )]
     let score = |draw: u64, weight: u32| {
         let uniform = ((draw >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
         -uniform.ln() / f64::from(weight)

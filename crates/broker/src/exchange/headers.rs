@@ -62,12 +62,21 @@ impl Rule {
             _ => (false, false),
         };
         let counts = |name: &ShortStr| {
-            if with_x { *name != X_MATCH } else { !name.as_bytes().starts_with(b"x-") }
+            if with_x {
+                *name != X_MATCH
+            } else {
+                !name.as_bytes().starts_with(b"x-")
+            }
         };
-        let wanted = arguments.iter().filter(|(name, _)| counts(name)).map(|(name, value)| {
-            (name.clone(), (*value != Value::Void).then(|| value.clone()))
-        });
-        Rule { any, wanted: wanted.collect(), target }
+        let wanted = arguments
+            .iter()
+            .filter(|(name, _)| counts(name))
+            .map(|(name, value)| (name.clone(), (*value != Value::Void).then(|| value.clone())));
+        Rule {
+            any,
+            wanted: wanted.collect(),
+            target,
+        }
     }
 
     fn matches(&self, headers: &Table) -> bool {
@@ -76,7 +85,11 @@ impl Rule {
             let found = headers.0.iter().find(|(n, _)| n == name);
             found.is_some_and(|(_, f)| value.as_ref().is_none_or(|value| same(value, f)))
         };
-        if self.any { wanted.any(fits) } else { wanted.all(fits) }
+        if self.any {
+            wanted.any(fits)
+        } else {
+            wanted.all(fits)
+        }
     }
 }
 
@@ -113,6 +126,13 @@ fn number(value: &Value) -> Option<Number> {
 
 /// A float that holds a whole number equals that number.
 fn float(n: f64) -> Number {
-    #[expect(clippy::cast_possible_truncation, reason = "whole and in range, as checked")]
-    if n.fract() == 0.0 && n.abs() < 1e15 { Number::Integer(n as i128) } else { Number::Float(n) }
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "whole and in range, as checked"
+    )]
+    if n.fract() == 0.0 && n.abs() < 1e15 {
+        Number::Integer(n as i128)
+    } else {
+        Number::Float(n)
+    }
 }

@@ -35,9 +35,16 @@ fn ask_with(
     let vhost = tables.vhosts.get("/").unwrap();
     let exchange = vhost.exchanges.get(exchange).unwrap();
     let mut out = Vec::new();
-    let routing = Routing { keys, properties: &properties, random };
+    let routing = Routing {
+        keys,
+        properties: &properties,
+        random,
+    };
     let routed = route(&tables, vhost, exchange, &routing, &mut out);
-    Answer { queues: out.iter().map(|queue| queue.name.to_string()).collect(), routed }
+    Answer {
+        queues: out.iter().map(|queue| queue.name.to_string()).collect(),
+        routed,
+    }
 }
 
 /// The queues that a message with this key goes to.
@@ -54,7 +61,10 @@ fn with_queues(names: &[&str]) -> Fixture {
 }
 
 fn headers(entries: &[(&str, Value)]) -> Properties {
-    Properties { headers: Some(table(entries)), ..Properties::default() }
+    Properties {
+        headers: Some(table(entries)),
+        ..Properties::default()
+    }
 }
 
 #[test]
@@ -72,7 +82,12 @@ fn the_default_exchange_finds_queues_by_name() {
     let mut fixture = with_queues(&["a", "b"]);
     assert_eq!(queues(&fixture, "", "a"), ["a"]);
     assert_eq!(queues(&fixture, "", "c"), [""; 0]);
-    let both = ask(&fixture, "", &[b"b", b"a", b"b", b"\xff"], &Properties::default());
+    let both = ask(
+        &fixture,
+        "",
+        &[b"b", b"a", b"b", b"\xff"],
+        &Properties::default(),
+    );
     assert_eq!(both.queues, ["a", "b"]);
     assert!(both.routed.by_keys_alone);
     fixture.done(delete("a"));
@@ -88,7 +103,12 @@ fn a_direct_exchange_compares_keys() {
     assert_eq!(queues(&fixture, "amq.direct", "k"), ["a", "b"]);
     assert_eq!(queues(&fixture, "amq.direct", "l"), ["b"]);
     assert_eq!(queues(&fixture, "amq.direct", ""), [""; 0]);
-    let answer = ask(&fixture, "amq.direct", &[b"k", b"l"], &Properties::default());
+    let answer = ask(
+        &fixture,
+        "amq.direct",
+        &[b"k", b"l"],
+        &Properties::default(),
+    );
     assert_eq!(answer.queues, ["a", "b"], "each queue once");
     fixture.done(unbind("amq.direct", to_queue("a"), "k", Table::new()));
     assert_eq!(queues(&fixture, "amq.direct", "k"), ["b"]);
@@ -142,11 +162,19 @@ fn a_topic_exchange_matches_words() {
             assert_eq!(queues(&fixture, "amq.topic", key), ["q"], "{pattern} {key}");
         }
         for key in bad {
-            assert_eq!(queues(&fixture, "amq.topic", key), [""; 0], "{pattern} {key}");
+            assert_eq!(
+                queues(&fixture, "amq.topic", key),
+                [""; 0],
+                "{pattern} {key}"
+            );
         }
         fixture.done(unbind("amq.topic", to_queue("q"), pattern, Table::new()));
         for key in good {
-            assert_eq!(queues(&fixture, "amq.topic", key), [""; 0], "{pattern} unbound");
+            assert_eq!(
+                queues(&fixture, "amq.topic", key),
+                [""; 0],
+                "{pattern} unbound"
+            );
         }
     }
 }
@@ -275,7 +303,11 @@ fn a_headers_exchange_compares_headers() {
         (all(&[one()]), vec![("a", 1_u8.into())], true),
         (all(&[one()]), vec![("a", "1".into())], false),
         (all(&[one()]), vec![("a", 1.0_f64.into())], true),
-        (all(&[("a", Value::Timestamp(5))]), vec![("a", 5_i64.into())], true),
+        (
+            all(&[("a", Value::Timestamp(5))]),
+            vec![("a", 5_i64.into())],
+            true,
+        ),
         (all(&[("a", true.into())]), vec![("a", 1_i64.into())], false),
         // Names that begin with x- count only where asked for.
         (all(&[one(), x()]), vec![one()], true),
@@ -288,10 +320,18 @@ fn a_headers_exchange_compares_headers() {
         let mut fixture = with_queues(&["q"]);
         fixture.done(bind("amq.headers", to_queue("q"), "", arguments.clone()));
         let answer = ask(&fixture, "amq.headers", &[b""], &headers(&message));
-        assert_eq!(!answer.queues.is_empty(), expected, "{arguments:?} {message:?}");
+        assert_eq!(
+            !answer.queues.is_empty(),
+            expected,
+            "{arguments:?} {message:?}"
+        );
         assert!(!answer.routed.by_keys_alone);
         fixture.done(unbind("amq.headers", to_queue("q"), "", arguments));
-        assert!(ask(&fixture, "amq.headers", &[b""], &headers(&message)).queues.is_empty());
+        assert!(
+            ask(&fixture, "amq.headers", &[b""], &headers(&message))
+                .queues
+                .is_empty()
+        );
     }
 }
 
@@ -304,7 +344,10 @@ fn a_message_without_headers_matches_what_asks_for_nothing() {
 
 fn hash_exchange(arguments: Table, weights: &[(&str, &str)]) -> Fixture {
     let mut fixture = Fixture::new();
-    let spec = ExchangeSpec { arguments, ..exchange("ring", "x-consistent-hash") };
+    let spec = ExchangeSpec {
+        arguments,
+        ..exchange("ring", "x-consistent-hash")
+    };
     fixture.done(declare_exchange(spec));
     for (queue, weight) in weights {
         fixture.queue(queue);
@@ -355,7 +398,11 @@ fn a_change_of_bindings_moves_no_more_than_it_must() {
     fixture.done(unbind("ring", to_queue("d"), "10", Table::new()));
     fixture.queue("b");
     fixture.bind("ring", "b", "10");
-    assert_eq!(spread(&fixture), before, "the order of bindings does not count");
+    assert_eq!(
+        spread(&fixture),
+        before,
+        "the order of bindings does not count"
+    );
 }
 
 #[test]
@@ -368,9 +415,15 @@ fn a_consistent_hash_exchange_hashes_what_it_was_told_to() {
         ("hash-header", "h", |p, text, _| {
             p.headers = text.map(|t| Table::new().with("h", &*t.to_str_lossy()));
         }),
-        ("hash-property", "message_id", |p, text, _| p.message_id = text),
-        ("hash-property", "correlation_id", |p, text, _| p.correlation_id = text),
-        ("hash-property", "timestamp", |p, _, number| p.timestamp = Some(number)),
+        ("hash-property", "message_id", |p, text, _| {
+            p.message_id = text
+        }),
+        ("hash-property", "correlation_id", |p, text, _| {
+            p.correlation_id = text
+        }),
+        ("hash-property", "timestamp", |p, _, number| {
+            p.timestamp = Some(number)
+        }),
     ];
     for (argument, on, set) in cases {
         let fixture = hash_exchange(table(&[(argument, on.into())]), &weights);
@@ -380,9 +433,15 @@ fn a_consistent_hash_exchange_hashes_what_it_was_told_to() {
             ask(&fixture, "ring", &[key.as_bytes()], &properties).queues
         };
         let by_key: Vec<_> = (0..9).map(|n| find(&format!("k{n}"), 1)).collect();
-        assert!(by_key.windows(2).all(|pair| pair[0] == pair[1]), "{on}: the key is ignored");
+        assert!(
+            by_key.windows(2).all(|pair| pair[0] == pair[1]),
+            "{on}: the key is ignored"
+        );
         let by_value: Vec<_> = (0..30).map(|n| find("k", n)).collect();
-        assert!(by_value.windows(2).any(|pair| pair[0] != pair[1]), "{on}: the value counts");
+        assert!(
+            by_value.windows(2).any(|pair| pair[0] != pair[1]),
+            "{on}: the value counts"
+        );
         let none = ask(&fixture, "ring", &[b"k"], &Properties::default());
         assert_eq!(none.queues.len(), 1, "{on}: without it one queue takes all");
     }
@@ -396,7 +455,13 @@ fn equal_headers_of_other_widths_hash_alike() {
     );
     for n in 0..20_u8 {
         let narrow = ask(&fixture, "ring", &[b""], &headers(&[("h", n.into())])).queues;
-        let wide = ask(&fixture, "ring", &[b""], &headers(&[("h", i64::from(n).into())])).queues;
+        let wide = ask(
+            &fixture,
+            "ring",
+            &[b""],
+            &headers(&[("h", i64::from(n).into())]),
+        )
+        .queues;
         assert_eq!(narrow, wide);
     }
 }
@@ -418,7 +483,10 @@ fn a_random_exchange_takes_each_target_in_turn_of_the_number() {
 fn a_delayed_exchange_routes_as_its_inner_kind() {
     let mut fixture = with_queues(&["q"]);
     let arguments = table(&[("x-delayed-type", "topic".into())]);
-    let spec = ExchangeSpec { arguments, ..exchange("late", "x-delayed-message") };
+    let spec = ExchangeSpec {
+        arguments,
+        ..exchange("late", "x-delayed-message")
+    };
     fixture.done(declare_exchange(spec));
     fixture.bind("late", "q", "a.*");
     assert_eq!(queues(&fixture, "late", "a.b"), ["q"]);
@@ -449,17 +517,28 @@ fn exchanges_lead_to_exchanges_and_cycles_end() {
 fn unrouted_messages_go_to_the_alternate_exchange() {
     let mut fixture = with_queues(&["hit", "rest"]);
     let arguments = table(&[("alternate-exchange", "spare".into())]);
-    let spec = ExchangeSpec { arguments, ..exchange("x", "direct") };
+    let spec = ExchangeSpec {
+        arguments,
+        ..exchange("x", "direct")
+    };
     fixture.done(declare_exchange(spec));
     fixture.bind("x", "hit", "k");
-    assert_eq!(queues(&fixture, "x", "other"), [""; 0], "the alternate exchange is missing");
+    assert_eq!(
+        queues(&fixture, "x", "other"),
+        [""; 0],
+        "the alternate exchange is missing"
+    );
     fixture.exchange("spare", "fanout");
     fixture.bind("spare", "rest", "");
     assert_eq!(queues(&fixture, "x", "k"), ["hit"]);
     assert_eq!(queues(&fixture, "x", "other"), ["rest"]);
     // A chain of alternates, and one that leads back.
     let definition = table(&[("alternate-exchange", "x".into())]);
-    fixture.done(set_policy(policy("p", "^amq\\.direct$", definition.clone())));
+    fixture.done(set_policy(policy(
+        "p",
+        "^amq\\.direct$",
+        definition.clone(),
+    )));
     assert_eq!(queues(&fixture, "amq.direct", "other"), ["rest"]);
     fixture.done(unbind("spare", to_queue("rest"), "", Table::new()));
     fixture.done(set_policy(policy("p", "^spare$", definition)));
@@ -470,7 +549,10 @@ fn unrouted_messages_go_to_the_alternate_exchange() {
 fn an_exchange_that_routes_to_a_silent_exchange_has_routed() {
     let mut fixture = with_queues(&["rest"]);
     let arguments = table(&[("alternate-exchange", "spare".into())]);
-    let spec = ExchangeSpec { arguments, ..exchange("x", "fanout") };
+    let spec = ExchangeSpec {
+        arguments,
+        ..exchange("x", "fanout")
+    };
     fixture.done(declare_exchange(spec));
     fixture.exchange("spare", "fanout");
     fixture.bind("spare", "rest", "");
@@ -485,16 +567,29 @@ fn what_depends_on_more_than_keys_says_so() {
     fixture.bind("amq.topic", "q", "#");
     let cacheable = |fixture: &Fixture, name: &str| {
         let answer = ask(fixture, name, &[b"k"], &Properties::default());
-        (fixture.vhost().exchanges.get(name).unwrap().cacheable(), answer.routed.by_keys_alone)
+        (
+            fixture.vhost().exchanges.get(name).unwrap().cacheable(),
+            answer.routed.by_keys_alone,
+        )
     };
     for name in ["", "amq.direct", "amq.fanout", "amq.topic"] {
         assert_eq!(cacheable(&fixture, name), (true, true), "{name}");
     }
     assert_eq!(cacheable(&fixture, "amq.headers"), (false, false));
     // By way of another exchange: the exchange alone cannot tell, the answer can.
-    fixture.done(bind("amq.direct", to_exchange("amq.topic"), "k", Table::new()));
+    fixture.done(bind(
+        "amq.direct",
+        to_exchange("amq.topic"),
+        "k",
+        Table::new(),
+    ));
     assert_eq!(cacheable(&fixture, "amq.direct"), (false, true));
-    fixture.done(bind("amq.direct", to_exchange("amq.headers"), "k", Table::new()));
+    fixture.done(bind(
+        "amq.direct",
+        to_exchange("amq.headers"),
+        "k",
+        Table::new(),
+    ));
     assert_eq!(cacheable(&fixture, "amq.direct"), (false, false));
     let definition = table(&[("alternate-exchange", "amq.headers".into())]);
     fixture.done(set_policy(policy("p", "^amq.topic$", definition)));

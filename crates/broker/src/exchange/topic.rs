@@ -103,7 +103,9 @@ impl Place {
                 if !self.words.contains_key(*word) {
                     self.words.insert_mut((*word).into(), Arc::default());
                 }
-                self.words.get_mut(*word).expect("it was put there if it was missing")
+                self.words
+                    .get_mut(*word)
+                    .expect("it was put there if it was missing")
             }
         };
         Arc::make_mut(next).add(rest, target);

@@ -68,7 +68,9 @@ impl Metadata {
         )
         .map_err(|error| refusal(write, &error))?;
         let key = (Name::clone(user), Name::clone(exchange));
-        self.vhost_mut(vhost).topic_permissions.insert_mut(key, Arc::new(permission));
+        self.vhost_mut(vhost)
+            .topic_permissions
+            .insert_mut(key, Arc::new(permission));
         changes.push(Change::RightsChanged);
         Ok(Outcome::Done)
     }
@@ -91,7 +93,12 @@ impl Metadata {
 
     /// Takes every permission in a virtual host from a user.
     pub(super) fn withdraw_all(&mut self, vhost: &Name, user: &Name) {
-        if self.tables.vhosts.get(vhost).is_some_and(|v| v.permissions.contains_key(user)) {
+        if self
+            .tables
+            .vhosts
+            .get(vhost)
+            .is_some_and(|v| v.permissions.contains_key(user))
+        {
             self.vhost_mut(vhost).permissions.remove_mut(user);
         }
         self.withdraw_topics(vhost, user, None);

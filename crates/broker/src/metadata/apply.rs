@@ -41,7 +41,14 @@ impl Metadata {
         nodes: BTreeSet<Name>,
         exclusive: BTreeSet<(ConnectionId, QueueId)>,
     ) -> Metadata {
-        Metadata { tables, applied, next_queue, nodes, exclusive, changed: false }
+        Metadata {
+            tables,
+            applied,
+            next_queue,
+            nodes,
+            exclusive,
+            changed: false,
+        }
     }
 
     /// The tables as they are; later commands do not change what was handed out.
@@ -79,6 +86,7 @@ impl Metadata {
         Ok(Outcome::Batch(answers.collect()))
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each command")]
     fn run(&mut self, command: &Command, changes: &mut Vec<Change>) -> Answer {
         match command {
             Command::PutVhost(spec) => self.put_vhost(spec),
@@ -95,44 +103,75 @@ impl Metadata {
             Command::ClearUserLimits { user, limit } => {
                 self.clear_user_limits(user, limit.as_ref())
             }
-            Command::SetPermission { vhost, user, configure, write, read } => {
-                self.set_permission(vhost, user, [configure, write, read], changes)
-            }
+            Command::SetPermission {
+                vhost,
+                user,
+                configure,
+                write,
+                read,
+            } => self.set_permission(vhost, user, [configure, write, read], changes),
             Command::ClearPermission { vhost, user } => self.clear_permission(vhost, user, changes),
-            Command::SetTopicPermission { vhost, user, exchange, write, read } => {
-                self.set_topic_permission(vhost, user, exchange, [write, read], changes)
-            }
-            Command::ClearTopicPermission { vhost, user, exchange } => {
-                self.clear_topic_permission(vhost, user, exchange.as_ref(), changes)
-            }
-            Command::SetParameter { vhost, component, name, value } => {
-                self.set_parameter(vhost, component, name, value, changes)
-            }
-            Command::ClearParameter { vhost, component, name } => {
-                self.clear_parameter(vhost, component, name, changes)
-            }
+            Command::SetTopicPermission {
+                vhost,
+                user,
+                exchange,
+                write,
+                read,
+            } => self.set_topic_permission(vhost, user, exchange, [write, read], changes),
+            Command::ClearTopicPermission {
+                vhost,
+                user,
+                exchange,
+            } => self.clear_topic_permission(vhost, user, exchange.as_ref(), changes),
+            Command::SetParameter {
+                vhost,
+                component,
+                name,
+                value,
+            } => self.set_parameter(vhost, component, name, value, changes),
+            Command::ClearParameter {
+                vhost,
+                component,
+                name,
+            } => self.clear_parameter(vhost, component, name, changes),
             Command::SetGlobalParameter { name, value } => self.set_global_parameter(name, value),
             Command::ClearGlobalParameter { name } => self.clear_global_parameter(name),
-            Command::SetPolicy { vhost, kind, policy } => {
-                self.set_policy(vhost, *kind, policy, changes)
-            }
+            Command::SetPolicy {
+                vhost,
+                kind,
+                policy,
+            } => self.set_policy(vhost, *kind, policy, changes),
             Command::ClearPolicy { vhost, kind, name } => {
                 self.clear_policy(vhost, *kind, name, changes)
             }
             Command::DeclareExchange { vhost, spec } => self.declare_exchange(vhost, spec),
-            Command::DeleteExchange { vhost, name, if_unused } => {
-                self.delete_exchange(vhost, name, *if_unused, changes)
-            }
+            Command::DeleteExchange {
+                vhost,
+                name,
+                if_unused,
+            } => self.delete_exchange(vhost, name, *if_unused, changes),
             Command::DeclareQueue { vhost, spec } => self.declare_queue(vhost, spec, changes),
             Command::DeleteQueue { vhost, name, only } => {
                 self.delete_queue(vhost, name, *only, changes)
             }
-            Command::Bind { vhost, source, destination, routing_key, arguments } => {
-                self.bind(vhost, source, destination, routing_key, arguments)
-            }
-            Command::Unbind { vhost, source, destination, routing_key, arguments } => {
-                self.unbind(vhost, (source, destination, routing_key, arguments), changes)
-            }
+            Command::Bind {
+                vhost,
+                source,
+                destination,
+                routing_key,
+                arguments,
+            } => self.bind(vhost, source, destination, routing_key, arguments),
+            Command::Unbind {
+                vhost,
+                source,
+                destination,
+                routing_key,
+                arguments,
+            } => self.unbind(
+                vhost,
+                (source, destination, routing_key, arguments),
+                changes,
+            ),
             Command::ConnectionEnded { connection } => self.connection_ended(*connection, changes),
             Command::NodeStarted { node } => self.node_started(node, changes),
             Command::Batch(_) => Err(Refusal::Invalid("a batch within a batch".into())),
@@ -146,7 +185,10 @@ impl Metadata {
     }
 
     pub(super) fn vhost(&self, name: &Name) -> Result<&Arc<Vhost>, Refusal> {
-        self.tables.vhosts.get(name).ok_or_else(|| Refusal::NoSuchVhost(Name::clone(name)))
+        self.tables
+            .vhosts
+            .get(name)
+            .ok_or_else(|| Refusal::NoSuchVhost(Name::clone(name)))
     }
 
     /// A virtual host that is known to be there, to be changed.
@@ -160,7 +202,10 @@ impl Metadata {
         name: &str,
     ) -> (&mut Vhost, &mut HashTrieMapSync<QueueId, Arc<Queue>>) {
         let tables = self.tables_mut();
-        let vhost = tables.vhosts.get_mut(name).expect("the caller has looked it up");
+        let vhost = tables
+            .vhosts
+            .get_mut(name)
+            .expect("the caller has looked it up");
         (Arc::make_mut(vhost), &mut tables.queues)
     }
 }

@@ -69,7 +69,10 @@ pub(super) const COMPARED: [&str; 15] = [
 
 /// Checks the arguments of a new queue. `what` names it as texts do.
 pub(super) fn check(what: &str, name: &str, arguments: &Table) -> Result<(), Refusal> {
-    if let Some(dlx) = arguments.get("x-dead-letter-exchange").filter(|v| v.as_bytes().is_none()) {
+    if let Some(dlx) = arguments
+        .get("x-dead-letter-exchange")
+        .filter(|v| v.as_bytes().is_none())
+    {
         let found = dlx.type_name();
         return Err(Refusal::InvalidArgument(format!(
             "invalid type '{found}' for arg 'x-dead-letter-exchange' in {what}"
@@ -114,17 +117,25 @@ fn anything(_: &Value, _: &Table) -> Check {
 
 fn integer(value: &Value) -> Result<i64, String> {
     let found = value.type_name();
-    value.as_i64().ok_or_else(|| format!("\"expected integer, got {found}\""))
+    value
+        .as_i64()
+        .ok_or_else(|| format!("\"expected integer, got {found}\""))
 }
 
 fn text(value: &Value, _: &Table) -> Check {
     let found = value.type_name();
-    value.as_bytes().map(drop).ok_or_else(|| format!("{{unacceptable_type,{found}}}"))
+    value
+        .as_bytes()
+        .map(drop)
+        .ok_or_else(|| format!("{{unacceptable_type,{found}}}"))
 }
 
 fn boolean(value: &Value, _: &Table) -> Check {
     let found = value.type_name();
-    value.as_bool().map(drop).ok_or_else(|| format!("{{unacceptable_type,{found}}}"))
+    value
+        .as_bool()
+        .map(drop)
+        .ok_or_else(|| format!("{{unacceptable_type,{found}}}"))
 }
 
 fn non_negative(value: &Value, _: &Table) -> Check {

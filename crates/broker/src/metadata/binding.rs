@@ -16,7 +16,7 @@ use crate::exchange::{Target, check_binding};
 use crate::id::Name;
 
 /// The four fields of a binding as a command brings them.
-type Ends<'a> = (&'a Name, &'a Destination, &'a Vec<u8>, &'a Table);
+pub(super) type Ends<'a> = (&'a Name, &'a Destination, &'a Vec<u8>, &'a Table);
 
 impl Metadata {
     pub(super) fn bind(
@@ -29,13 +29,21 @@ impl Metadata {
     ) -> Answer {
         let vhost = self.vhost(vhost_name)?;
         refuse_default_ends(source, destination)?;
-        let exchange = vhost.exchanges.get(source).ok_or_else(|| Refusal::NoSuchExchange {
-            vhost: Name::clone(vhost_name),
-            name: Name::clone(source),
-        })?;
+        let exchange = vhost
+            .exchanges
+            .get(source)
+            .ok_or_else(|| Refusal::NoSuchExchange {
+                vhost: Name::clone(vhost_name),
+                name: Name::clone(source),
+            })?;
         let target = vhost.target(destination)?;
         check_binding(exchange.kind, routing_key, arguments).map_err(Refusal::InvalidArgument)?;
-        let binding = Arc::new(binding((source, destination, &routing_key.to_vec(), arguments)));
+        let binding = Arc::new(binding((
+            source,
+            destination,
+            &routing_key.to_vec(),
+            arguments,
+        )));
         if !vhost.bindings.contains(&*binding) {
             self.vhost_mut(vhost_name).add_binding(binding, target);
         }
@@ -68,7 +76,7 @@ fn refuse_default_ends(source: &Name, destination: &Destination) -> Result<(), R
     }
 }
 
-fn binding((source, destination, routing_key, arguments): Ends<'_>) -> Binding {
+pub(super) fn binding((source, destination, routing_key, arguments): Ends<'_>) -> Binding {
     let mut arguments = arguments.clone();
     arguments.0.sort_by(|(a, _), (b, _)| a.cmp(b));
     Binding {
@@ -86,20 +94,27 @@ impl Vhost {
         match destination {
             Destination::Queue(name) => match self.queues.get(name) {
                 Some(queue) => Ok(Target::Queue(queue.id)),
-                None => Err(Refusal::NoSuchQueue { vhost: vhost(), name: Name::clone(name) }),
+                None => Err(Refusal::NoSuchQueue {
+                    vhost: vhost(),
+                    name: Name::clone(name),
+                }),
             },
             Destination::Exchange(name) if self.exchanges.contains_key(name) => {
                 Ok(Target::Exchange(Name::clone(name)))
             }
-            Destination::Exchange(name) => {
-                Err(Refusal::NoSuchExchange { vhost: vhost(), name: Name::clone(name) })
-            }
+            Destination::Exchange(name) => Err(Refusal::NoSuchExchange {
+                vhost: vhost(),
+                name: Name::clone(name),
+            }),
         }
     }
 
     /// Adds a binding that is not there between ends that are.
     pub(super) fn add_binding(&mut self, binding: Arc<Binding>, target: Target) {
-        let source = self.exchanges.get_mut(&binding.source).expect("its source has been found");
+        let source = self
+            .exchanges
+            .get_mut(&binding.source)
+            .expect("its source has been found");
         let source = Arc::make_mut(source);
         source.routes.add(&binding, target);
         source.bindings += 1;
@@ -150,8 +165,13 @@ impl Vhost {
     /// Takes a binding out of the virtual host's own sets.
     fn forget_binding(&mut self, binding: &Binding) {
         self.bindings.remove_mut(binding);
-        if self.bindings_between(&binding.source, &binding.destination).next().is_none() {
-            self.bound.remove_mut(&(binding.destination.clone(), Name::clone(&binding.source)));
+        if self
+            .bindings_between(&binding.source, &binding.destination)
+            .next()
+            .is_none()
+        {
+            self.bound
+                .remove_mut(&(binding.destination.clone(), Name::clone(&binding.source)));
         }
     }
 }

@@ -64,7 +64,10 @@ pub(super) fn decode<T: DeserializeOwned>(version: u8, bytes: &[u8]) -> Result<T
         Some((found, _)) if *found != version => Err(Unreadable::Version(*found)),
         Some((_, body)) => match postcard::take_from_bytes(body) {
             Ok((value, [])) => Ok(value),
-            Ok((_, rest)) => Err(Unreadable::Malformed(format!("{} bytes too many", rest.len()))),
+            Ok((_, rest)) => Err(Unreadable::Malformed(format!(
+                "{} bytes too many",
+                rest.len()
+            ))),
             Err(error) => Err(Unreadable::Malformed(error.to_string())),
         },
     }

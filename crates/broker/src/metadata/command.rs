@@ -17,7 +17,10 @@ pub enum Command {
     /// Deletes a virtual host and everything in it.
     DeleteVhost { name: Name },
     /// Sets limits by name (`max-connections`, `max-queues`); a negative number means no limit.
-    SetVhostLimits { vhost: Name, limits: Vec<(Name, i64)> },
+    SetVhostLimits {
+        vhost: Name,
+        limits: Vec<(Name, i64)>,
+    },
     /// Removes one limit, or all when `limit` is `None`.
     ClearVhostLimits { vhost: Name, limit: Option<Name> },
     /// Turns the firehose tracer of a virtual host on or off.
@@ -29,41 +32,98 @@ pub enum Command {
     /// Deletes a user with all its permissions.
     DeleteUser { user: Name },
     /// Sets limits by name (`max-connections`, `max-channels`).
-    SetUserLimits { user: Name, limits: Vec<(Name, i64)> },
+    SetUserLimits {
+        user: Name,
+        limits: Vec<(Name, i64)>,
+    },
     /// Removes one limit, or all when `limit` is `None`.
     ClearUserLimits { user: Name, limit: Option<Name> },
     /// Grants a user its three patterns in a virtual host.
-    SetPermission { vhost: Name, user: Name, configure: String, write: String, read: String },
+    SetPermission {
+        vhost: Name,
+        user: Name,
+        configure: String,
+        write: String,
+        read: String,
+    },
     /// Withdraws them.
     ClearPermission { vhost: Name, user: Name },
     /// Restricts routing keys of a user on a topic exchange.
-    SetTopicPermission { vhost: Name, user: Name, exchange: Name, write: String, read: String },
+    SetTopicPermission {
+        vhost: Name,
+        user: Name,
+        exchange: Name,
+        write: String,
+        read: String,
+    },
     /// Withdraws one exchange's topic permission, or all of the pair.
-    ClearTopicPermission { vhost: Name, user: Name, exchange: Option<Name> },
+    ClearTopicPermission {
+        vhost: Name,
+        user: Name,
+        exchange: Option<Name>,
+    },
     /// Sets a runtime parameter. Policies and limits have their own commands.
-    SetParameter { vhost: Name, component: Name, name: Name, value: Value },
+    SetParameter {
+        vhost: Name,
+        component: Name,
+        name: Name,
+        value: Value,
+    },
     /// Clears a runtime parameter.
-    ClearParameter { vhost: Name, component: Name, name: Name },
+    ClearParameter {
+        vhost: Name,
+        component: Name,
+        name: Name,
+    },
     /// Sets a global parameter (`cluster_name` among them).
     SetGlobalParameter { name: Name, value: Value },
     /// Clears a global parameter.
     ClearGlobalParameter { name: Name },
     /// Sets a policy and applies it to every matching object at once.
-    SetPolicy { vhost: Name, kind: PolicyKind, policy: PolicySpec },
+    SetPolicy {
+        vhost: Name,
+        kind: PolicyKind,
+        policy: PolicySpec,
+    },
     /// Clears a policy.
-    ClearPolicy { vhost: Name, kind: PolicyKind, name: Name },
+    ClearPolicy {
+        vhost: Name,
+        kind: PolicyKind,
+        name: Name,
+    },
     /// Declares an exchange, or checks that the existing one is equivalent.
     DeclareExchange { vhost: Name, spec: ExchangeSpec },
     /// Deletes an exchange with its bindings. A missing one is no error.
-    DeleteExchange { vhost: Name, name: Name, if_unused: bool },
+    DeleteExchange {
+        vhost: Name,
+        name: Name,
+        if_unused: bool,
+    },
     /// Declares a queue, or checks that the existing one is equivalent.
     DeclareQueue { vhost: Name, spec: QueueSpec },
-    /// Deletes a queue. `only` names the life that is meant, where the caller knows it.
-    DeleteQueue { vhost: Name, name: Name, only: Option<QueueId> },
+    /// Deletes a queue. `only` names the life that is meant, where the caller knows it; with it, virtual
+    /// host and name may both be empty.
+    DeleteQueue {
+        vhost: Name,
+        name: Name,
+        only: Option<QueueId>,
+    },
     /// Adds a binding; adding one that exists changes nothing.
-    Bind { vhost: Name, source: Name, destination: Destination, routing_key: Vec<u8>, arguments: Table },
+    Bind {
+        vhost: Name,
+        source: Name,
+        destination: Destination,
+        routing_key: Vec<u8>,
+        arguments: Table,
+    },
     /// Removes a binding; a missing one is no error.
-    Unbind { vhost: Name, source: Name, destination: Destination, routing_key: Vec<u8>, arguments: Table },
+    Unbind {
+        vhost: Name,
+        source: Name,
+        destination: Destination,
+        routing_key: Vec<u8>,
+        arguments: Table,
+    },
     /// Deletes the exclusive queues of a connection that ended.
     ConnectionEnded { connection: ConnectionId },
     /// The node starts: transient queues and exchanges of its former lives go.
@@ -174,20 +234,29 @@ pub enum Refusal {
     NoSuchVhost(Name),
     NoSuchUser(Name),
     UserExists(Name),
-    NoSuchExchange { vhost: Name, name: Name },
-    NoSuchQueue { vhost: Name, name: Name },
+    NoSuchExchange {
+        vhost: Name,
+        name: Name,
+    },
+    NoSuchQueue {
+        vhost: Name,
+        name: Name,
+    },
     NoSuchParameter,
     NoSuchPolicy(Name),
     /// Equivalence failed; the text begins with `inequivalent arg` and is complete.
     Inequivalent(String),
-    /// An argument is not acceptable; the text begins with `invalid arg` or `invalid property`.
+    /// An argument of a queue, an exchange or a binding is not acceptable; the text is complete.
     InvalidArgument(String),
     /// A feature that Warren does not have (quorum queues for now): the text is complete.
     NotImplemented(String),
     /// A value is not acceptable (policy, limit, parameter); the text is complete.
     Invalid(String),
     /// The queue belongs to another connection.
-    ExclusiveOwner { vhost: Name, name: Name },
+    ExclusiveOwner {
+        vhost: Name,
+        name: Name,
+    },
     /// The name is reserved, or the object may not be touched; the text is complete.
     AccessRefused(String),
     UnknownExchangeType(Name),
@@ -211,5 +280,8 @@ pub enum Change {
     /// Password, tags or permissions changed: cached verdicts are void.
     RightsChanged,
     /// A delayed-message exchange went: its waiting messages go with it.
-    ExchangeDeleted { vhost: Name, name: Name },
+    ExchangeDeleted {
+        vhost: Name,
+        name: Name,
+    },
 }

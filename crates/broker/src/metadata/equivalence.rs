@@ -17,7 +17,12 @@ pub(super) fn check<T: PartialEq + ToString>(
         return Ok(());
     }
     let (current, received) = (current.to_string(), received.to_string());
-    Err(refusal(what, property, &format!("'{received}'"), &format!("'{current}'")))
+    Err(refusal(
+        what,
+        property,
+        &format!("'{received}'"),
+        &format!("'{current}'"),
+    ))
 }
 
 /// Compares the arguments with these names. The rest may differ.
@@ -62,7 +67,11 @@ fn same(a: &Value, b: &Value) -> bool {
 fn with_type(value: Option<&Value>) -> String {
     match value {
         None => "none".to_owned(),
-        Some(value) => format!("the value '{}' of type '{}'", bare(value), value.type_name()),
+        Some(value) => format!(
+            "the value '{}' of type '{}'",
+            bare(value),
+            value.type_name()
+        ),
     }
 }
 

@@ -9,7 +9,7 @@ use super::codec::Answer;
 use super::command::{Change, Declared, Destination, ExchangeSpec, Outcome, Refusal};
 use super::equivalence;
 use super::queue::NAME_LEN_MAX;
-use super::tables::Exchange;
+use super::tables::{Exchange, Vhost};
 use crate::exchange::{self, Kind, Routes};
 use crate::id::Name;
 use crate::policy::{self, Object, Policy};
@@ -35,7 +35,11 @@ pub(super) fn exchange(
 ) -> Exchange {
     Exchange {
         routes: Routes::new(parts.kind, &parts.arguments),
-        alternate: alternate(&parts.arguments, policy.as_deref(), operator_policy.as_deref()),
+        alternate: alternate(
+            &parts.arguments,
+            policy.as_deref(),
+            operator_policy.as_deref(),
+        ),
         vhost: parts.vhost,
         name: parts.name,
         kind: parts.kind,
@@ -94,13 +98,11 @@ impl Metadata {
             return Err(Refusal::UnknownExchangeType(Name::clone(&spec.kind)));
         }
         refuse_default(&spec.name)?;
-        let what = describe(vhost_name, &spec.name);
-        if let Some(old) = vhost.exchanges.get(&spec.name) {
-            check_equivalence(old, spec, &what)?;
-            return Ok(Outcome::Declared(Declared { created: false, queue: None }));
+        if let Some(found) = vhost.declared_exchange(spec)? {
+            return Ok(found);
         }
         check_name(&spec.name)?;
-        let kind = check_arguments(spec, &what)?;
+        let kind = check_arguments(spec, &describe(vhost_name, &spec.name))?;
 
         let parts = ExchangeParts {
             vhost: Name::clone(vhost_name),
@@ -114,8 +116,13 @@ impl Metadata {
         let policy = policy::in_force(&vhost.policies, Object::Exchange, &spec.name);
         let operator = policy::in_force(&vhost.operator_policies, Object::Exchange, &spec.name);
         let exchange = Arc::new(exchange(parts, policy, operator));
-        self.vhost_mut(vhost_name).exchanges.insert_mut(Name::clone(&spec.name), exchange);
-        Ok(Outcome::Declared(Declared { created: true, queue: None }))
+        self.vhost_mut(vhost_name)
+            .exchanges
+            .insert_mut(Name::clone(&spec.name), exchange);
+        Ok(Outcome::Declared(Declared {
+            created: true,
+            queue: None,
+        }))
     }
 
     pub(super) fn delete_exchange(
@@ -179,6 +186,24 @@ impl Metadata {
     }
 }
 
+impl Vhost {
+    /// What a declaration is answered with if the exchange is there; refused if it is another one.
+    pub(super) fn declared_exchange(
+        &self,
+        spec: &ExchangeSpec,
+    ) -> Result<Option<Outcome>, Refusal> {
+        refuse_default(&spec.name)?;
+        let Some(old) = self.exchanges.get(&spec.name) else {
+            return Ok(None);
+        };
+        check_equivalence(old, spec, &describe(&self.name, &spec.name))?;
+        Ok(Some(Outcome::Declared(Declared {
+            created: false,
+            queue: None,
+        })))
+    }
+}
+
 /// The public name of exchanges that hold messages back.
 const DELAYED: &str = "x-delayed-message";
 
@@ -219,7 +244,9 @@ fn check_arguments(spec: &ExchangeSpec, what: &str) -> Result<Kind, Refusal> {
     let alternate = spec.arguments.get(ALTERNATE_EXCHANGE);
     if let Some(other) = alternate.filter(|value| value.as_bytes().is_none()) {
         let found = other.type_name();
-        return refuse(format!("invalid type '{found}' for arg '{ALTERNATE_EXCHANGE}' in {what}"));
+        return refuse(format!(
+            "invalid type '{found}' for arg '{ALTERNATE_EXCHANGE}' in {what}"
+        ));
     }
     let Some(kind) = kind(&spec.kind, &spec.arguments) else {
         return refuse(

@@ -86,7 +86,9 @@ fn set(next: &mut impl Limits, limits: &[(Name, i64)], what: &str) -> Result<(),
         return Ok(());
     }
     let unknown = Pairs(&unknown);
-    Err(Refusal::Invalid(format!("Validation failed\n\nUnrecognised terms {unknown} in {what}\n")))
+    Err(Refusal::Invalid(format!(
+        "Validation failed\n\nUnrecognised terms {unknown} in {what}\n"
+    )))
 }
 
 fn clear<L: Limits>(next: &mut L, limit: Option<&Name>) -> Result<(), Refusal> {

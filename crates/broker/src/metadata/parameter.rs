@@ -46,7 +46,9 @@ impl Metadata {
         }
         let key = (Name::clone(component), Name::clone(name));
         if self.vhost(vhost)?.parameters.get(&key) != Some(value) {
-            self.vhost_mut(vhost).parameters.insert_mut(key, value.clone());
+            self.vhost_mut(vhost)
+                .parameters
+                .insert_mut(key, value.clone());
         }
         Ok(Outcome::Done)
     }
@@ -108,11 +110,16 @@ fn invalid(reason: &str) -> Refusal {
 }
 
 fn not_a_list(name: &str, value: &Value) -> Refusal {
-    invalid(&format!("{name} should be list, actually was {}", super::Term(value)))
+    invalid(&format!(
+        "{name} should be list, actually was {}",
+        super::Term(value)
+    ))
 }
 
 fn table<'a>(name: &str, value: &'a Value) -> Result<&'a Table, Refusal> {
-    value.as_table().ok_or_else(|| invalid(&format!("{name} not a list {}", super::Term(value))))
+    value
+        .as_table()
+        .ok_or_else(|| invalid(&format!("{name} not a list {}", super::Term(value))))
 }
 
 fn require(table: &Table, name: &str, keys: &[&str]) -> Result<(), Refusal> {
@@ -132,7 +139,11 @@ fn policy_from(name: &Name, value: &Value) -> Result<PolicySpec, Refusal> {
         pattern: text("pattern").unwrap_or_default().to_owned(),
         apply_to: text("apply-to").unwrap_or("all").into(),
         priority: fields.get("priority").and_then(Value::as_i64).unwrap_or(0),
-        definition: fields.get("definition").and_then(Value::as_table).cloned().unwrap_or_default(),
+        definition: fields
+            .get("definition")
+            .and_then(Value::as_table)
+            .cloned()
+            .unwrap_or_default(),
     })
 }
 

@@ -44,17 +44,27 @@ impl Metadata {
         changes: &mut Vec<Change>,
     ) -> Answer {
         let old = self.vhost(vhost)?.policies(kind).get(&spec.name);
-        let declared = |created| Ok(Outcome::Declared(Declared { created, queue: None }));
+        let declared = |created| {
+            Ok(Outcome::Declared(Declared {
+                created,
+                queue: None,
+            }))
+        };
         policy::validate(kind, spec).map_err(Refusal::Invalid)?;
         if old.is_some_and(|old| old.spec == *spec) {
             return declared(false);
         }
         let created = old.is_none();
         // The pattern has been compiled once for validation; this cannot fail.
-        let pattern = Pattern::compile(&spec.pattern)
-            .map_err(|error| Refusal::Invalid(error.to_string()))?;
-        let policy = Arc::new(Policy { spec: spec.clone(), pattern });
-        self.vhost_mut(vhost).policies_mut(kind).insert_mut(Name::clone(&spec.name), policy);
+        let pattern =
+            Pattern::compile(&spec.pattern).map_err(|error| Refusal::Invalid(error.to_string()))?;
+        let policy = Arc::new(Policy {
+            spec: spec.clone(),
+            pattern,
+        });
+        self.vhost_mut(vhost)
+            .policies_mut(kind)
+            .insert_mut(Name::clone(&spec.name), policy);
         self.apply_policies(vhost, changes);
         declared(created)
     }
@@ -79,18 +89,28 @@ impl Metadata {
         let Ok(found) = self.vhost(vhost) else {
             return;
         };
-        let exchanges: Vec<Exchange> =
-            found.exchanges.values().filter_map(|exchange| rematch_exchange(found, exchange)).collect();
-        let queues: Vec<Queue> =
-            found.queues.values().filter_map(|queue| rematch_queue(found, queue)).collect();
+        let exchanges: Vec<Exchange> = found
+            .exchanges
+            .values()
+            .filter_map(|exchange| rematch_exchange(found, exchange))
+            .collect();
+        let queues: Vec<Queue> = found
+            .queues
+            .values()
+            .filter_map(|queue| rematch_queue(found, queue))
+            .collect();
         let (vhost, by_id) = self.vhost_and_queues_mut(vhost);
         for exchange in exchanges {
-            vhost.exchanges.insert_mut(Name::clone(&exchange.name), Arc::new(exchange));
+            vhost
+                .exchanges
+                .insert_mut(Name::clone(&exchange.name), Arc::new(exchange));
         }
         for queue in queues {
             let queue = Arc::new(queue);
             changes.push(Change::QueueChanged(queue.id));
-            vhost.queues.insert_mut(Name::clone(&queue.name), Arc::clone(&queue));
+            vhost
+                .queues
+                .insert_mut(Name::clone(&queue.name), Arc::clone(&queue));
             by_id.insert_mut(queue.id, queue);
         }
     }
@@ -112,7 +132,12 @@ fn rematch_exchange(vhost: &Vhost, old: &Exchange) -> Option<Exchange> {
         return None;
     }
     let alternate = alternate(&old.arguments, policy.as_deref(), operator.as_deref());
-    Some(Exchange { alternate, policy, operator_policy: operator, ..old.clone() })
+    Some(Exchange {
+        alternate,
+        policy,
+        operator_policy: operator,
+        ..old.clone()
+    })
 }
 
 fn rematch_queue(vhost: &Vhost, old: &Queue) -> Option<Queue> {
@@ -126,5 +151,11 @@ fn rematch_queue(vhost: &Vhost, old: &Queue) -> Option<Queue> {
     let effective_policy = policy::effective(policy.as_deref(), operator.as_deref());
     let settings = Arc::new(settings(&old.arguments, &effective_policy));
     let operator_policy = operator;
-    Some(Queue { policy, operator_policy, effective_policy, settings, ..old.clone() })
+    Some(Queue {
+        policy,
+        operator_policy,
+        effective_policy,
+        settings,
+        ..old.clone()
+    })
 }

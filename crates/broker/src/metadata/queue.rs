@@ -65,13 +65,9 @@ impl Metadata {
     ) -> Answer {
         let vhost = self.vhost(vhost_name)?;
         check_name(spec)?;
-        // An exclusive queue goes with its connection, whatever durability was asked for.
-        let durable = spec.durable && !spec.exclusive;
-        let arguments = with_default_type(vhost, spec, durable)?;
-        if let Some(old) = vhost.queues.get(&spec.name) {
-            check_equivalence(old, spec, durable, &arguments)?;
-            let queue = Some(old.id);
-            return Ok(Outcome::Declared(Declared { created: false, queue }));
+        let arguments = with_default_type(vhost, spec)?;
+        if let Some(found) = vhost.declared_queue(spec, &arguments)? {
+            return Ok(found);
         }
         check_limit(vhost, &spec.name)?;
         arguments::check(&describe(vhost_name, &spec.name), &spec.name, &arguments)?;
@@ -80,11 +76,14 @@ impl Metadata {
             id: QueueId(self.next_queue),
             vhost: Name::clone(vhost_name),
             name: Name::clone(&spec.name),
-            durable,
+            durable: is_durable(spec),
             auto_delete: spec.auto_delete,
             exclusive: spec.connection.filter(|_| spec.exclusive),
             arguments,
-            view: View { epoch: 1, in_sync: vec![Name::clone(&spec.node)] },
+            view: View {
+                epoch: 1,
+                in_sync: vec![Name::clone(&spec.node)],
+            },
         };
         let policy = policy::in_force(&vhost.policies, Object::ClassicQueue, &spec.name);
         let operator = policy::in_force(&vhost.operator_policies, Object::ClassicQueue, &spec.name);
@@ -95,10 +94,15 @@ impl Metadata {
             self.exclusive.insert((owner, id));
         }
         let (vhost, queues) = self.vhost_and_queues_mut(vhost_name);
-        vhost.queues.insert_mut(Name::clone(&spec.name), Arc::clone(&queue));
+        vhost
+            .queues
+            .insert_mut(Name::clone(&spec.name), Arc::clone(&queue));
         queues.insert_mut(id, queue);
         changes.push(Change::QueueCreated(id));
-        Ok(Outcome::Declared(Declared { created: true, queue: Some(id) }))
+        Ok(Outcome::Declared(Declared {
+            created: true,
+            queue: Some(id),
+        }))
     }
 
     pub(super) fn delete_queue(
@@ -141,7 +145,11 @@ impl Metadata {
         changes: &mut Vec<Change>,
     ) -> Answer {
         let (first, last) = ((connection, QueueId(0)), (connection, QueueId(u64::MAX)));
-        let ids: Vec<QueueId> = self.exclusive.range(first..=last).map(|(_, id)| *id).collect();
+        let ids: Vec<QueueId> = self
+            .exclusive
+            .range(first..=last)
+            .map(|(_, id)| *id)
+            .collect();
         for id in ids {
             if let Some(queue) = self.tables.queues.get(&id).map(Arc::clone) {
                 self.remove_queue(&queue, changes);
@@ -172,6 +180,35 @@ impl Metadata {
     }
 }
 
+impl Vhost {
+    /// What a declaration is answered with if the queue is there; refused if it is another one.
+    fn declared_queue(
+        &self,
+        spec: &QueueSpec,
+        arguments: &Table,
+    ) -> Result<Option<Outcome>, Refusal> {
+        let Some(old) = self.queues.get(&spec.name) else {
+            return Ok(None);
+        };
+        check_equivalence(old, spec, arguments)?;
+        Ok(Some(Outcome::Declared(Declared {
+            created: false,
+            queue: Some(old.id),
+        })))
+    }
+
+    /// The same for a declaration that is not yet in the log.
+    pub(super) fn already_declared_queue(&self, spec: &QueueSpec) -> Option<Outcome> {
+        let arguments = with_default_type(self, spec).ok()?;
+        self.declared_queue(spec, &arguments).ok()?
+    }
+}
+
+/// An exclusive queue goes with its connection, whatever durability was asked for.
+const fn is_durable(spec: &QueueSpec) -> bool {
+    spec.durable && !spec.exclusive
+}
+
 /// Names that begin with `amq.` are the broker's own. The names it gives to unnamed queues are let
 /// through: they come back when definitions are imported.
 fn check_name(spec: &QueueSpec) -> Result<(), Refusal> {
@@ -188,13 +225,15 @@ fn check_name(spec: &QueueSpec) -> Result<(), Refusal> {
         )));
     }
     if spec.exclusive && spec.connection.is_none() {
-        return Err(Refusal::Invalid(format!("exclusive queue '{name}' without a connection")));
+        return Err(Refusal::Invalid(format!(
+            "exclusive queue '{name}' without a connection"
+        )));
     }
     Ok(())
 }
 
 /// The arguments, with the virtual host's default type where none is given and the type can be.
-fn with_default_type(vhost: &Vhost, spec: &QueueSpec, durable: bool) -> Result<Table, Refusal> {
+fn with_default_type(vhost: &Vhost, spec: &QueueSpec) -> Result<Table, Refusal> {
     let mut arguments = spec.arguments.clone();
     let Some(default) = vhost.default_queue_type.as_deref() else {
         return Ok(arguments);
@@ -202,7 +241,7 @@ fn with_default_type(vhost: &Vhost, spec: &QueueSpec, durable: bool) -> Result<T
     if arguments.contains("x-queue-type") {
         return Ok(arguments);
     }
-    let replicated_type = durable && !spec.exclusive && !spec.auto_delete;
+    let replicated_type = is_durable(spec) && !spec.auto_delete;
     if default == "classic" || replicated_type {
         arguments::supported(default, &spec.name)?;
         arguments.insert(ShortStr::truncated("x-queue-type"), Value::from(default));
@@ -210,18 +249,13 @@ fn with_default_type(vhost: &Vhost, spec: &QueueSpec, durable: bool) -> Result<T
     Ok(arguments)
 }
 
-fn check_equivalence(
-    old: &Queue,
-    spec: &QueueSpec,
-    durable: bool,
-    arguments: &Table,
-) -> Result<(), Refusal> {
+fn check_equivalence(old: &Queue, spec: &QueueSpec, arguments: &Table) -> Result<(), Refusal> {
     if old.exclusive != spec.connection.filter(|_| spec.exclusive) {
         let (vhost, name) = (Name::clone(&old.vhost), Name::clone(&old.name));
         return Err(Refusal::ExclusiveOwner { vhost, name });
     }
     let what = describe(&old.vhost, &old.name);
-    equivalence::check(&what, "durable", &old.durable, &durable)?;
+    equivalence::check(&what, "durable", &old.durable, &is_durable(spec))?;
     equivalence::check(&what, "auto_delete", &old.auto_delete, &spec.auto_delete)?;
     equivalence::check_arguments(&what, &arguments::COMPARED, &old.arguments, arguments)
 }

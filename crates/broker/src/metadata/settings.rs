@@ -16,8 +16,12 @@ pub(super) fn settings(arguments: &Table, policy: &Table) -> Settings {
     let both = Both { arguments, policy };
     let text = |argument, key| both.first(argument, key).and_then(Value::as_bytes);
     Settings {
-        message_ttl: both.least("x-message-ttl", "message-ttl").map(Duration::from_millis),
-        expires: both.least("x-expires", "expires").map(Duration::from_millis),
+        message_ttl: both
+            .least("x-message-ttl", "message-ttl")
+            .map(Duration::from_millis),
+        expires: both
+            .least("x-expires", "expires")
+            .map(Duration::from_millis),
         length_max: both.least("x-max-length", "max-length"),
         length_max_bytes: both.least("x-max-length-bytes", "max-length-bytes"),
         overflow: match text("x-overflow", "overflow") {
@@ -54,12 +58,17 @@ struct Both<'a> {
 
 impl<'a> Both<'a> {
     fn first(&self, argument: &str, key: &str) -> Option<&'a Value> {
-        self.arguments.get(argument).or_else(|| self.policy.get(key))
+        self.arguments
+            .get(argument)
+            .or_else(|| self.policy.get(key))
     }
 
     fn least(&self, argument: &str, key: &str) -> Option<u64> {
         let number = |value: Option<&Value>| value?.as_i64().and_then(|n| u64::try_from(n).ok());
-        let numbers = [number(self.arguments.get(argument)), number(self.policy.get(key))];
+        let numbers = [
+            number(self.arguments.get(argument)),
+            number(self.policy.get(key)),
+        ];
         numbers.into_iter().flatten().min()
     }
 }

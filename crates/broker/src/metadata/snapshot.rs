@@ -88,8 +88,14 @@ impl Metadata {
             next_queue: self.next_queue,
             nodes: self.nodes.clone(),
             users: tables.users.values().map(Arc::clone).collect(),
-            global_parameters: parameters.map(|(n, v)| (Name::clone(n), v.clone())).collect(),
-            vhosts: tables.vhosts.values().map(|vhost| VhostRecord::of(vhost)).collect(),
+            global_parameters: parameters
+                .map(|(n, v)| (Name::clone(n), v.clone()))
+                .collect(),
+            vhosts: tables
+                .vhosts
+                .values()
+                .map(|vhost| VhostRecord::of(vhost))
+                .collect(),
         };
         codec::encode(VERSION, &record)
     }
@@ -100,7 +106,10 @@ impl Metadata {
     /// When the bytes are no snapshot of a known version, or contradict themselves.
     pub fn restore(bytes: &[u8]) -> Result<Metadata, Unreadable> {
         let record: StateRecord = codec::decode(VERSION, bytes)?;
-        let mut tables = Tables { revision: record.revision, ..Tables::default() };
+        let mut tables = Tables {
+            revision: record.revision,
+            ..Tables::default()
+        };
         for user in record.users {
             tables.users.insert_mut(Name::clone(&user.name), user);
         }
@@ -117,7 +126,9 @@ impl Metadata {
                 exclusive.extend(queue.exclusive.map(|owner| (owner, queue.id)));
                 tables.queues.insert_mut(queue.id, Arc::clone(queue));
             }
-            tables.vhosts.insert_mut(Name::clone(&vhost.name), Arc::new(vhost));
+            tables
+                .vhosts
+                .insert_mut(Name::clone(&vhost.name), Arc::new(vhost));
         }
         Ok(Metadata::restored(
             Arc::new(tables),
@@ -136,10 +147,16 @@ impl VhostRecord {
     fn of(vhost: &Vhost) -> VhostRecord {
         let source = |pattern: &Pattern| pattern.source.clone();
         let specs = |policies: &rpds::RedBlackTreeMapSync<Name, Arc<Policy>>| {
-            policies.values().map(|policy| policy.spec.clone()).collect()
+            policies
+                .values()
+                .map(|policy| policy.spec.clone())
+                .collect()
         };
         let permission = |p: &Arc<Permission>| {
-            (Name::clone(&p.user), [source(&p.configure), source(&p.write), source(&p.read)])
+            (
+                Name::clone(&p.user),
+                [source(&p.configure), source(&p.write), source(&p.read)],
+            )
         };
         let topic = |p: &Arc<TopicPermission>| {
             let names = (Name::clone(&p.user), Name::clone(&p.exchange));
@@ -161,8 +178,16 @@ impl VhostRecord {
                 .iter()
                 .map(|((c, n), value)| (Name::clone(c), Name::clone(n), value.clone()))
                 .collect(),
-            exchanges: vhost.exchanges.values().map(|x| ExchangeRecord::of(x)).collect(),
-            queues: vhost.queues.values().map(|queue| QueueRecord::of(queue)).collect(),
+            exchanges: vhost
+                .exchanges
+                .values()
+                .map(|x| ExchangeRecord::of(x))
+                .collect(),
+            queues: vhost
+                .queues
+                .values()
+                .map(|queue| QueueRecord::of(queue))
+                .collect(),
             bindings: vhost.bindings.iter().map(Arc::clone).collect(),
         }
     }
@@ -189,7 +214,9 @@ impl VhostRecord {
             let key = (Name::clone(&user), Name::clone(&exchange));
             let name = Name::clone(&vhost.name);
             let permission = TopicPermission::compile(user, name, exchange, write, read);
-            vhost.topic_permissions.insert_mut(key, Arc::new(permission.map_err(bad)?));
+            vhost
+                .topic_permissions
+                .insert_mut(key, Arc::new(permission.map_err(bad)?));
         }
         let all = [
             (&mut vhost.policies, self.policies),
@@ -226,7 +253,9 @@ fn restore_exchanges(vhost: &mut Vhost, records: Vec<ExchangeRecord>) -> Result<
             internal: record.internal,
             arguments: record.arguments,
         };
-        vhost.exchanges.insert_mut(record.name, Arc::new(exchange(parts, policy, operator)));
+        vhost
+            .exchanges
+            .insert_mut(record.name, Arc::new(exchange(parts, policy, operator)));
     }
     Ok(())
 }
@@ -246,7 +275,9 @@ fn restore_queues(vhost: &mut Vhost, records: Vec<QueueRecord>) {
             arguments: record.arguments,
             view: record.view,
         };
-        vhost.queues.insert_mut(record.name, Arc::new(queue(parts, policy, operator)));
+        vhost
+            .queues
+            .insert_mut(record.name, Arc::new(queue(parts, policy, operator)));
     }
 }
 

@@ -188,7 +188,8 @@ impl Vhost {
     pub fn bindings_from(&self, source: &Name) -> impl Iterator<Item = &Arc<Binding>> {
         let first = Binding::first(source, Destination::Queue(Name::default()));
         let source = Name::clone(source);
-        self.bindings_since(first).take_while(move |binding| binding.source == source)
+        self.bindings_since(first)
+            .take_while(move |binding| binding.source == source)
     }
 
     /// The explicit bindings with this destination.

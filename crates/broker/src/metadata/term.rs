@@ -95,13 +95,22 @@ mod tests {
             (Value::LongStr(vec![255, 1]), "<<255,1>>"),
             (Value::from(true), "true"),
             (Value::Void, "null"),
-            (Value::from(vec![Value::from(1_i64), Value::from("x")]), "[1,<<\"x\">>]"),
-            (Value::from(Table::new().with("k", 2_i64)), "#{<<\"k\">> => 2}"),
+            (
+                Value::from(vec![Value::from(1_i64), Value::from("x")]),
+                "[1,<<\"x\">>]",
+            ),
+            (
+                Value::from(Table::new().with("k", 2_i64)),
+                "#{<<\"k\">> => 2}",
+            ),
         ];
         for (value, text) in cases {
             assert_eq!(Term(&value).to_string(), text);
         }
         let table = Table::new().with("nonsense", 1_i64).with("b", "c");
-        assert_eq!(Pairs(&table.0).to_string(), "[{<<\"nonsense\">>,1},{<<\"b\">>,<<\"c\">>}]");
+        assert_eq!(
+            Pairs(&table.0).to_string(),
+            "[{<<\"nonsense\">>,1},{<<\"b\">>,<<\"c\">>}]"
+        );
     }
 }

@@ -29,7 +29,10 @@ pub(crate) const NODE: &str = "warren@a";
 impl Fixture {
     pub(crate) fn new() -> Fixture {
         let mut fixture = Fixture::default();
-        fixture.done(Command::PutVhost(VhostSpec { name: "/".into(), ..VhostSpec::default() }));
+        fixture.done(Command::PutVhost(VhostSpec {
+            name: "/".into(),
+            ..VhostSpec::default()
+        }));
         fixture.done(Command::PutUser(user("alice")));
         fixture.changes.clear();
         fixture
@@ -44,7 +47,11 @@ impl Fixture {
         if answer.is_err() {
             let mut after = self.metadata.clone();
             after.applied = self.index - 1;
-            assert_eq!(before, after.snapshot(), "a refused command changed something");
+            assert_eq!(
+                before,
+                after.snapshot(),
+                "a refused command changed something"
+            );
             assert_eq!(changes, [], "a refused command has no changes");
         }
         assert_eq!(decode_answer(&encode_answer(&answer)), Ok(answer.clone()));
@@ -84,7 +91,9 @@ impl Fixture {
 
     pub(crate) fn queue(&mut self, name: &str) -> QueueId {
         match self.done(declare(durable(name))) {
-            Outcome::Declared(Declared { queue: Some(id), .. }) => id,
+            Outcome::Declared(Declared {
+                queue: Some(id), ..
+            }) => id,
             other => panic!("{other:?}"),
         }
     }
@@ -117,14 +126,20 @@ impl Fixture {
 }
 
 fn check_same(a: &Vhost, b: &Vhost) {
-    assert_eq!(a.bound.iter().collect::<Vec<_>>(), b.bound.iter().collect::<Vec<_>>());
+    assert_eq!(
+        a.bound.iter().collect::<Vec<_>>(),
+        b.bound.iter().collect::<Vec<_>>()
+    );
     for (x, y) in a.exchanges.values().zip(b.exchanges.values()) {
         assert_eq!((&x.name, x.kind, x.bindings), (&y.name, y.kind, y.bindings));
         assert_eq!((&x.alternate, &x.policy), (&y.alternate, &y.policy));
     }
     for (x, y) in a.queues.values().zip(b.queues.values()) {
         assert_eq!((x.id, &x.settings, &x.view), (y.id, &y.settings, &y.view));
-        assert_eq!((&x.policy, &x.effective_policy), (&y.policy, &y.effective_policy));
+        assert_eq!(
+            (&x.policy, &x.effective_policy),
+            (&y.policy, &y.effective_policy)
+        );
     }
 }
 
@@ -136,13 +151,20 @@ fn check_indexes(tables: &Tables, vhost: &Vhost) {
     for binding in vhost.bindings.iter() {
         assert!(vhost.exchanges.contains_key(&binding.source));
         assert!(vhost.target(&binding.destination).is_ok(), "{binding:?}");
-        assert!(vhost.bound.contains(&(binding.destination.clone(), binding.source.clone())));
+        assert!(
+            vhost
+                .bound
+                .contains(&(binding.destination.clone(), binding.source.clone()))
+        );
     }
     for (destination, source) in vhost.bound.iter() {
         assert!(vhost.bindings_between(source, destination).next().is_some());
     }
     for exchange in vhost.exchanges.values() {
-        assert_eq!(vhost.bindings_from(&exchange.name).count(), exchange.bindings);
+        assert_eq!(
+            vhost.bindings_from(&exchange.name).count(),
+            exchange.bindings
+        );
     }
 }
 
@@ -169,12 +191,19 @@ pub(crate) fn durable(name: &str) -> QueueSpec {
 }
 
 pub(crate) fn with_arguments(name: &str, arguments: Table) -> QueueSpec {
-    QueueSpec { arguments, ..durable(name) }
+    QueueSpec {
+        arguments,
+        ..durable(name)
+    }
 }
 
 pub(crate) fn exclusive(name: &str, connection: u64) -> QueueSpec {
     let connection = Some(ConnectionId(connection));
-    QueueSpec { exclusive: true, connection, ..durable(name) }
+    QueueSpec {
+        exclusive: true,
+        connection,
+        ..durable(name)
+    }
 }
 
 pub(crate) fn exchange(name: &str, kind: &str) -> ExchangeSpec {
@@ -189,19 +218,33 @@ pub(crate) fn exchange(name: &str, kind: &str) -> ExchangeSpec {
 }
 
 pub(crate) fn declare(spec: QueueSpec) -> Command {
-    Command::DeclareQueue { vhost: "/".into(), spec }
+    Command::DeclareQueue {
+        vhost: "/".into(),
+        spec,
+    }
 }
 
 pub(crate) fn declare_exchange(spec: ExchangeSpec) -> Command {
-    Command::DeclareExchange { vhost: "/".into(), spec }
+    Command::DeclareExchange {
+        vhost: "/".into(),
+        spec,
+    }
 }
 
 pub(crate) fn delete(name: &str) -> Command {
-    Command::DeleteQueue { vhost: "/".into(), name: name.into(), only: None }
+    Command::DeleteQueue {
+        vhost: "/".into(),
+        name: name.into(),
+        only: None,
+    }
 }
 
 pub(crate) fn delete_exchange(name: &str, if_unused: bool) -> Command {
-    Command::DeleteExchange { vhost: "/".into(), name: name.into(), if_unused }
+    Command::DeleteExchange {
+        vhost: "/".into(),
+        name: name.into(),
+        if_unused,
+    }
 }
 
 pub(crate) fn to_queue(name: &str) -> Destination {
@@ -214,7 +257,13 @@ pub(crate) fn to_exchange(name: &str) -> Destination {
 
 pub(crate) fn bind(source: &str, destination: Destination, key: &str, arguments: Table) -> Command {
     let (vhost, source, routing_key) = ("/".into(), source.into(), key.into());
-    Command::Bind { vhost, source, destination, routing_key, arguments }
+    Command::Bind {
+        vhost,
+        source,
+        destination,
+        routing_key,
+        arguments,
+    }
 }
 
 pub(crate) fn unbind(
@@ -224,7 +273,13 @@ pub(crate) fn unbind(
     arguments: Table,
 ) -> Command {
     let (vhost, source, routing_key) = ("/".into(), source.into(), key.into());
-    Command::Unbind { vhost, source, destination, routing_key, arguments }
+    Command::Unbind {
+        vhost,
+        source,
+        destination,
+        routing_key,
+        arguments,
+    }
 }
 
 pub(crate) fn policy(name: &str, pattern: &str, definition: Table) -> PolicySpec {
@@ -238,19 +293,32 @@ pub(crate) fn policy(name: &str, pattern: &str, definition: Table) -> PolicySpec
 }
 
 pub(crate) fn set_policy(policy: PolicySpec) -> Command {
-    Command::SetPolicy { vhost: "/".into(), kind: PolicyKind::User, policy }
+    Command::SetPolicy {
+        vhost: "/".into(),
+        kind: PolicyKind::User,
+        policy,
+    }
 }
 
 pub(crate) fn set_operator_policy(policy: PolicySpec) -> Command {
-    Command::SetPolicy { vhost: "/".into(), kind: PolicyKind::Operator, policy }
+    Command::SetPolicy {
+        vhost: "/".into(),
+        kind: PolicyKind::Operator,
+        policy,
+    }
 }
 
 pub(crate) fn table(entries: &[(&str, Value)]) -> Table {
-    entries.iter().fold(Table::new(), |table, (name, value)| table.with(name, value.clone()))
+    entries.iter().fold(Table::new(), |table, (name, value)| {
+        table.with(name, value.clone())
+    })
 }
 
 pub(crate) fn created(queue: u64) -> Outcome {
-    Outcome::Declared(Declared { created: true, queue: Some(QueueId(queue)) })
+    Outcome::Declared(Declared {
+        created: true,
+        queue: Some(QueueId(queue)),
+    })
 }
 
 pub(crate) fn names<'a>(names: impl Iterator<Item = &'a Name>) -> Vec<&'a str> {

@@ -15,7 +15,9 @@ impl Metadata {
         }
         if Hashing::by_name(&spec.hashing_algorithm).is_none() {
             let unknown = &spec.hashing_algorithm;
-            return Err(Refusal::Invalid(format!("unknown hashing algorithm '{unknown}'")));
+            return Err(Refusal::Invalid(format!(
+                "unknown hashing algorithm '{unknown}'"
+            )));
         }
         let old = self.tables.users.get(&spec.name);
         if spec.create_only && old.is_some() {
@@ -29,11 +31,16 @@ impl Metadata {
             tags: spec.tags.clone(),
             limits: old.map_or_else(UserLimits::default, |old| old.limits.clone()),
         };
-        self.tables_mut().users.insert_mut(Name::clone(&spec.name), Arc::new(user));
+        self.tables_mut()
+            .users
+            .insert_mut(Name::clone(&spec.name), Arc::new(user));
         if !created {
             changes.push(Change::RightsChanged);
         }
-        Ok(Outcome::Declared(Declared { created, queue: None }))
+        Ok(Outcome::Declared(Declared {
+            created,
+            queue: None,
+        }))
     }
 
     pub(super) fn set_user_tags(
@@ -61,7 +68,10 @@ impl Metadata {
     }
 
     pub(super) fn user(&self, name: &Name) -> Result<&Arc<User>, Refusal> {
-        self.tables.users.get(name).ok_or_else(|| Refusal::NoSuchUser(Name::clone(name)))
+        self.tables
+            .users
+            .get(name)
+            .ok_or_else(|| Refusal::NoSuchUser(Name::clone(name)))
     }
 
     /// A user who is known to be there, to be changed.

@@ -7,7 +7,7 @@ use amqp::Table;
 use super::apply::Metadata;
 use super::codec::Answer;
 use super::command::{Change, Declared, Outcome, Refusal, VhostSpec};
-use super::exchange::{exchange, ExchangeParts};
+use super::exchange::{ExchangeParts, exchange};
 use super::tables::Vhost;
 use crate::exchange::Kind;
 use crate::id::Name;
@@ -29,11 +29,18 @@ const QUEUE_TYPES: [&str; 3] = ["classic", "quorum", "stream"];
 impl Metadata {
     pub(super) fn put_vhost(&mut self, spec: &VhostSpec) -> Answer {
         if spec.name.is_empty() {
-            return Err(Refusal::Invalid("the name of a virtual host is empty".into()));
+            return Err(Refusal::Invalid(
+                "the name of a virtual host is empty".into(),
+            ));
         }
-        let queue_type = spec.default_queue_type.as_deref().filter(|t| !is_undefined(t));
+        let queue_type = spec
+            .default_queue_type
+            .as_deref()
+            .filter(|t| !is_undefined(t));
         if let Some(unknown) = queue_type.filter(|t| !QUEUE_TYPES.contains(t)) {
-            return Err(Refusal::Invalid(format!("unsupported queue type '{unknown}'")));
+            return Err(Refusal::Invalid(format!(
+                "unsupported queue type '{unknown}'"
+            )));
         }
         let old = self.tables.vhosts.get(&spec.name);
         let created = old.is_none();
@@ -53,8 +60,13 @@ impl Metadata {
         if let Some(tracing) = spec.tracing {
             vhost.tracing = tracing;
         }
-        self.tables_mut().vhosts.insert_mut(Name::clone(&spec.name), Arc::new(vhost));
-        Ok(Outcome::Declared(Declared { created, queue: None }))
+        self.tables_mut()
+            .vhosts
+            .insert_mut(Name::clone(&spec.name), Arc::new(vhost));
+        Ok(Outcome::Declared(Declared {
+            created,
+            queue: None,
+        }))
     }
 
     pub(super) fn delete_vhost(&mut self, name: &Name, changes: &mut Vec<Change>) -> Answer {
@@ -103,7 +115,9 @@ fn new_vhost(name: Name) -> Vhost {
             arguments: Table::new(),
         };
         let exchange = exchange(parts, None, None);
-        vhost.exchanges.insert_mut(Name::clone(&exchange.name), Arc::new(exchange));
+        vhost
+            .exchanges
+            .insert_mut(Name::clone(&exchange.name), Arc::new(exchange));
     }
     vhost
 }

@@ -23,7 +23,9 @@ pub(super) fn shape(pattern: &str) -> Option<Shape> {
     if let Some(text) = anchored.strip_suffix('$') {
         return Some(Shape::Exactly(literal(text)?));
     }
-    Some(Shape::StartsWith(literal(anchored.strip_suffix(".*").unwrap_or(anchored))?))
+    Some(Shape::StartsWith(literal(
+        anchored.strip_suffix(".*").unwrap_or(anchored),
+    )?))
 }
 
 /// The text that a pattern without operators stands for.

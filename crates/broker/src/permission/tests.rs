@@ -40,10 +40,16 @@ fn patterns_are_searched_for_unanchored() {
 fn bad_patterns_are_refused_with_a_reason() {
     for pattern in ["*", "(", "[a", "a**b(", "(?<n", "((a{1000}){1000}){1000}"] {
         let error = Pattern::compile(pattern).unwrap_err();
-        assert!(!error.0.is_empty() && !error.0.contains('\n'), "{pattern}: {error}");
+        assert!(
+            !error.0.is_empty() && !error.0.contains('\n'),
+            "{pattern}: {error}"
+        );
     }
     let long = format!("({})", "a|".repeat(600));
-    assert_eq!(Pattern::compile(&long).unwrap_err().0, "longer than 1024 bytes: 1202");
+    assert_eq!(
+        Pattern::compile(&long).unwrap_err().0,
+        "longer than 1024 bytes: 1202"
+    );
 }
 
 #[test]
@@ -55,12 +61,15 @@ fn catastrophic_backtracking_ends_as_no_match() {
 fn tables(permission: Option<Permission>, topic: Option<TopicPermission>) -> Tables {
     let mut vhost = Vhost::empty("demo".into());
     if let Some(permission) = permission {
-        vhost.permissions.insert_mut(permission.user.clone(), Arc::new(permission));
+        vhost
+            .permissions
+            .insert_mut(permission.user.clone(), Arc::new(permission));
     }
     if let Some(topic) = topic {
-        vhost
-            .topic_permissions
-            .insert_mut((topic.user.clone(), topic.exchange.clone()), Arc::new(topic));
+        vhost.topic_permissions.insert_mut(
+            (topic.user.clone(), topic.exchange.clone()),
+            Arc::new(topic),
+        );
     }
     let mut tables = Tables::default();
     tables.vhosts.insert_mut("demo".into(), Arc::new(vhost));
@@ -84,7 +93,9 @@ fn refusals_have_rabbitmqs_texts() {
     let check = |right, resource| access(&tables, "alice", "demo", right, resource);
     assert_eq!(check(Right::Configure, Resource::Queue("ab")), Ok(()));
     assert_eq!(
-        check(Right::Configure, Resource::Queue("zz")).unwrap_err().0,
+        check(Right::Configure, Resource::Queue("zz"))
+            .unwrap_err()
+            .0,
         "configure access to queue 'zz' in vhost 'demo' refused for user 'alice'"
     );
     assert_eq!(
@@ -93,7 +104,9 @@ fn refusals_have_rabbitmqs_texts() {
     );
     assert_eq!(check(Right::Read, Resource::Exchange("")), Ok(()));
     assert_eq!(
-        access(&tables, "bob", "demo", Right::Read, Resource::Queue("q")).unwrap_err().0,
+        access(&tables, "bob", "demo", Right::Read, Resource::Queue("q"))
+            .unwrap_err()
+            .0,
         "read access to queue 'q' in vhost 'demo' refused for user 'bob'"
     );
     assert_eq!(vhost_access(&tables, "alice", "demo"), Ok(()));
@@ -128,7 +141,11 @@ fn topic_permissions_expand_their_variables_as_literal_text() {
     ];
     for (user, pattern, key, allowed) in cases {
         let permission = compile(user, pattern).unwrap();
-        assert_eq!(permission.allows(Right::Write, key.as_bytes()), allowed, "{pattern} {key}");
+        assert_eq!(
+            permission.allows(Right::Write, key.as_bytes()),
+            allowed,
+            "{pattern} {key}"
+        );
     }
     assert!(compile("alice", ".*").unwrap().allows(Right::Read, b"v"));
     assert!(compile("alice", "(").is_err());

@@ -8,8 +8,10 @@ use amqp::{ShortStr, Table, Value};
 /// Merges a policy's definition with an operator policy's. The result is sorted by name.
 #[must_use]
 pub fn merge(user: &Table, operator: &Table) -> Table {
-    let mut merged: BTreeMap<&ShortStr, Value> =
-        user.iter().map(|(key, value)| (key, value.clone())).collect();
+    let mut merged: BTreeMap<&ShortStr, Value> = user
+        .iter()
+        .map(|(key, value)| (key, value.clone()))
+        .collect();
     for (key, value) in operator.iter() {
         let value = match merged.get(key) {
             Some(user) => merge_value(key.as_str().unwrap_or_default(), user, value),
@@ -17,20 +19,33 @@ pub fn merge(user: &Table, operator: &Table) -> Table {
         };
         merged.insert(key, value);
     }
-    merged.into_iter().map(|(key, value)| (key.clone(), value)).collect()
+    merged
+        .into_iter()
+        .map(|(key, value)| (key.clone(), value))
+        .collect()
 }
 
 fn merge_value(key: &str, user: &Value, operator: &Value) -> Value {
     let winner = match key {
-        "message-ttl" | "expires" | "max-length" | "max-length-bytes" | "max-in-memory-length"
-        | "max-in-memory-bytes" | "delivery-limit" | "consumer-timeout" => smaller(user, operator),
+        "message-ttl"
+        | "expires"
+        | "max-length"
+        | "max-length-bytes"
+        | "max-in-memory-length"
+        | "max-in-memory-bytes"
+        | "delivery-limit"
+        | "consumer-timeout" => smaller(user, operator),
         "ha-mode" => {
             let rank = |mode: &Value| match mode.as_str() {
                 Some("all") => 2,
                 Some("exactly") => 1,
                 _ => 0,
             };
-            if rank(user) > rank(operator) { user } else { operator }
+            if rank(user) > rank(operator) {
+                user
+            } else {
+                operator
+            }
         }
         "ha-params" => wider(user, operator),
         _ => operator,
@@ -54,5 +69,9 @@ fn wider<'a>(user: &'a Value, operator: &'a Value) -> &'a Value {
         (None, None) => {}
     }
     let len = |value: &Value| value.as_array().map_or(0, <[Value]>::len);
-    if len(user) > len(operator) { user } else { operator }
+    if len(user) > len(operator) {
+        user
+    } else {
+        operator
+    }
 }

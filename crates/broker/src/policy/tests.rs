@@ -9,38 +9,136 @@ fn refused(kind: PolicyKind, definition: Table) -> String {
 }
 
 fn names(values: &[&str]) -> Value {
-    Value::from(values.iter().map(|name| Value::from(*name)).collect::<Vec<_>>())
+    Value::from(
+        values
+            .iter()
+            .map(|name| Value::from(*name))
+            .collect::<Vec<_>>(),
+    )
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn bad_settings_are_refused_with_rabbitmqs_texts() {
     let bad: Vec<(&str, Value, &str)> = vec![
-        ("message-ttl", "x".into(), "<<\"x\">> is not a valid message TTL"),
-        ("message-ttl", (-1_i64).into(), "-1 is not a valid message TTL"),
-        ("message-ttl", 1.5_f64.into(), "1.5 is not a valid message TTL"),
+        (
+            "message-ttl",
+            "x".into(),
+            "<<\"x\">> is not a valid message TTL",
+        ),
+        (
+            "message-ttl",
+            (-1_i64).into(),
+            "-1 is not a valid message TTL",
+        ),
+        (
+            "message-ttl",
+            1.5_f64.into(),
+            "1.5 is not a valid message TTL",
+        ),
         ("expires", 0_i64.into(), "0 is not a valid queue expiry"),
-        ("max-length", (-1_i64).into(), "-1 is not a valid maximum length"),
-        ("max-length-bytes", true.into(), "true is not a valid maximum length in bytes"),
-        ("max-in-memory-length", "a".into(), "<<\"a\">> is not a valid maximum memory in bytes"),
-        ("overflow", "up".into(), "<<\"up\">> is not a valid overflow value"),
-        ("queue-mode", 1_i64.into(), "1 is not a valid queue-mode value"),
-        ("queue-version", 3_i64.into(), "3 is not a valid queue version"),
-        ("dead-letter-exchange", 1_i64.into(), "1 is not a valid dead letter exchange name"),
-        ("dead-letter-routing-key", Value::Void, "null is not a valid dead letter routing key"),
-        ("dead-letter-strategy", "x".into(), "<<\"x\">> is not a valid dead letter strategy"),
-        ("alternate-exchange", 1_i64.into(), "1 is not a valid alternate exchange name"),
-        ("delivery-limit", (-1_i64).into(), "-1 is not a valid delivery limit"),
-        ("consumer-timeout", "1h".into(), "<<\"1h\">> is not a valid consumer timeout"),
+        (
+            "max-length",
+            (-1_i64).into(),
+            "-1 is not a valid maximum length",
+        ),
+        (
+            "max-length-bytes",
+            true.into(),
+            "true is not a valid maximum length in bytes",
+        ),
+        (
+            "max-in-memory-length",
+            "a".into(),
+            "<<\"a\">> is not a valid maximum memory in bytes",
+        ),
+        (
+            "overflow",
+            "up".into(),
+            "<<\"up\">> is not a valid overflow value",
+        ),
+        (
+            "queue-mode",
+            1_i64.into(),
+            "1 is not a valid queue-mode value",
+        ),
+        (
+            "queue-version",
+            3_i64.into(),
+            "3 is not a valid queue version",
+        ),
+        (
+            "dead-letter-exchange",
+            1_i64.into(),
+            "1 is not a valid dead letter exchange name",
+        ),
+        (
+            "dead-letter-routing-key",
+            Value::Void,
+            "null is not a valid dead letter routing key",
+        ),
+        (
+            "dead-letter-strategy",
+            "x".into(),
+            "<<\"x\">> is not a valid dead letter strategy",
+        ),
+        (
+            "alternate-exchange",
+            1_i64.into(),
+            "1 is not a valid alternate exchange name",
+        ),
+        (
+            "delivery-limit",
+            (-1_i64).into(),
+            "-1 is not a valid delivery limit",
+        ),
+        (
+            "consumer-timeout",
+            "1h".into(),
+            "<<\"1h\">> is not a valid consumer timeout",
+        ),
         ("max-age", "1w".into(), "<<\"1w\">> is not a valid max age"),
         ("max-age", "0D".into(), "<<\"0D\">> is not a valid max age"),
-        ("queue-leader-locator", "x".into(), "<<\"x\">> is not a valid queue leader locator value"),
-        ("queue-master-locator", "x".into(), "<<\"x\">> is not a valid queue-master-locator value"),
-        ("initial-cluster-size", "x".into(), "<<\"x\">> is not a valid cluster size"),
-        ("nonsense", 1_i64.into(), "[{<<\"nonsense\">>,1}] are not recognised policy settings"),
-        ("ha-nonsense", 1_i64.into(), "[{<<\"ha-nonsense\">>,1}] are not recognised policy settings"),
-        ("ha-mode", "some".into(), "<<\"some\">> is not a valid ha-mode value"),
-        ("ha-mode", "exactly".into(), "ha-mode=\"exactly\" takes an integer, none given"),
-        ("ha-mode", "nodes".into(), "ha-mode=\"nodes\" takes a list, none given"),
+        (
+            "queue-leader-locator",
+            "x".into(),
+            "<<\"x\">> is not a valid queue leader locator value",
+        ),
+        (
+            "queue-master-locator",
+            "x".into(),
+            "<<\"x\">> is not a valid queue-master-locator value",
+        ),
+        (
+            "initial-cluster-size",
+            "x".into(),
+            "<<\"x\">> is not a valid cluster size",
+        ),
+        (
+            "nonsense",
+            1_i64.into(),
+            "[{<<\"nonsense\">>,1}] are not recognised policy settings",
+        ),
+        (
+            "ha-nonsense",
+            1_i64.into(),
+            "[{<<\"ha-nonsense\">>,1}] are not recognised policy settings",
+        ),
+        (
+            "ha-mode",
+            "some".into(),
+            "<<\"some\">> is not a valid ha-mode value",
+        ),
+        (
+            "ha-mode",
+            "exactly".into(),
+            "ha-mode=\"exactly\" takes an integer, none given",
+        ),
+        (
+            "ha-mode",
+            "nodes".into(),
+            "ha-mode=\"nodes\" takes a list, none given",
+        ),
         (
             "ha-params",
             1_i64.into(),
@@ -51,19 +149,38 @@ fn bad_settings_are_refused_with_rabbitmqs_texts() {
         let expected = format!("Validation failed\n\n{text}\n");
         assert_eq!(refused(PolicyKind::User, table(&[(key, value)])), expected);
     }
-    assert_eq!(refused(PolicyKind::User, Table::new()), "Validation failed\n\nno policy provided\n");
+    assert_eq!(
+        refused(PolicyKind::User, Table::new()),
+        "Validation failed\n\nno policy provided\n"
+    );
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn mirroring_parameters_fit_their_mode() {
     let mirrored = |mode: &str, key: &str, value: Value| {
         let definition = table(&[("ha-mode", mode.into()), (key, value)]);
         validate(PolicyKind::User, &policy("p", ".*", definition))
     };
     let bad: Vec<(&str, &str, Value, &str)> = vec![
-        ("all", "ha-params", 2_i64.into(), "ha-mode=\"all\" does not take parameters"),
-        ("exactly", "ha-params", 0_i64.into(), "ha-mode=\"exactly\" takes an integer, 0 given"),
-        ("nodes", "ha-params", names(&[]), "ha-mode=\"nodes\" list must be non-empty"),
+        (
+            "all",
+            "ha-params",
+            2_i64.into(),
+            "ha-mode=\"all\" does not take parameters",
+        ),
+        (
+            "exactly",
+            "ha-params",
+            0_i64.into(),
+            "ha-mode=\"exactly\" takes an integer, 0 given",
+        ),
+        (
+            "nodes",
+            "ha-params",
+            names(&[]),
+            "ha-mode=\"nodes\" list must be non-empty",
+        ),
         (
             "nodes",
             "ha-params",
@@ -128,7 +245,11 @@ fn mirroring_parameters_fit_their_mode() {
 
 #[test]
 fn operators_have_their_own_settings() {
-    for key in ["dead-letter-exchange", "queue-mode", "ha-promote-on-failure"] {
+    for key in [
+        "dead-letter-exchange",
+        "queue-mode",
+        "ha-promote-on-failure",
+    ] {
         let text = refused(PolicyKind::Operator, table(&[(key, "always".into())]));
         let expected = format!("[{{<<\"{key}\">>,<<\"always\">>}}] are not recognised");
         assert!(text.contains(&expected), "{text}");
@@ -144,7 +265,10 @@ fn operators_have_their_own_settings() {
         ("ha-mode", "all".into()),
         ("ha-sync-mode", "manual".into()),
     ]);
-    assert_eq!(validate(PolicyKind::Operator, &policy("p", ".*", good)), Ok(()));
+    assert_eq!(
+        validate(PolicyKind::Operator, &policy("p", ".*", good)),
+        Ok(())
+    );
 }
 
 #[test]
@@ -153,7 +277,10 @@ fn the_rest_of_a_policy_is_checked_too() {
     let text = validate(PolicyKind::User, &policy("p", "*", definition())).unwrap_err();
     let expected = "Validation failed\n\npattern should be regular expression but is invalid: ";
     assert!(text.starts_with(expected), "{text}");
-    let spec = PolicySpec { apply_to: "topics".into(), ..policy("p", ".*", definition()) };
+    let spec = PolicySpec {
+        apply_to: "topics".into(),
+        ..policy("p", ".*", definition())
+    };
     let text = validate(PolicyKind::User, &spec).unwrap_err();
     assert!(text.contains("apply-to 'topics' unrecognised"), "{text}");
     let mut twice = definition();
@@ -171,11 +298,28 @@ fn the_rest_of_a_policy_is_checked_too() {
 #[test]
 fn operator_and_user_settings_merge_by_their_rules() {
     let both = |key: &str, user: Value, operator: Value| {
-        merge(&table(&[(key, user)]), &table(&[(key, operator)])).get(key).cloned().unwrap()
+        merge(&table(&[(key, user)]), &table(&[(key, operator)]))
+            .get(key)
+            .cloned()
+            .unwrap()
     };
-    for key in ["message-ttl", "expires", "max-length", "max-length-bytes", "delivery-limit"] {
-        assert_eq!(both(key, 1_i64.into(), 2_i64.into()), Value::from(1_i64), "{key}");
-        assert_eq!(both(key, 2_i64.into(), 1_i64.into()), Value::from(1_i64), "{key}");
+    for key in [
+        "message-ttl",
+        "expires",
+        "max-length",
+        "max-length-bytes",
+        "delivery-limit",
+    ] {
+        assert_eq!(
+            both(key, 1_i64.into(), 2_i64.into()),
+            Value::from(1_i64),
+            "{key}"
+        );
+        assert_eq!(
+            both(key, 2_i64.into(), 1_i64.into()),
+            Value::from(1_i64),
+            "{key}"
+        );
     }
     let text: [(&str, &str, &str, &str); 7] = [
         ("overflow", "reject-publish", "drop-head", "drop-head"),
@@ -187,7 +331,11 @@ fn operator_and_user_settings_merge_by_their_rules() {
         ("ha-mode", "nodes", "nodes", "nodes"),
     ];
     for (key, user, operator, merged) in text {
-        assert_eq!(both(key, user.into(), operator.into()), Value::from(merged), "{key}");
+        assert_eq!(
+            both(key, user.into(), operator.into()),
+            Value::from(merged),
+            "{key}"
+        );
     }
     let params = |user: Value, operator: Value| both("ha-params", user, operator);
     assert_eq!(params(2_i64.into(), 3_i64.into()), Value::from(3_i64));
@@ -195,5 +343,8 @@ fn operator_and_user_settings_merge_by_their_rules() {
     assert_eq!(params(names(&["a", "b"]), 1_i64.into()), Value::from(1_i64));
     assert_eq!(params(1_i64.into(), names(&["a", "b"])), Value::from(1_i64));
     assert_eq!(params(names(&["a"]), names(&["b"])), names(&["b"]));
-    assert_eq!(params(names(&["a", "c"]), names(&["b"])), names(&["a", "c"]));
+    assert_eq!(
+        params(names(&["a", "c"]), names(&["b"])),
+        names(&["a", "c"])
+    );
 }

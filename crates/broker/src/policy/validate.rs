@@ -11,8 +11,14 @@ use crate::permission::Pattern;
 /// What a rule says: nothing, or the text of the refusal.
 type Check = Result<(), String>;
 
-const APPLY_TO: [&str; 6] =
-    ["all", "queues", "classic_queues", "quorum_queues", "streams", "exchanges"];
+const APPLY_TO: [&str; 6] = [
+    "all",
+    "queues",
+    "classic_queues",
+    "quorum_queues",
+    "streams",
+    "exchanges",
+];
 
 /// The settings that an operator policy may have.
 const OPERATOR: [&str; 13] = [
@@ -46,7 +52,9 @@ pub(crate) fn validate(kind: PolicyKind, spec: &PolicySpec) -> Result<(), String
         ));
     }
     if let Err(error) = Pattern::compile(&spec.pattern) {
-        errors.push(format!("pattern should be regular expression but is invalid: {error}"));
+        errors.push(format!(
+            "pattern should be regular expression but is invalid: {error}"
+        ));
     }
     if errors.is_empty() {
         return Ok(());
@@ -79,14 +87,19 @@ fn definition(kind: PolicyKind, definition: &Table) -> Check {
     if unknown.is_empty() {
         return Ok(());
     }
-    Err(format!("{} are not recognised policy settings", Pairs(&unknown)))
+    Err(format!(
+        "{} are not recognised policy settings",
+        Pairs(&unknown)
+    ))
 }
 
 fn no_duplicates(definition: &Table) -> Check {
     let mut keys: Vec<&ShortStr> = definition.iter().map(|(key, _)| key).collect();
     keys.sort_unstable();
     let twice = keys.windows(2).filter(|pair| pair[0] == pair[1]);
-    let twice: Vec<String> = twice.map(|pair| Bytes(pair[0].as_bytes()).to_string()).collect();
+    let twice: Vec<String> = twice
+        .map(|pair| Bytes(pair[0].as_bytes()).to_string())
+        .collect();
     if twice.is_empty() {
         return Ok(());
     }
@@ -100,7 +113,13 @@ fn setting(key: &str, value: &Value) -> Option<Check> {
         Some(number) if number >= least => Ok(()),
         _ => refuse(what),
     };
-    let text = |what: &str| if value.as_bytes().is_some() { Ok(()) } else { refuse(what) };
+    let text = |what: &str| {
+        if value.as_bytes().is_some() {
+            Ok(())
+        } else {
+            refuse(what)
+        }
+    };
     let one_of = |allowed: &[&str], what: &str| match value.as_str() {
         Some(text) if allowed.contains(&text) => Ok(()),
         _ => refuse(what),
@@ -122,9 +141,10 @@ fn setting(key: &str, value: &Value) -> Option<Check> {
             Some(1 | 2) => Ok(()),
             _ => refuse("queue version"),
         },
-        "overflow" => {
-            one_of(&["drop-head", "reject-publish", "reject-publish-dlx"], "overflow value")
-        }
+        "overflow" => one_of(
+            &["drop-head", "reject-publish", "reject-publish-dlx"],
+            "overflow value",
+        ),
         "delivery-limit" => number(0, "delivery limit"),
         "consumer-timeout" => number(0, "consumer timeout"),
         "max-age" => match value.as_str() {
@@ -191,7 +211,11 @@ fn mirroring(definition: &Table) -> Check {
     let one_of = |key: &str, allowed: &[&str]| match definition.get(key) {
         Some(value) if !value.as_str().is_some_and(|text| allowed.contains(&text)) => {
             let allowed: Vec<String> = allowed.iter().map(|word| format!("\"{word}\"")).collect();
-            Err(format!("{key} must be {}, got {}", allowed.join(" or "), Term(value)))
+            Err(format!(
+                "{key} must be {}, got {}",
+                allowed.join(" or "),
+                Term(value)
+            ))
         }
         _ => Ok(()),
     };
@@ -213,12 +237,18 @@ fn parameters(mode: &Value, parameters: Option<&Value>) -> Check {
         Some("all") => Err("ha-mode=\"all\" does not take parameters".to_owned()),
         Some("exactly") => match parameters.and_then(Value::as_i64) {
             Some(1..) => Ok(()),
-            _ => Err(format!("ha-mode=\"exactly\" takes an integer, {} given", given())),
+            _ => Err(format!(
+                "ha-mode=\"exactly\" takes an integer, {} given",
+                given()
+            )),
         },
         Some("nodes") => match parameters.and_then(Value::as_array) {
             Some([]) => Err("ha-mode=\"nodes\" list must be non-empty".to_owned()),
             Some(names) if names.iter().all(|name| name.as_str().is_some()) => Ok(()),
-            Some(_) => Err(format!("ha-mode=\"nodes\" takes a list of strings, {} given", given())),
+            Some(_) => Err(format!(
+                "ha-mode=\"nodes\" takes a list of strings, {} given",
+                given()
+            )),
             None => Err(format!("ha-mode=\"nodes\" takes a list, {} given", given())),
         },
         _ => Err(format!("{} is not a valid ha-mode value", Term(mode))),

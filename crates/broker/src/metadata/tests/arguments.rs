@@ -11,35 +11,88 @@ fn refused(argument: &str, value: impl Into<Value>) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn bad_arguments_are_refused_with_rabbitmqs_texts() {
     let bad: [(&str, Value, &str); 27] = [
         ("x-message-ttl", (-1_i64).into(), "{value_negative,-1}"),
-        ("x-message-ttl", "a".into(), "\"expected integer, got longstr\""),
-        ("x-message-ttl", 1.5_f64.into(), "\"expected integer, got double\""),
+        (
+            "x-message-ttl",
+            "a".into(),
+            "\"expected integer, got longstr\"",
+        ),
+        (
+            "x-message-ttl",
+            1.5_f64.into(),
+            "\"expected integer, got double\"",
+        ),
         ("x-expires", 0_i32.into(), "{value_zero,0}"),
         ("x-expires", (-5_i64).into(), "{value_negative,-5}"),
         ("x-max-length", (-1_i8).into(), "{value_negative,-1}"),
-        ("x-max-length", true.into(), "\"expected integer, got bool\""),
+        (
+            "x-max-length",
+            true.into(),
+            "\"expected integer, got bool\"",
+        ),
         ("x-max-length-bytes", (-1_i64).into(), "{value_negative,-1}"),
-        ("x-max-length-bytes", Value::Void, "\"expected integer, got void\""),
+        (
+            "x-max-length-bytes",
+            Value::Void,
+            "\"expected integer, got void\"",
+        ),
         ("x-max-priority", 300_i64.into(), "{max_value_exceeded,300}"),
         ("x-max-priority", (-1_i64).into(), "{value_negative,-1}"),
-        ("x-max-priority", "9".into(), "\"expected integer, got longstr\""),
+        (
+            "x-max-priority",
+            "9".into(),
+            "\"expected integer, got longstr\"",
+        ),
         ("x-overflow", "drop-tail".into(), "invalid_overflow"),
         ("x-overflow", 1_i64.into(), "{unacceptable_type,long}"),
-        ("x-dead-letter-routing-key", "k".into(), "routing_key_but_no_dlx_defined"),
-        ("x-dead-letter-routing-key", 1_i16.into(), "{unacceptable_type,short}"),
-        ("x-queue-mode", "eager".into(), "\"unsupported queue mode 'eager'\""),
+        (
+            "x-dead-letter-routing-key",
+            "k".into(),
+            "routing_key_but_no_dlx_defined",
+        ),
+        (
+            "x-dead-letter-routing-key",
+            1_i16.into(),
+            "{unacceptable_type,short}",
+        ),
+        (
+            "x-queue-mode",
+            "eager".into(),
+            "\"unsupported queue mode 'eager'\"",
+        ),
         ("x-queue-mode", 1_i64.into(), "{unacceptable_type,long}"),
-        ("x-queue-version", 3_i64.into(), "\"unsupported queue version '3'\""),
+        (
+            "x-queue-version",
+            3_i64.into(),
+            "\"unsupported queue version '3'\"",
+        ),
         ("x-queue-version", (-1_i64).into(), "{value_negative,-1}"),
-        ("x-single-active-consumer", "true".into(), "{unacceptable_type,longstr}"),
-        ("x-queue-type", "zz".into(), "\"unsupported queue type 'zz'\""),
+        (
+            "x-single-active-consumer",
+            "true".into(),
+            "{unacceptable_type,longstr}",
+        ),
+        (
+            "x-queue-type",
+            "zz".into(),
+            "\"unsupported queue type 'zz'\"",
+        ),
         ("x-queue-type", 1_i64.into(), "{unacceptable_type,long}"),
-        ("x-queue-leader-locator", "nearest".into(), "invalid_queue_locator_arg"),
+        (
+            "x-queue-leader-locator",
+            "nearest".into(),
+            "invalid_queue_locator_arg",
+        ),
         ("x-delivery-limit", (-1_i64).into(), "{value_negative,-1}"),
         ("x-consumer-timeout", (-1_i64).into(), "{value_negative,-1}"),
-        ("x-consumer-timeout", "1h".into(), "\"expected integer, got longstr\""),
+        (
+            "x-consumer-timeout",
+            "1h".into(),
+            "\"expected integer, got longstr\"",
+        ),
     ];
     for (argument, value, reason) in bad {
         let expected = format!("invalid arg '{argument}' for queue 'q' in vhost '/': {reason}");
@@ -53,7 +106,11 @@ fn bad_arguments_are_refused_with_rabbitmqs_texts() {
 
 #[test]
 fn arguments_of_other_queue_types_are_refused() {
-    for argument in ["x-max-age", "x-max-in-memory-length", "x-initial-cluster-size"] {
+    for argument in [
+        "x-max-age",
+        "x-max-in-memory-length",
+        "x-initial-cluster-size",
+    ] {
         assert_eq!(
             refused(argument, 1_i64),
             format!(
@@ -69,52 +126,110 @@ fn other_queue_types_are_refused_as_not_implemented() {
     for queue_type in ["quorum", "stream"] {
         let arguments = table(&[("x-queue-type", queue_type.into())]);
         let refusal = Fixture::new().refused(declare(with_arguments("q", arguments)));
-        let Refusal::NotImplemented(text) = refusal else { panic!("{refusal:?}") };
-        assert!(text.contains(&format!("queue type '{queue_type}' is not supported")), "{text}");
+        let Refusal::NotImplemented(text) = refusal else {
+            panic!("{refusal:?}")
+        };
+        assert!(
+            text.contains(&format!("queue type '{queue_type}' is not supported")),
+            "{text}"
+        );
     }
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn good_arguments_become_settings() {
     let good: Vec<(&str, Value, Settings)> = vec![
         ("x-message-ttl", 0_i64.into(), {
-            Settings { message_ttl: Some(Duration::ZERO), ..Settings::default() }
+            Settings {
+                message_ttl: Some(Duration::ZERO),
+                ..Settings::default()
+            }
         }),
         ("x-expires", 1000_i32.into(), {
-            Settings { expires: Some(Duration::from_secs(1)), ..Settings::default() }
+            Settings {
+                expires: Some(Duration::from_secs(1)),
+                ..Settings::default()
+            }
         }),
-        ("x-max-length", 0_u8.into(), Settings { length_max: Some(0), ..Settings::default() }),
+        (
+            "x-max-length",
+            0_u8.into(),
+            Settings {
+                length_max: Some(0),
+                ..Settings::default()
+            },
+        ),
         ("x-max-length-bytes", 5_u16.into(), {
-            Settings { length_max_bytes: Some(5), ..Settings::default() }
+            Settings {
+                length_max_bytes: Some(5),
+                ..Settings::default()
+            }
         }),
         ("x-max-priority", 255_i64.into(), {
-            Settings { priority_max: Some(255), ..Settings::default() }
+            Settings {
+                priority_max: Some(255),
+                ..Settings::default()
+            }
         }),
         ("x-overflow", "reject-publish".into(), {
-            Settings { overflow: Overflow::RejectPublish, ..Settings::default() }
+            Settings {
+                overflow: Overflow::RejectPublish,
+                ..Settings::default()
+            }
         }),
         ("x-overflow", "reject-publish-dlx".into(), {
-            Settings { overflow: Overflow::RejectPublishDlx, ..Settings::default() }
+            Settings {
+                overflow: Overflow::RejectPublishDlx,
+                ..Settings::default()
+            }
         }),
         ("x-overflow", "drop-head".into(), Settings::default()),
         ("x-dead-letter-exchange", "".into(), {
-            Settings { dead_letter_exchange: Some("".into()), ..Settings::default() }
+            Settings {
+                dead_letter_exchange: Some("".into()),
+                ..Settings::default()
+            }
         }),
-        ("x-queue-mode", "lazy".into(), Settings { lazy: true, ..Settings::default() }),
+        (
+            "x-queue-mode",
+            "lazy".into(),
+            Settings {
+                lazy: true,
+                ..Settings::default()
+            },
+        ),
         ("x-queue-mode", "default".into(), Settings::default()),
         ("x-queue-version", 2_i64.into(), Settings::default()),
         ("x-single-active-consumer", true.into(), {
-            Settings { single_active_consumer: true, ..Settings::default() }
+            Settings {
+                single_active_consumer: true,
+                ..Settings::default()
+            }
         }),
         ("x-delivery-limit", 3_i64.into(), {
-            Settings { delivery_limit: Some(3), ..Settings::default() }
+            Settings {
+                delivery_limit: Some(3),
+                ..Settings::default()
+            }
         }),
         ("x-consumer-timeout", 10_i64.into(), {
-            Settings { consumer_timeout: Some(Duration::from_millis(10)), ..Settings::default() }
+            Settings {
+                consumer_timeout: Some(Duration::from_millis(10)),
+                ..Settings::default()
+            }
         }),
         ("x-queue-type", "classic".into(), Settings::default()),
-        ("x-queue-master-locator", "min-masters".into(), Settings::default()),
-        ("x-queue-leader-locator", "balanced".into(), Settings::default()),
+        (
+            "x-queue-master-locator",
+            "min-masters".into(),
+            Settings::default(),
+        ),
+        (
+            "x-queue-leader-locator",
+            "balanced".into(),
+            Settings::default(),
+        ),
         ("x-ha-policy", "all".into(), Settings::default()),
         ("x-nobody-knows", Value::Void, Settings::default()),
     ];
@@ -134,7 +249,11 @@ fn the_default_type_of_the_virtual_host_is_written_into_the_arguments() {
     let mut fixture = Fixture::new();
     let default = |queue_type: &str| {
         let default_queue_type = Some(queue_type.into());
-        Command::PutVhost(VhostSpec { name: "/".into(), default_queue_type, ..VhostSpec::default() })
+        Command::PutVhost(VhostSpec {
+            name: "/".into(),
+            default_queue_type,
+            ..VhostSpec::default()
+        })
     };
     fixture.done(default("classic"));
     fixture.queue("a");
@@ -145,8 +264,14 @@ fn the_default_type_of_the_virtual_host_is_written_into_the_arguments() {
     assert!(matches!(refusal, Refusal::NotImplemented(_)), "{refusal:?}");
     // What cannot be of the default type is classic, and what says so itself stays as it is.
     fixture.done(declare(exclusive("c", 1)));
-    fixture.done(declare(QueueSpec { durable: false, ..durable("d") }));
-    fixture.done(declare(QueueSpec { auto_delete: true, ..durable("e") }));
+    fixture.done(declare(QueueSpec {
+        durable: false,
+        ..durable("d")
+    }));
+    fixture.done(declare(QueueSpec {
+        auto_delete: true,
+        ..durable("e")
+    }));
     fixture.done(declare(with_arguments("f", classic)));
 }
 
@@ -160,9 +285,15 @@ fn reserved_and_impossible_names_are_refused() {
     fixture.done(declare(durable("amq.gen-JzTY20BRgKO-HjmUJj0wLg")));
     for name in [String::new(), "a".repeat(256)] {
         let text = fixture.refused_text(declare(durable(&name)));
-        assert!(text.starts_with("the name of a queue has 1 to 255 bytes"), "{text}");
+        assert!(
+            text.starts_with("the name of a queue has 1 to 255 bytes"),
+            "{text}"
+        );
     }
-    let ownerless = QueueSpec { connection: None, ..exclusive("x", 1) };
+    let ownerless = QueueSpec {
+        connection: None,
+        ..exclusive("x", 1)
+    };
     assert_eq!(
         fixture.refused_text(declare(ownerless)),
         "exclusive queue 'x' without a connection"

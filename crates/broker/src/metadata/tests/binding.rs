@@ -7,8 +7,14 @@ fn binding_needs_both_ends() {
     let mut fixture = Fixture::new();
     fixture.queue("q");
     let default = Refusal::AccessRefused("operation not permitted on the default exchange".into());
-    let no_exchange = |name: &str| Refusal::NoSuchExchange { vhost: "/".into(), name: name.into() };
-    let no_queue = Refusal::NoSuchQueue { vhost: "/".into(), name: "no".into() };
+    let no_exchange = |name: &str| Refusal::NoSuchExchange {
+        vhost: "/".into(),
+        name: name.into(),
+    };
+    let no_queue = Refusal::NoSuchQueue {
+        vhost: "/".into(),
+        name: "no".into(),
+    };
     let cases = [
         ("", to_queue("q"), default.clone()),
         ("amq.direct", to_exchange(""), default),
@@ -19,7 +25,10 @@ fn binding_needs_both_ends() {
         ("no", to_queue("nope"), no_exchange("no")),
     ];
     for (source, destination, refusal) in cases {
-        assert_eq!(fixture.refused(bind(source, destination, "k", Table::new())), refusal);
+        assert_eq!(
+            fixture.refused(bind(source, destination, "k", Table::new())),
+            refusal
+        );
     }
 }
 
@@ -59,7 +68,12 @@ fn binding_arguments_are_checked_by_kind() {
         assert_eq!(fixture.refused_text(command), text);
     }
     fixture.done(bind("ring", to_queue("q"), "20", Table::new()));
-    fixture.done(bind("amq.headers", to_queue("q"), "", match_by("any-with-x".into())));
+    fixture.done(bind(
+        "amq.headers",
+        to_queue("q"),
+        "",
+        match_by("any-with-x".into()),
+    ));
 }
 
 #[test]
@@ -73,12 +87,18 @@ fn a_binding_is_its_four_fields() {
     fixture.bind("amq.direct", "q", "k");
     let revision = fixture.tables().revision;
     fixture.bind("amq.direct", "q", "k");
-    assert_eq!((fixture.tables().revision, bindings(&fixture)), (revision, 1));
+    assert_eq!(
+        (fixture.tables().revision, bindings(&fixture)),
+        (revision, 1)
+    );
     fixture.done(bind("amq.direct", to_queue("q"), "k", a));
     fixture.bind("amq.direct", "q", "l");
     assert_eq!(bindings(&fixture), 3);
     // The order of arguments does not count.
-    assert_eq!(fixture.done(unbind("amq.direct", to_queue("q"), "k", b)), deleted(true));
+    assert_eq!(
+        fixture.done(unbind("amq.direct", to_queue("q"), "k", b)),
+        deleted(true)
+    );
     let missing = || unbind("amq.direct", to_queue("q"), "zz", Table::new());
     assert_eq!(fixture.done(missing()), deleted(false));
     let missing = unbind("no", to_queue("nope"), "", Table::new());
@@ -104,7 +124,10 @@ fn deleting_a_queue_takes_its_bindings_along() {
     assert_eq!(vhost.bindings_to(&to_queue("q")).count(), 0);
     assert_eq!(vhost.bindings_to(&to_queue("other")).count(), 3);
     assert_eq!(vhost.exchanges.get("amq.direct").unwrap().bindings, 2);
-    assert_eq!(fixture.done(delete("q")), Outcome::Deleted { existed: false });
+    assert_eq!(
+        fixture.done(delete("q")),
+        Outcome::Deleted { existed: false }
+    );
     // Another life, another id.
     assert_ne!(fixture.queue("q"), q);
     fixture.check_restores();
@@ -120,16 +143,25 @@ fn a_queue_is_deleted_by_name_by_life_or_by_id_alone() {
         only,
     };
     let gone = |existed| Outcome::Deleted { existed };
-    assert_eq!(fixture.done(delete("/", "q", Some(QueueId(77)))), gone(false));
+    assert_eq!(
+        fixture.done(delete("/", "q", Some(QueueId(77)))),
+        gone(false)
+    );
     assert_eq!(fixture.done(delete("/", "q", Some(first))), gone(true));
     let second = fixture.queue("q");
     assert_eq!(fixture.done(delete("", "", Some(first))), gone(false));
     assert_eq!(fixture.done(delete("", "", Some(second))), gone(true));
-    assert_eq!(fixture.refused(delete("", "", None)), Refusal::NoSuchVhost("".into()));
+    assert_eq!(
+        fixture.refused(delete("", "", None)),
+        Refusal::NoSuchVhost("".into())
+    );
 }
 
 fn auto_delete(name: &str, kind: &str) -> Command {
-    declare_exchange(ExchangeSpec { auto_delete: true, ..exchange(name, kind) })
+    declare_exchange(ExchangeSpec {
+        auto_delete: true,
+        ..exchange(name, kind)
+    })
 }
 
 #[test]
@@ -151,7 +183,10 @@ fn an_auto_delete_exchange_goes_with_its_last_binding() {
     fixture.done(delete("q"));
     assert!(!exists(&fixture));
     assert_eq!(fixture.vhost().bindings.size(), 0);
-    assert_eq!(fixture.vhost().exchanges.get("amq.topic").unwrap().bindings, 0);
+    assert_eq!(
+        fixture.vhost().exchanges.get("amq.topic").unwrap().bindings,
+        0
+    );
     fixture.check_restores();
 }
 
@@ -161,8 +196,15 @@ fn auto_deletion_goes_up_a_long_chain() {
     fixture.queue("q");
     let name = |n: u32| format!("x{n}");
     let commands = (0..5000).flat_map(|n| {
-        let to = if n == 0 { to_queue("q") } else { to_exchange(&name(n - 1)) };
-        [auto_delete(&name(n), "fanout"), bind(&name(n), to, "", Table::new())]
+        let to = if n == 0 {
+            to_queue("q")
+        } else {
+            to_exchange(&name(n - 1))
+        };
+        [
+            auto_delete(&name(n), "fanout"),
+            bind(&name(n), to, "", Table::new()),
+        ]
     });
     fixture.done(Command::Batch(commands.collect()));
     assert_eq!(fixture.vhost().exchanges.size(), 7 + 5000);
@@ -222,10 +264,19 @@ fn bindings_are_found_from_both_ends() {
     fixture.bind("amq.fanout", "a", "3");
     let vhost = fixture.vhost();
     let keys = |bindings: Vec<&Arc<Binding>>| -> Vec<String> {
-        bindings.iter().map(|b| String::from_utf8(b.routing_key.clone()).unwrap()).collect()
+        bindings
+            .iter()
+            .map(|b| String::from_utf8(b.routing_key.clone()).unwrap())
+            .collect()
     };
-    assert_eq!(keys(vhost.bindings_from(&"amq.direct".into()).collect()), ["1", "2", "1"]);
-    assert_eq!(keys(vhost.bindings_to(&to_queue("a")).collect()), ["1", "2", "3"]);
+    assert_eq!(
+        keys(vhost.bindings_from(&"amq.direct".into()).collect()),
+        ["1", "2", "1"]
+    );
+    assert_eq!(
+        keys(vhost.bindings_to(&to_queue("a")).collect()),
+        ["1", "2", "3"]
+    );
     let between = vhost.bindings_between(&"amq.direct".into(), &to_queue("b"));
     assert_eq!(keys(between.collect()), ["1"]);
     assert_eq!(vhost.bindings_from(&"amq".into()).count(), 0);

@@ -47,17 +47,28 @@ fn a_queue() -> impl Strategy<Value = Command> {
 }
 
 fn an_exchange() -> impl Strategy<Value = Command> {
-    let kinds = ["direct", "fanout", "topic", "headers", "x-consistent-hash", "x-random"];
-    (name("x"), prop::sample::select(kinds.to_vec()), any::<[bool; 2]>(), arguments()).prop_map(
-        |(name, kind, [durable, auto_delete], arguments)| {
+    let kinds = [
+        "direct",
+        "fanout",
+        "topic",
+        "headers",
+        "x-consistent-hash",
+        "x-random",
+    ];
+    (
+        name("x"),
+        prop::sample::select(kinds.to_vec()),
+        any::<[bool; 2]>(),
+        arguments(),
+    )
+        .prop_map(|(name, kind, [durable, auto_delete], arguments)| {
             declare_exchange(ExchangeSpec {
                 durable,
                 auto_delete,
                 arguments,
                 ..exchange(&name, kind)
             })
-        },
-    )
+        })
 }
 
 fn a_binding() -> impl Strategy<Value = Command> {
@@ -75,10 +86,18 @@ fn a_policy() -> impl Strategy<Value = Command> {
     let key = prop::sample::select(vec!["max-length", "alternate-exchange", "ha-mode", "foo"]);
     (name("p"), pattern, key, 0..2_i64, any::<bool>()).prop_map(
         |(name, pattern, key, priority, operator)| {
-            let value = if key == "max-length" { 3_i64.into() } else { Value::from("all") };
+            let value = if key == "max-length" {
+                3_i64.into()
+            } else {
+                Value::from("all")
+            };
             let spec = policy(&name, pattern, table(&[(key, value)]));
             let spec = PolicySpec { priority, ..spec };
-            if operator { set_operator_policy(spec) } else { set_policy(spec) }
+            if operator {
+                set_operator_policy(spec)
+            } else {
+                set_policy(spec)
+            }
         },
     )
 }
@@ -145,7 +164,9 @@ fn a_batch_is_answered_one_by_one() {
         bind("amq.direct", to_queue("a"), "k", Table::new()),
         Command::Batch(vec![]),
     ]));
-    let Outcome::Batch(answers) = outcome else { panic!("{outcome:?}") };
+    let Outcome::Batch(answers) = outcome else {
+        panic!("{outcome:?}")
+    };
     assert_eq!(answers.len(), 4);
     assert_eq!(answers[0], Ok(created(0)));
     assert!(matches!(answers[1], Err(Refusal::AccessRefused(_))));
@@ -161,7 +182,9 @@ fn the_revision_rises_only_with_a_change() {
     let tables = fixture.tables();
     fixture.refused(declare(durable("amq.b")));
     fixture.done(delete("missing"));
-    fixture.done(Command::ConnectionEnded { connection: ConnectionId(9) });
+    fixture.done(Command::ConnectionEnded {
+        connection: ConnectionId(9),
+    });
     fixture.done(unbind("amq.direct", to_queue("q"), "k", Table::new()));
     assert!(Arc::ptr_eq(&tables, &fixture.tables()));
     fixture.queue("q");

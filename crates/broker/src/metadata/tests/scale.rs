@@ -11,7 +11,12 @@ fn declare_and_bind(n: usize) -> [Command; 2] {
     let name = format!("queue-{n}");
     [
         declare(durable(&name)),
-        bind("amq.topic", to_queue(&name), &format!("orders.{n}.#"), Table::new()),
+        bind(
+            "amq.topic",
+            to_queue(&name),
+            &format!("orders.{n}.#"),
+            Table::new(),
+        ),
     ]
 }
 

@@ -21,7 +21,12 @@ fn a_virtual_host_is_made_with_its_default_exchanges() {
         ("amq.topic", "topic", false),
     ];
     assert_eq!(found, expected);
-    assert!(vhost.exchanges.values().all(|exchange| exchange.durable && !exchange.auto_delete));
+    assert!(
+        vhost
+            .exchanges
+            .values()
+            .all(|exchange| exchange.durable && !exchange.auto_delete)
+    );
 }
 
 #[test]
@@ -34,14 +39,25 @@ fn putting_a_virtual_host_again_changes_only_what_is_given() {
         default_queue_type: Some("classic".into()),
         ..VhostSpec::default()
     };
-    let again = Outcome::Declared(Declared { created: false, queue: None });
+    let again = Outcome::Declared(Declared {
+        created: false,
+        queue: None,
+    });
     assert_eq!(fixture.done(Command::PutVhost(spec)), again);
     let tags = Some(vec!["production".into()]);
     let default_queue_type = Some("undefined".into());
-    let spec = VhostSpec { name: "/".into(), tags, default_queue_type, ..VhostSpec::default() };
+    let spec = VhostSpec {
+        name: "/".into(),
+        tags,
+        default_queue_type,
+        ..VhostSpec::default()
+    };
     fixture.done(Command::PutVhost(spec));
     let vhost = fixture.vhost();
-    assert_eq!((&*vhost.description, names(vhost.tags.iter())), ("main", vec!["production"]));
+    assert_eq!(
+        (&*vhost.description, names(vhost.tags.iter())),
+        ("main", vec!["production"])
+    );
     assert_eq!(vhost.default_queue_type, None);
     assert!(vhost.queues.contains_key("q"));
     let spec = VhostSpec {
@@ -49,7 +65,10 @@ fn putting_a_virtual_host_again_changes_only_what_is_given() {
         default_queue_type: Some("zz".into()),
         ..VhostSpec::default()
     };
-    assert_eq!(fixture.refused_text(Command::PutVhost(spec)), "unsupported queue type 'zz'");
+    assert_eq!(
+        fixture.refused_text(Command::PutVhost(spec)),
+        "unsupported queue type 'zz'"
+    );
 }
 
 #[test]
@@ -68,16 +87,24 @@ fn deleting_a_virtual_host_takes_everything_along() {
     let expected = [
         Change::QueueDeleted(q),
         Change::QueueDeleted(x),
-        Change::ExchangeDeleted { vhost: "/".into(), name: "late".into() },
+        Change::ExchangeDeleted {
+            vhost: "/".into(),
+            name: "late".into(),
+        },
         Change::VhostDeleted("/".into()),
     ];
     assert_eq!(fixture.take_changes(), expected);
     assert_eq!(fixture.tables().queues.size(), 0);
     assert!(fixture.tables().queues.get(&q).is_none());
-    fixture.done(Command::ConnectionEnded { connection: ConnectionId(7) });
+    fixture.done(Command::ConnectionEnded {
+        connection: ConnectionId(7),
+    });
     assert_eq!(fixture.take_changes(), []);
     let missing = Refusal::NoSuchVhost("/".into());
-    assert_eq!(fixture.refused(Command::DeleteVhost { name: "/".into() }), missing);
+    assert_eq!(
+        fixture.refused(Command::DeleteVhost { name: "/".into() }),
+        missing
+    );
     assert_eq!(fixture.refused(declare(durable("q"))), missing);
 }
 
@@ -98,11 +125,18 @@ fn the_queue_limit_is_held_and_zero_means_none() {
     fixture.queue("a");
     fixture.done(limit(0));
     fixture.done(delete("a"));
-    assert!(fixture.refused_text(declare(durable("a"))).contains("(0) is reached"));
+    assert!(
+        fixture
+            .refused_text(declare(durable("a")))
+            .contains("(0) is reached")
+    );
     fixture.done(limit(-1));
     fixture.queue("a");
     fixture.done(limit(1));
-    fixture.done(Command::ClearVhostLimits { vhost: "/".into(), limit: None });
+    fixture.done(Command::ClearVhostLimits {
+        vhost: "/".into(),
+        limit: None,
+    });
     fixture.queue("b");
 }
 
@@ -111,20 +145,52 @@ fn unknown_limits_are_refused() {
     let mut fixture = Fixture::new();
     let limits = vec![("max-queues".into(), 1), ("foo".into(), 2)];
     assert_eq!(
-        fixture.refused_text(Command::SetVhostLimits { vhost: "/".into(), limits: limits.clone() }),
+        fixture.refused_text(Command::SetVhostLimits {
+            vhost: "/".into(),
+            limits: limits.clone()
+        }),
         "Validation failed\n\nUnrecognised terms [{<<\"foo\">>,2}] in limits\n"
     );
-    let set = Command::SetUserLimits { user: "alice".into(), limits };
+    let set = Command::SetUserLimits {
+        user: "alice".into(),
+        limits,
+    };
     assert!(fixture.refused_text(set).ends_with("in user-limits\n"));
     let limits = vec![("max-channels".into(), 3)];
-    fixture.done(Command::SetUserLimits { user: "alice".into(), limits });
-    assert_eq!(fixture.tables().users.get("alice").unwrap().limits.max_channels, Some(3));
-    let clear = Command::ClearUserLimits { user: "alice".into(), limit: Some("foo".into()) };
+    fixture.done(Command::SetUserLimits {
+        user: "alice".into(),
+        limits,
+    });
+    assert_eq!(
+        fixture
+            .tables()
+            .users
+            .get("alice")
+            .unwrap()
+            .limits
+            .max_channels,
+        Some(3)
+    );
+    let clear = Command::ClearUserLimits {
+        user: "alice".into(),
+        limit: Some("foo".into()),
+    };
     assert_eq!(fixture.refused(clear), Refusal::NoSuchParameter);
-    let clear =
-        Command::ClearUserLimits { user: "alice".into(), limit: Some("max-channels".into()) };
+    let clear = Command::ClearUserLimits {
+        user: "alice".into(),
+        limit: Some("max-channels".into()),
+    };
     fixture.done(clear);
-    assert_eq!(fixture.tables().users.get("alice").unwrap().limits.max_channels, None);
+    assert_eq!(
+        fixture
+            .tables()
+            .users
+            .get("alice")
+            .unwrap()
+            .limits
+            .max_channels,
+        None
+    );
 }
 
 #[test]
@@ -135,7 +201,9 @@ fn exclusive_queues_go_with_their_connection() {
     fixture.queue("durable");
     fixture.bind("amq.fanout", "mine", "");
     fixture.take_changes();
-    fixture.done(Command::ConnectionEnded { connection: ConnectionId(1) });
+    fixture.done(Command::ConnectionEnded {
+        connection: ConnectionId(1),
+    });
     assert_eq!(fixture.take_changes(), [Change::QueueDeleted(QueueId(0))]);
     assert_eq!(names(fixture.vhost().queues.keys()), ["durable", "other"]);
     assert_eq!(fixture.vhost().bindings.size(), 0);
@@ -146,7 +214,11 @@ fn exclusive_queues_go_with_their_connection() {
 fn a_starting_node_loses_its_transient_queues_alone() {
     let mut fixture = Fixture::new();
     let transient = |name: &str, node: &str| {
-        declare(QueueSpec { durable: false, node: node.into(), ..durable(name) })
+        declare(QueueSpec {
+            durable: false,
+            node: node.into(),
+            ..durable(name)
+        })
     };
     fixture.queue("kept");
     fixture.done(transient("gone", NODE));
@@ -161,7 +233,10 @@ fn a_starting_node_loses_its_transient_queues_alone() {
 #[test]
 fn transient_exchanges_go_when_the_only_node_starts() {
     let mut fixture = Fixture::new();
-    let transient = ExchangeSpec { durable: false, ..exchange("x", "direct") };
+    let transient = ExchangeSpec {
+        durable: false,
+        ..exchange("x", "direct")
+    };
     let start = |node: &str| Command::NodeStarted { node: node.into() };
     fixture.done(declare_exchange(transient.clone()));
     fixture.queue("q");
@@ -179,29 +254,48 @@ fn transient_exchanges_go_when_the_only_node_starts() {
 #[test]
 fn users_are_put_tagged_and_deleted_with_their_rights() {
     let mut fixture = Fixture::new();
-    let create = UserSpec { create_only: true, ..user("alice") };
+    let create = UserSpec {
+        create_only: true,
+        ..user("alice")
+    };
     assert_eq!(
         fixture.refused(Command::PutUser(create)),
         Refusal::UserExists("alice".into())
     );
     let limits = vec![("max-connections".into(), 5)];
-    fixture.done(Command::SetUserLimits { user: "alice".into(), limits });
+    fixture.done(Command::SetUserLimits {
+        user: "alice".into(),
+        limits,
+    });
     let mut changed = user("alice");
     changed.password_hash = vec![9; 36];
     fixture.done(Command::PutUser(changed));
     assert_eq!(fixture.take_changes(), [Change::RightsChanged]);
     let tables = fixture.tables();
     let alice = tables.users.get("alice").unwrap();
-    assert_eq!((alice.password_hash.len(), alice.limits.max_connections), (36, Some(5)));
+    assert_eq!(
+        (alice.password_hash.len(), alice.limits.max_connections),
+        (36, Some(5))
+    );
 
-    fixture.done(Command::SetUserTags { user: "alice".into(), tags: vec![] });
+    fixture.done(Command::SetUserTags {
+        user: "alice".into(),
+        tags: vec![],
+    });
     assert!(fixture.tables().users.get("alice").unwrap().tags.is_empty());
     fixture.take_changes();
-    fixture.done(Command::DeleteUser { user: "alice".into() });
+    fixture.done(Command::DeleteUser {
+        user: "alice".into(),
+    });
     let expected = [Change::UserDeleted("alice".into()), Change::RightsChanged];
     assert_eq!(fixture.take_changes(), expected);
     let missing = Refusal::NoSuchUser("alice".into());
-    assert_eq!(fixture.refused(Command::DeleteUser { user: "alice".into() }), missing);
+    assert_eq!(
+        fixture.refused(Command::DeleteUser {
+            user: "alice".into()
+        }),
+        missing
+    );
     let mut strange = user("bob");
     strange.hashing_algorithm = "rot13".into();
     assert_eq!(
