@@ -151,6 +151,9 @@ pub struct Options {
     /// Heartbeat to ask for in seconds; 0 is what the broker offers
     #[arg(short = 'b', long, default_value_t = 0)]
     pub heartbeat: u16,
+    /// Send buffer of each socket in bytes; 0 is what the system gives (-tsbs)
+    #[arg(long, default_value_t = 0)]
+    pub tcp_send_buffer_size: usize,
     /// Seconds to wait for an orderly end (-st)
     #[arg(long, default_value_t = 5)]
     shutdown_timeout: u64,
@@ -174,7 +177,7 @@ pub struct Options {
 }
 
 /// PerfTest's short names of more than one letter.
-const LONG_NAMES: [(&str, &str); 8] = [
+const LONG_NAMES: [(&str, &str); 9] = [
     ("-ad", "--auto-delete"),
     ("-ct", "--confirm-timeout"),
     ("-qa", "--queue-args"),
@@ -183,6 +186,7 @@ const LONG_NAMES: [(&str, &str); 8] = [
     ("-qpt", "--queue-pattern-to"),
     ("-sb", "--skip-binding-queues"),
     ("-st", "--shutdown-timeout"),
+    ("-tsbs", "--tcp-send-buffer-size"),
 ];
 
 /// The highest rate: a message each 10 ns.

@@ -3,7 +3,7 @@
 //! Here a connection is opened, channels are opened on it and queues declared. When all is there,
 //! [`Session::into_parts`] hands the socket to a worker, with whatever has been read already.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use amqp::field::Table;
 use amqp::frame::{FRAME_MIN_SIZE, PROTOCOL_HEADER};
 use amqp::method::{channel, connection};
 use amqp::{FrameKind, Method, ShortStr, split, write_method};
+use rustix::net::sockopt::set_socket_send_buffer_size;
 
 use crate::failure::Failure;
 use crate::uri::Uri;
@@ -184,6 +185,12 @@ impl Session {
             Method::ConnectionCloseOk(_) => Ok(()),
             answer => Err(unexpected("connection.close", &answer)),
         }
+    }
+
+    /// Sets how much the system takes from us before the broker does.
+    pub(crate) fn limit_send_buffer(&self, bytes: usize) -> Result<(), Failure> {
+        set_socket_send_buffer_size(&self.stream, bytes).map_err(io::Error::from)?;
+        Ok(())
     }
 
     /// Gives the socket and what has been read from it but not looked at.

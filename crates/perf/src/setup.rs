@@ -203,6 +203,9 @@ impl Setup<'_> {
     pub(crate) fn producer(&self, index: usize) -> Result<Connection, Failure> {
         let name = format!("producer #{index}");
         let mut session = self.session(index, &name)?;
+        if self.options.tcp_send_buffer_size > 0 {
+            session.limit_send_buffer(self.options.tcp_send_buffer_size)?;
+        }
         let mut producers = Vec::new();
         let count = usize::from(self.options.producer_channel_count);
         for number in 0..self.options.producer_channel_count {

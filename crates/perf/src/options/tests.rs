@@ -62,10 +62,10 @@ fn short_and_long_names_mean_the_same() {
              --interval 2",
         ),
         (
-            "-qp q-%d -qpf 1 -qpt 3 -f persistent -f mandatory -M 5000 -b 7 -Q 8 -ct 9 -st 1",
+            "-qp q-%d -qpf 1 -qpt 3 -f persistent -f mandatory -M 5000 -b 7 -Q 8 -ct 9 -st 1 -tsbs 2",
             "--queue-pattern q-%d --queue-pattern-from 1 --queue-pattern-to 3 \
              --flag persistent mandatory --framemax 5000 --heartbeat 7 --global-qos 8 \
-             --confirm-timeout 9 --shutdown-timeout 1",
+             --confirm-timeout 9 --shutdown-timeout 1 --tcp-send-buffer-size 2",
         ),
     ];
     for (short, long) in table {
