@@ -15,6 +15,8 @@ use super::tables::{Binding, Vhost};
 use crate::exchange::{Target, check_binding};
 use crate::id::Name;
 
+const ROUTING_KEY_LEN_MAX: usize = 255;
+
 /// The four fields of a binding as a command brings them.
 pub(super) type Ends<'a> = (&'a Name, &'a Destination, &'a Vec<u8>, &'a Table);
 
@@ -37,6 +39,11 @@ impl Metadata {
                 name: Name::clone(source),
             })?;
         let target = vhost.target(destination)?;
+        // The wire cannot carry a longer key, and patterns are walked word by word.
+        if routing_key.len() > ROUTING_KEY_LEN_MAX {
+            let text = format!("routing key is longer than {ROUTING_KEY_LEN_MAX} bytes");
+            return Err(Refusal::InvalidArgument(text));
+        }
         check_binding(exchange.kind, routing_key, arguments).map_err(Refusal::InvalidArgument)?;
         let binding = Arc::new(binding((
             source,

@@ -77,6 +77,18 @@ fn binding_arguments_are_checked_by_kind() {
 }
 
 #[test]
+fn a_binding_key_is_no_longer_than_the_wire_can_carry() {
+    let mut fixture = Fixture::new();
+    fixture.queue("q");
+    fixture.bind("amq.topic", "q", &".".repeat(255));
+    let long = bind("amq.topic", to_queue("q"), &".".repeat(256), Table::new());
+    assert_eq!(
+        fixture.refused_text(long),
+        "routing key is longer than 255 bytes"
+    );
+}
+
+#[test]
 fn a_binding_is_its_four_fields() {
     let mut fixture = Fixture::new();
     fixture.queue("q");
