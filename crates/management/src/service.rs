@@ -89,9 +89,8 @@ impl Management {
         sampler.sample(node.now(), observations);
     }
 
-    /// The router. It answers everything under `/api` (behind the path prefix); the server adds what
-    /// else it serves as a fallback. It looks for [`Peer`] and [`Identity::Operator`] in the
-    /// extensions of a request.
+    /// The router of everything under `/api` (behind the path prefix); the server merges it with what
+    /// else it serves. It looks for [`Peer`] and [`Identity::Operator`] in the extensions of a request.
     pub fn router(&self) -> Router {
         let mut inner = Router::new();
         for (path, routes) in routes::by_path() {
@@ -108,10 +107,13 @@ impl Management {
             async move { answer }
         });
         let prefix = self.app.settings.path_prefix.clone();
-        Router::new().fallback(move |mut request: axum::extract::Request| {
+        let paths = ["/api", "/api/", "/api/{*path}"].map(|path| format!("{prefix}{path}"));
+        let normalized = move |mut request: axum::extract::Request| {
             *request.uri_mut() = normalize(request.uri(), &prefix);
             inner.clone().oneshot(request)
-        })
+        };
+        let add = |router: Router, path: &String| router.route(path, any(normalized.clone()));
+        paths.iter().fold(Router::new(), add)
     }
 }
 

@@ -216,7 +216,10 @@ fn find(request: &Request) -> Result<Arc<Binding>, Error> {
     let props = request.param("props");
     let is_named = |binding: &Arc<Binding>| {
         let key = properties_key(&binding.routing_key, &binding.arguments);
-        key == props || unquote(&key) == props.as_bytes()
+        // Quoted twice, quoted once, or quoted without plus signs.
+        key == props
+            || percent_decode_str(&key).eq(props.bytes())
+            || percent_decode_str(&key.replace('+', " ")).eq(props.bytes())
     };
     between(request)?
         .into_iter()
@@ -280,10 +283,6 @@ fn hash(arguments: &Table) -> String {
 
 fn quote(bytes: &[u8]) -> String {
     percent_encode(bytes, QUOTED).to_string().replace(' ', "+")
-}
-
-fn unquote(text: &str) -> Vec<u8> {
-    percent_decode_str(&text.replace('+', " ")).collect()
 }
 
 #[cfg(test)]

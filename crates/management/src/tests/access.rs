@@ -250,6 +250,7 @@ fn is_refused(answer: &Answer) -> bool {
 #[tokio::test]
 async fn every_route_admits_whom_it_should_and_changes_nothing_for_others() {
     let mut cells = 0;
+    let mut api = prepared();
     for route in routes::table()
         .iter()
         .filter(|route| !route.path.starts_with("/internal/"))
@@ -271,14 +272,14 @@ async fn every_route_admits_whom_it_should_and_changes_nothing_for_others() {
         for vhost in vhosts {
             let allowed = if *vhost == "own" { own } else { other };
             for (user, allowed) in USERS.iter().zip(allowed) {
-                let api = prepared();
                 let before = api.node.state().fingerprint();
                 let path = path_in(route.path, vhost);
                 let answer = api.call_as(user, route.method.clone(), &path, "{}").await;
                 let what = format!("{} {path} as '{user}': {answer:?}", route.method);
                 assert_eq!(!is_refused(&answer), *allowed, "{what}");
-                if answer.status == 401 {
-                    assert_eq!(api.node.state().fingerprint(), before, "{what}");
+                if api.node.state().fingerprint() != before {
+                    assert!(allowed, "{what}");
+                    api = prepared();
                 }
                 cells += 1;
             }
@@ -322,94 +323,62 @@ async fn internal_routes_do_not_exist_for_users() {
     }
 }
 
-/// The rights (configure, write, read) that a request needs, and the objects that it needs them on.
+/// A request, and the rights that it needs on which objects.
 struct Write {
-    request: (Method, &'static str, serde_json::Value),
-    needs: &'static [(&'static str, &'static str)],
+    method: Method,
+    path: &'static str,
+    body: &'static str,
+    needs: Vec<(&'static str, &'static str)>,
 }
 
+const MESSAGE: &str =
+    r#"{"routing_key": "k", "properties": {}, "payload": "", "payload_encoding": "string"}"#;
+const GET: &str = r#"{"count": 1, "ackmode": "ack_requeue_false", "encoding": "auto"}"#;
+const DEAD_LETTERS: &str = r#"{"arguments": {"x-dead-letter-exchange": "x"}}"#;
+const ALTERNATE: &str = r#"{"type": "topic", "arguments": {"alternate-exchange": "x"}}"#;
+
 fn writes() -> Vec<Write> {
-    let message = json!({
-        "routing_key": "k", "properties": {}, "payload": "", "payload_encoding": "string",
-    });
-    let get = json!({"count": 1, "ackmode": "ack_requeue_false", "encoding": "auto"});
-    let dlx = json!({"arguments": {"x-dead-letter-exchange": "x"}});
-    let alternate = json!({"type": "topic", "arguments": {"alternate-exchange": "x"}});
-    let none = json!({});
-    let write = |method, path, body: &serde_json::Value, needs| Write {
-        request: (method, path, body.clone()),
-        needs,
-    };
-    vec![
-        write(Method::PUT, "/queues/v/new", &none, &[("configure", "new")]),
-        write(
-            Method::PUT,
-            "/queues/v/new",
-            &dlx,
-            &[("configure", "new"), ("read", "new"), ("write", "x")],
+    [
+        ("PUT /queues/v/new", "{}", "configure new"),
+        (
+            "PUT /queues/v/new",
+            DEAD_LETTERS,
+            "configure new, read new, write x",
         ),
-        write(Method::PUT, "/queues/v/q", &none, &[("configure", "q")]),
-        write(Method::DELETE, "/queues/v/q", &none, &[("configure", "q")]),
-        write(
-            Method::DELETE,
-            "/queues/v/q/contents",
-            &none,
-            &[("read", "q")],
+        ("PUT /queues/v/q", "{}", "configure q"),
+        ("DELETE /queues/v/q", "", "configure q"),
+        ("DELETE /queues/v/q/contents", "", "read q"),
+        ("POST /queues/v/q/get", GET, "read q"),
+        ("PUT /exchanges/v/new", "{}", "configure new"),
+        (
+            "PUT /exchanges/v/new",
+            ALTERNATE,
+            "configure new, read new, write x",
         ),
-        write(Method::POST, "/queues/v/q/get", &get, &[("read", "q")]),
-        write(
-            Method::PUT,
-            "/exchanges/v/new",
-            &none,
-            &[("configure", "new")],
-        ),
-        write(
-            Method::PUT,
-            "/exchanges/v/new",
-            &alternate,
-            &[("configure", "new"), ("read", "new"), ("write", "x")],
-        ),
-        write(
-            Method::DELETE,
-            "/exchanges/v/x",
-            &none,
-            &[("configure", "x")],
-        ),
-        write(
-            Method::POST,
-            "/exchanges/v/x/publish",
-            &message,
-            &[("write", "x")],
-        ),
-        write(
-            Method::POST,
-            "/bindings/v/e/x/q/q",
-            &none,
-            &[("write", "q"), ("read", "x")],
-        ),
-        write(
-            Method::POST,
-            "/bindings/v/e/x/e/y",
-            &none,
-            &[("write", "y"), ("read", "x")],
-        ),
-        write(
-            Method::DELETE,
-            "/bindings/v/e/x/q/q/k",
-            &none,
-            &[("write", "q"), ("read", "x")],
-        ),
-        write(
-            Method::GET,
-            "/aliveness-test/v",
-            &none,
-            &[
-                ("configure", "aliveness-test"),
-                ("write", "amq.default"),
-                ("read", "aliveness-test"),
-            ],
+        ("DELETE /exchanges/v/x", "", "configure x"),
+        ("POST /exchanges/v/x/publish", MESSAGE, "write x"),
+        ("POST /bindings/v/e/x/q/q", "{}", "write q, read x"),
+        ("POST /bindings/v/e/x/e/y", "{}", "write y, read x"),
+        ("DELETE /bindings/v/e/x/q/q/k", "", "write q, read x"),
+        (
+            "GET /aliveness-test/v",
+            "",
+            "configure aliveness-test, write amq.default, read aliveness-test",
         ),
     ]
+    .into_iter()
+    .map(|(request, body, needs)| {
+        let (method, path) = request.split_once(' ').unwrap();
+        let needs = needs.split(", ").map(|need| need.split_once(' ').unwrap());
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        Write {
+            method,
+            path,
+            body,
+            needs: needs.collect(),
+        }
+    })
+    .collect()
 }
 
 /// A virtual host with a queue, two exchanges and a binding, and a user with these patterns.
@@ -455,10 +424,8 @@ async fn writes_need_the_rights_that_they_need_over_amqp() {
                 let patterns = rights.each_mut().map(|it| it.as_str());
                 let api = with_patterns(tag, patterns);
                 let before = api.node.state().fingerprint();
-                let (method, path, body) = write.request.clone();
-                let answer = api
-                    .call_as("u", method.clone(), path, &body.to_string())
-                    .await;
+                let (method, path) = (write.method.clone(), write.path);
+                let answer = api.call_as("u", method.clone(), path, write.body).await;
                 let what = format!("{method} {path} with {rights:?} as {tag}: {answer:?}");
                 match missing {
                     None => assert!(answer.status.is_success(), "{what}"),

@@ -280,6 +280,7 @@ impl State {
             consumers: contents.consumers.clone(),
             counters: contents.counters.clone(),
             idle_since: Some(NOW),
+            priority_lengths: self.priority_lengths(queue, messages_ready),
             ..QueueStatus::default()
         };
         QueueReport {
@@ -288,6 +289,20 @@ impl State {
             status,
             ..QueueReport::default()
         }
+    }
+
+    /// All messages have priority 0.
+    fn priority_lengths(&self, queue: QueueId, ready: u64) -> Vec<u64> {
+        let tables = self.metadata.tables();
+        let max = tables
+            .queues
+            .get(&queue)
+            .and_then(|queue| queue.settings.priority_max);
+        max.map_or_else(Vec::new, |max| {
+            let mut lengths = vec![0; usize::from(max) + 1];
+            lengths[0] = ready;
+            lengths
+        })
     }
 
     fn publish(&mut self, message: Publish) -> bool {
@@ -332,6 +347,10 @@ impl State {
         let count = contents.ready.len().min(count as usize);
         let taken: Vec<_> = contents.ready.drain(..count).collect();
         contents.counters.get += count as u64;
+        if let Some((message, _)) = taken.first() {
+            let vhost = self.vhosts.entry(message.vhost.clone()).or_default();
+            vhost.get += count as u64;
+        }
         let left = contents.ready.len() as u64;
         if settle == Settle::Requeue {
             for (message, _) in taken.iter().rev() {
@@ -553,9 +572,11 @@ impl Node for Fake {
             })
             .collect();
         let publish = vhosts.iter().map(|vhost| vhost.messages.publish).sum();
+        let get = vhosts.iter().map(|vhost| vhost.messages.get).sum();
         Totals {
             messages: Counters {
                 publish,
+                get,
                 ..Counters::default()
             },
             churn: state.nodes[0].churn.clone(),

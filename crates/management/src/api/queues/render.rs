@@ -63,6 +63,7 @@ pub(crate) fn short(queue: &Queue, report: Option<&QueueReport>) -> Json {
         json!(report.map_or("running", |report| report.state)),
     );
     shown.insert("policy".to_owned(), policy_name(queue.policy.as_ref()));
+    put_mirrors(&mut shown, queue, report);
     if let Some(report) = report {
         let lengths = Lengths::of(&report.status);
         shown.insert(
