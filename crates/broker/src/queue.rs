@@ -108,6 +108,8 @@ pub struct Queue {
     persistent: u64,
     persistent_bytes: u64,
     counters: Counters,
+    /// When a consumer's socket last took something.
+    last_credit: Time,
 }
 
 /// How many keys of the store one queue owns: its levels, and its horizon.
@@ -157,6 +159,7 @@ impl Queue {
             persistent: 0,
             persistent_bytes: 0,
             counters: Counters::default(),
+            last_credit: now.time,
         };
         for found in recovered {
             queue.next_seq = queue.next_seq.max(found.next.0);
@@ -181,7 +184,10 @@ impl Queue {
             QueueEvent::Reject { channel, seqs, requeue } => self.reject(now, channel, &seqs, requeue),
             QueueEvent::Surplus { consumer, seqs } => self.surplus(consumer, &seqs),
             QueueEvent::Resume { channel } => self.consumers.pause(channel, false),
-            QueueEvent::Credit { consumer, bytes } => self.consumers.credit(consumer, bytes),
+            QueueEvent::Credit { consumer, bytes } => {
+                self.last_credit = now.time;
+                self.consumers.credit(consumer, bytes);
+            }
             QueueEvent::ChannelClosed { channel, seqs } => self.channel_closed(now, channel, &seqs, out),
             QueueEvent::Inspect { channel } => {
                 self.last_used = now.time;
@@ -500,6 +506,17 @@ impl Queue {
         if first <= last {
             self.removed[level].push((first, last));
         }
+    }
+
+    /// Whether publishes should wait a moment: consumers take messages as fast as their sockets allow,
+    /// and enough lies ready for them. A consumer whose socket has stopped holds nobody up.
+    #[must_use]
+    pub fn is_congested(&self, now: Now) -> bool {
+        const ENOUGH_BYTES: u64 = 4 << 20;
+        const STUCK: std::time::Duration = std::time::Duration::from_millis(100);
+        self.levels.iter().map(Ready::memory).sum::<u64>() > ENOUGH_BYTES.min(now.budget_bytes / 2)
+            && now.time.since(self.last_credit) < STUCK
+            && self.consumers.anyone_short_of_credit()
     }
 
     /// When to call `handle` with a tick if nothing else happens first.

@@ -297,8 +297,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
         for (channel, proof, message) in self.fx.to_connections.drain(..) {
             if let Some(handle) = self.node.connection(channel.connection) {
-                let bytes = message.memory_bytes();
-                let _ = handle.mailbox.push(ConnectionMail::DirectReply { channel, proof, message }, bytes);
+                let _ = handle.mailbox.push(ConnectionMail::DirectReply { channel, proof, message }, 0);
             }
         }
         if let Some(command) = self.fx.propose.take() {

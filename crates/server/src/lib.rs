@@ -3,15 +3,21 @@
 //! [`server::run`] is a node from start to stop. One task for each connection and each queue, one
 //! thread for the message log; machines of the `broker` crate decide, these tasks obey.
 
+mod admin;
+mod alarms;
 mod clock;
 pub mod config;
 mod connection_driver;
+mod desk;
 mod disk;
+mod http;
 mod listener;
 mod log_writer;
 mod mailbox;
 mod metadata;
 mod node;
+mod node_port;
 mod queue_driver;
 pub mod server;
 mod start;
+mod tls;

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use broker::connection::Peer;
+use broker::status::TlsStatus;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::config::{Listener, TcpOptions};
 use crate::connection_driver;
 use crate::node::Node;
+use crate::tls::Tls;
 
 /// Binds a listener; without an address it takes IPv6 and IPv4, or IPv4 alone where there is no IPv6.
 pub(crate) fn bind(listener: Listener, options: &TcpOptions) -> Result<TcpListener> {
@@ -38,7 +40,7 @@ fn bind_to(address: SocketAddr, options: &TcpOptions) -> Result<TcpListener> {
 }
 
 /// Accepts AMQP clients until the node stops.
-pub(crate) async fn accept_amqp(node: Arc<Node>, listener: TcpListener) {
+pub(crate) async fn accept_amqp(node: Arc<Node>, listener: TcpListener, tls: Option<Arc<Tls>>) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -46,13 +48,14 @@ pub(crate) async fn accept_amqp(node: Arc<Node>, listener: TcpListener) {
         };
         match accepted {
             Ok((stream, _)) => {
-                let node = Arc::clone(&node);
-                tokio::spawn(async move {
-                    if let Some(peer) = prepare(&stream, &node) {
-                        let id = node.next_connection();
-                        connection_driver::serve(node, id, stream, peer).await;
-                    }
-                });
+                let (node, tls) = (Arc::clone(&node), tls.clone());
+                match prepare(&stream, &node) {
+                    None => {}
+                    Some(peer) => match tls {
+                        None => drop(tokio::spawn(serve_plain(node, stream, peer))),
+                        Some(tls) => drop(tokio::spawn(serve_tls(node, stream, peer, tls))),
+                    },
+                }
             }
             Err(error) => {
                 tracing::warn!("cannot accept a connection: {error}");
@@ -60,6 +63,41 @@ pub(crate) async fn accept_amqp(node: Arc<Node>, listener: TcpListener) {
             }
         }
     }
+}
+
+async fn serve_plain(node: Arc<Node>, stream: TcpStream, peer: Peer) {
+    let id = node.next_connection();
+    connection_driver::serve(node, id, stream, peer).await;
+}
+
+async fn serve_tls(node: Arc<Node>, stream: TcpStream, mut peer: Peer, tls: Arc<Tls>) {
+    let patience = node.config.network.ssl_handshake_timeout;
+    let stream = match tokio::time::timeout(patience, tls.acceptor().accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::info!("TLS with {} failed: {error}", peer.address);
+            return;
+        }
+        Err(_) => {
+            tracing::info!("TLS with {} took longer than {} ms", peer.address, patience.as_millis());
+            return;
+        }
+    };
+    let (_, session) = stream.get_ref();
+    peer.certificate_name = tls.login_name(session, node.config.access.ssl_cert_login);
+    let seen = tls.session(session);
+    let of_peer = |part: fn(&crate::tls::PeerCertificate) -> &String| seen.peer.as_ref().map(|p| part(p).clone());
+    peer.tls = Some(Arc::new(TlsStatus {
+        peer_cert_subject: of_peer(|p| &p.subject),
+        peer_cert_issuer: of_peer(|p| &p.issuer),
+        peer_cert_validity: of_peer(|p| &p.validity),
+        protocol: seen.protocol,
+        key_exchange: seen.key_exchange,
+        cipher: seen.cipher,
+        hash: seen.hash,
+    }));
+    let id = node.next_connection();
+    connection_driver::serve(node, id, stream, peer).await;
 }
 
 fn prepare(stream: &TcpStream, node: &Node) -> Option<Peer> {

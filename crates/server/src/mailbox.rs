@@ -1,7 +1,7 @@
 //! A mailbox between tasks: many push, one takes everything at once.
 //!
-//! Bytes are counted, so that who pushes too much can wait for room; pushing itself never waits,
-//! because the one who pushes may hold things that others wait for. One lock and at most one wake-up
+//! Bytes are counted until the owner has dealt with them, so that who pushes too much can wait for
+//! room; pushing itself never waits, because the one who pushes may hold things that others wait for. One lock and at most one wake-up
 //! a batch, never a message.
 
 use std::task::{Context, Poll, Waker};
@@ -50,7 +50,7 @@ impl<T> Mailbox<T> {
         Ok(total)
     }
 
-    /// Takes everything; pending when there is nothing.
+    /// Takes everything; pending when there is nothing. The bytes count until [`Mailbox::release`].
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>, into: &mut Vec<T>) -> Poll<()> {
         let mut inner = self.inner.lock();
         if inner.items.is_empty() {
@@ -60,13 +60,21 @@ impl<T> Mailbox<T> {
             return Poll::Pending;
         }
         std::mem::swap(&mut inner.items, into);
-        inner.bytes = 0;
+        Poll::Ready(())
+    }
+
+    /// The owner has dealt with items of this many bytes: there is room again.
+    pub(crate) fn release(&self, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        let mut inner = self.inner.lock();
+        inner.bytes = inner.bytes.saturating_sub(bytes);
         let waiting = std::mem::take(&mut inner.waiting);
         drop(inner);
         for waker in waiting {
             waker.wake();
         }
-        Poll::Ready(())
     }
 
     /// Waits until fewer than `limit` bytes lie here.

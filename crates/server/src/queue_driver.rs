@@ -6,7 +6,7 @@
 //!
 //! The driver also routes dead letters (the tables are here) and counts the targets of each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,6 +36,7 @@ pub(crate) fn start(node: &Arc<Node>, queue: Queue, record: Arc<metadata::Queue>
         leaving: HashMap::new(),
         deleted: false,
         stopping: Vec::new(),
+        held_back: VecDeque::new(),
     };
     tokio::spawn(driver.run());
 }
@@ -52,7 +53,12 @@ struct Driver {
     leaving: HashMap<u64, usize>,
     deleted: bool,
     stopping: Vec<tokio::sync::oneshot::Sender<()>>,
+    /// Mail that waits for consumers to take what lies ready, in order.
+    held_back: VecDeque<QueueMail>,
 }
+
+/// A congested queue looks again after this time, even if nothing came.
+const CONGESTION: std::time::Duration = std::time::Duration::from_millis(5);
 
 impl Driver {
     async fn run(mut self) {
@@ -61,8 +67,13 @@ impl Driver {
             self.wait(&mut mails).await;
             let now = self.now();
             for mail in mails.drain(..) {
-                self.take(now, mail);
+                if may_overtake(&mail) {
+                    self.take(now, mail);
+                } else {
+                    self.held_back.push_back(mail);
+                }
             }
+            self.take_in_order(now);
             if self.deleted {
                 self.end();
                 return;
@@ -79,6 +90,28 @@ impl Driver {
         }
     }
 
+    /// Takes what came in order, unless the queue is congested: then publishers wait, since what is
+    /// held back still counts in the mailbox.
+    fn take_in_order(&mut self, now: Now) {
+        let mut done = 0;
+        while let Some(mail) = self.held_back.pop_front() {
+            let bytes = match &mail {
+                QueueMail::Event(event @ QueueEvent::Publish { .. }) => {
+                    if self.queue.is_congested(now) {
+                        self.held_back.push_front(mail);
+                        break;
+                    }
+                    size_of_event(event)
+                }
+                QueueMail::Event(event) => size_of_event(event),
+                _ => 0,
+            };
+            done += bytes;
+            self.take(now, mail);
+        }
+        self.mailbox.release(done);
+    }
+
     fn now(&self) -> Now {
         Now { time: clock::now(), unix_millis: clock::unix_millis(), budget_bytes: self.node.queue_budget() }
     }
@@ -86,7 +119,12 @@ impl Driver {
     async fn wait(&mut self, mails: &mut Vec<QueueMail>) {
         let take = poll_fn(|cx| self.mailbox.poll_take(cx, mails));
         let now = Now { time: clock::now(), unix_millis: clock::unix_millis(), budget_bytes: 0 };
-        match self.queue.deadline(now) {
+        let mut deadline = self.queue.deadline(now);
+        if !self.held_back.is_empty() {
+            let soon = now.time + CONGESTION;
+            deadline = Some(deadline.map_or(soon, |at| at.min(soon)));
+        }
+        match deadline {
             None => take.await,
             Some(at) => {
                 let _ = tokio::time::timeout_at(clock::instant(at), take).await;
@@ -127,7 +165,7 @@ impl Driver {
     fn end(&mut self) {
         let now = self.now();
         self.obey(now);
-        for mail in self.mailbox.close() {
+        for mail in std::mem::take(&mut self.held_back).into_iter().chain(self.mailbox.close()) {
             if let QueueMail::Event(event) = mail {
                 gone(&self.node, self.record.id, event);
             }
@@ -244,6 +282,23 @@ impl Driver {
     }
 }
 
+/// Mail that need not wait for the publishes before it.
+fn may_overtake(mail: &QueueMail) -> bool {
+    match mail {
+        QueueMail::Event(event) => matches!(
+            event,
+            QueueEvent::Credit { .. }
+                | QueueEvent::Ack { .. }
+                | QueueEvent::Stored { .. }
+                | QueueEvent::Loaded { .. }
+                | QueueEvent::DeadLettered { .. }
+                | QueueEvent::Tick
+        ),
+        QueueMail::Status(_) | QueueMail::Record(_) => true,
+        QueueMail::Deleted | QueueMail::Stop(_) => false,
+    }
+}
+
 /// Sends an event to a queue; if the queue is gone, whoever waits is told.
 pub(crate) fn send(node: &Node, queue: QueueId, event: QueueEvent) {
     match node.queue(queue) {
@@ -261,7 +316,7 @@ pub(crate) fn send(node: &Node, queue: QueueId, event: QueueEvent) {
 pub(crate) fn size_of_event(event: &QueueEvent) -> usize {
     match event {
         QueueEvent::Publish { messages, .. } => messages.iter().map(|p| p.message.memory_bytes()).sum(),
-        _ => 64,
+        _ => 0,
     }
 }
 

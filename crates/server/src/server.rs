@@ -4,12 +4,21 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use management::node::Listener as Shown;
+use management::{Management, Settings};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload::Handle;
+use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::{Arguments, Config, Environment};
-use crate::listener;
+use crate::admin::Admin;
+use crate::config::{Arguments, Config, Cookie, Environment, HttpService, Listener};
 use crate::log_writer::LogWriter;
-use crate::start;
+use crate::node::Node;
+use crate::tls::Tls;
+use crate::{alarms, http, listener, node_port, start};
 
 /// Runs a node until it is told to stop.
 #[must_use]
@@ -22,11 +31,11 @@ pub fn run(arguments: Arguments) -> ExitCode {
             return ExitCode::from(78);
         }
     };
-    tracing_subscriber::fmt().with_ansi(false).with_target(false).init();
+    let level = Level::install(&config);
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    match serve(config) {
+    match serve(config, &environment, level) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -36,9 +45,46 @@ pub fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-fn serve(config: Config) -> Result<()> {
+/// The level of the log, which may change while the node runs.
+struct Level(Handle<EnvFilter, tracing_subscriber::Registry>);
+
+impl Level {
+    fn install(config: &Config) -> Level {
+        let level = config.log.console.level.name();
+        let (filter, handle) = tracing_subscriber::reload::Layer::new(filter(level));
+        let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_target(false);
+        tracing_subscriber::registry().with(filter).with(lines).init();
+        Level(handle)
+    }
+
+    fn set(&self, level: &str) -> Result<(), String> {
+        let known = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency", "none"];
+        if !known.contains(&level) {
+            return Err(format!("unknown log level: {level}; one of {}", known.join(", ")));
+        }
+        self.0.reload(filter(level)).map_err(|error| error.to_string())
+    }
+}
+
+/// RabbitMQ's level names in tracing's terms; the consensus engine is quiet unless something is wrong.
+fn filter(level: &str) -> EnvFilter {
+    let level = match level {
+        "debug" => "debug",
+        "info" | "notice" => "info",
+        "warning" => "warn",
+        "none" => "off",
+        _ => "error",
+    };
+    EnvFilter::new(format!("{level},openraft=error,hyper=warn,rustls=warn"))
+}
+
+fn serve(config: Config, environment: &Environment<'_>, level: Level) -> Result<()> {
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("cannot create the data folder {}", config.data_dir.display()))?;
+    let mut fresh = [0; 32];
+    getrandom::fill(&mut fresh)?;
+    let cookie = Cookie::load(environment, &config.data_dir, fresh)?;
+    let cookie = cluster::handshake::Cookie::new(cookie.as_bytes()).context("the cookie is empty")?;
     let (store, survived) = start::open_store(&config)?;
     let (log, thread) = LogWriter::start(store, |error| {
         tracing::error!("{error}; the node stops, because it could not keep its promises");
@@ -47,14 +93,15 @@ fn serve(config: Config) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let node = start::start_node(config, log, survived).await?;
-        let network = node.config.network.clone();
-        let mut ports = Vec::new();
-        for tcp in &network.tcp {
-            let socket = listener::bind(*tcp, &network.tcp_listen_options)?;
-            ports.push(format!("amqp {}", socket.local_addr()?));
-            tokio::spawn(listener::accept_amqp(Arc::clone(&node), socket));
-        }
-        banner(&node.name, &ports, &node.config);
+        let resources = &node.config.resources;
+        node.resources.configure(
+            &resources.vm_memory_high_watermark,
+            &resources.disk_free_limit,
+            resources.total_memory_available_override_value,
+        );
+        tokio::spawn(alarms::watch(Arc::clone(&node)));
+        open_ports(&node, cookie, level).await?;
+        banner(&node);
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         tokio::select! {
@@ -62,7 +109,7 @@ fn serve(config: Config) -> Result<()> {
             _ = interrupt.recv() => {}
             () = node.stopping.notified() => {}
         }
-        tracing::info!("stopping");
+        tracing::info!("stopping node {}", node.name);
         node.stop();
         start::stop_node(&node).await;
         Ok::<(), anyhow::Error>(())
@@ -72,9 +119,105 @@ fn serve(config: Config) -> Result<()> {
     Ok(())
 }
 
-fn banner(name: &str, ports: &[String], config: &Config) {
-    println!("\n  Warren {}   node {name}", env!("CARGO_PKG_VERSION"));
+/// Binds everything first: a port that is taken stops the start before anybody is served.
+async fn open_ports(node: &Arc<Node>, cookie: cluster::handshake::Cookie, level: Level) -> Result<()> {
+    let network = &node.config.network;
+    let options = &network.tcp_listen_options;
+    let show = |protocol: &'static str, at: &Listener, socket: &TcpListener| -> Result<()> {
+        node.listeners.write().push(Shown {
+            protocol,
+            interface: at.ip.map_or_else(|| "::".to_owned(), |ip| ip.to_string()),
+            port: socket.local_addr()?.port(),
+            backlog: options.backlog,
+        });
+        Ok(())
+    };
+    let admin = Admin::new(Arc::clone(node), Box::new(move |text| level.set(text)));
+    let management = Management::new(Arc::new(admin), settings(&node.config));
+    let router = management.router();
+    let mut amqp = Vec::new();
+    for at in &network.tcp {
+        let socket = listener::bind(*at, options)?;
+        show("amqp", at, &socket)?;
+        amqp.push((socket, None));
+    }
+    if !network.ssl.is_empty() {
+        let tls = load_tls("ssl_options", &node.config.tls)?;
+        for at in &network.ssl {
+            let socket = listener::bind(*at, options)?;
+            show("amqp/ssl", at, &socket)?;
+            amqp.push((socket, Some(Arc::clone(&tls))));
+        }
+    }
+    let HttpService { tcp, ssl, ssl_options } = &node.config.management.service;
+    let mut web = Vec::new();
+    if let Some(at) = tcp {
+        let socket = listener::bind(*at, options)?;
+        show("http", at, &socket)?;
+        web.push((socket, None));
+    }
+    if let Some(at) = ssl {
+        let socket = listener::bind(*at, options)?;
+        show("https", at, &socket)?;
+        web.push((socket, Some(load_tls("management.ssl", ssl_options)?)));
+    }
+    let distribution = &node.config.cluster.distribution;
+    let at = Listener { ip: distribution.interface, port: distribution.port_min };
+    let socket = listener::bind(at, options)?;
+    show("clustering", &at, &socket)?;
+    tokio::spawn(node_port::accept(Arc::clone(node), socket, cookie, router.clone()));
+    for (socket, tls) in web {
+        tokio::spawn(http::accept(Arc::clone(node), socket, router.clone(), tls));
+    }
+    for (socket, tls) in amqp {
+        tokio::spawn(listener::accept_amqp(Arc::clone(node), socket, tls));
+    }
+    tokio::spawn(async move {
+        let interval = std::time::Duration::from_millis(management::SAMPLE_INTERVAL_MILLIS);
+        loop {
+            management.sample().await;
+            tokio::time::sleep(interval).await;
+        }
+    });
+    Ok(())
+}
+
+fn load_tls(prefix: &str, options: &crate::config::TlsOptions) -> Result<Arc<Tls>> {
+    let (tls, warnings) = Tls::load(prefix, options, &[])?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(Arc::new(tls))
+}
+
+fn settings(config: &Config) -> Settings {
+    let m = &config.management;
+    let headers = [
+        ("content-security-policy", &m.headers.content_security_policy),
+        ("strict-transport-security", &m.headers.strict_transport_security),
+        ("x-content-type-options", &m.headers.content_type_options),
+        ("x-xss-protection", &m.headers.xss_protection),
+        ("x-frame-options", &m.headers.frame_options),
+    ];
+    Settings {
+        path_prefix: m.path_prefix.clone(),
+        body_bytes_max: usize::try_from(m.max_body_size).unwrap_or(usize::MAX),
+        cors_origins: m.headers.cors_allow_origins.clone(),
+        cors_max_age: m.headers.cors_max_age,
+        headers: headers.into_iter().filter_map(|(n, v)| Some((n.to_owned(), v.clone()?))).collect(),
+        disable_stats: m.disable_stats,
+        enable_queue_totals: m.enable_queue_totals,
+        consumer_timeout: config.limits.consumer_timeout.unwrap_or_default(),
+        ..Settings::default()
+    }
+}
+
+fn banner(node: &Node) {
+    let listeners = node.listeners.read();
+    let ports: Vec<String> =
+        listeners.iter().map(|l| format!("{} {}:{}", l.protocol, l.interface, l.port)).collect();
+    println!("\n  Warren {}   node {}", env!("CARGO_PKG_VERSION"), node.name);
     println!("  listening   {}", ports.join(", "));
-    println!("  data        {}", config.data_dir.display());
-    println!("  stop with   Ctrl-C, SIGTERM or: warren ctl -n {name} stop\n");
+    println!("  data        {}", node.config.data_dir.display());
+    println!("  stop with   Ctrl-C, SIGTERM or: warren ctl -n {} stop\n", node.name);
 }

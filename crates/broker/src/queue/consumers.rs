@@ -259,6 +259,11 @@ impl Consumers {
         self.change(key, |c| c.unacked = c.unacked.saturating_sub(count));
     }
 
+    /// Whether somebody would take more if the socket were faster.
+    pub(crate) fn anyone_short_of_credit(&self) -> bool {
+        self.iter().any(|c| c.credit_bytes <= 0 && !c.waiting && !c.paused)
+    }
+
     pub(crate) fn pause(&mut self, channel: ChannelKey, paused: bool) {
         let keys: Vec<ConsumerKey> = self.iter().filter(|c| c.key.channel == channel).map(|c| c.key).collect();
         for key in keys {
