@@ -78,8 +78,12 @@ pub async fn start<N: Network>(
     let opened = open(options.clone(), Box::new(state_machine), growth.clone()).await?;
     let node = options.node_id;
     let links = Links::new(network, node.0);
-    let engine = |what: String| StartError::Engine { path: options.data_dir.clone(), what };
-    let raft = Raft::new(node.0, config, links, opened.log.clone(), opened.machine).await;
+    let log = opened.log.clone();
+    let engine = |what: String| match log.damage() {
+        Some(damage) => StartError::damaged(log.path(), damage),
+        None => StartError::Engine { path: options.data_dir.clone(), what },
+    };
+    let raft = Raft::new(node.0, config, links, log.clone(), opened.machine).await;
     let raft = raft.map_err(|error| engine(error.to_string()))?;
     let supervisor = tokio::spawn(supervise(raft.clone(), node, growth));
     let consensus = Consensus {

@@ -25,6 +25,7 @@ use openraft::{EntryPayload, OptionalSend, RaftLogReader};
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::oneshot;
 
+use crate::StartError;
 use crate::format::{self, EntryRecord};
 use crate::types::{Entry, LogId, Types, Vote};
 
@@ -73,6 +74,7 @@ struct State {
     queue: Vec<Write>,
     closing: bool,
     failure: Option<String>,
+    damage: Option<String>,
 }
 
 /// One write on its way to the file.
@@ -111,6 +113,7 @@ impl LogStore {
                 queue: Vec::new(),
                 closing: false,
                 failure: None,
+                damage: None,
             }),
             wake: Condvar::new(),
         });
@@ -129,6 +132,11 @@ impl LogStore {
     /// Why writing has ended for good, if it has.
     pub(crate) fn failure(&self) -> Option<String> {
         self.shared.state.lock().failure.clone()
+    }
+
+    /// What was found damaged on reading, if anything was.
+    pub(crate) fn damage(&self) -> Option<String> {
+        self.shared.state.lock().damage.clone()
     }
 
     async fn write(&self, make: impl FnOnce(Done) -> Write) -> io::Result<()> {
@@ -174,9 +182,13 @@ impl Shared {
             // The view of the file is taken under the lock: what is purged or cut off later is
             // still in it.
             let from_file = end.min(recent_start);
-            let transaction = (start < from_file).then(|| self.begin_read()).transpose()?;
+            let transaction = (start < from_file).then(|| self.begin_read());
             (start, from_file, transaction)
         };
+        let transaction = transaction.transpose().map_err(|error| match error {
+            Some(error) => self.read_error(&error),
+            None => closed(&self.path),
+        })?;
         let mut entries = Vec::with_capacity(recent.len());
         if let Some(transaction) = transaction {
             file::read_entries(&transaction, start..from_file, &mut entries)
@@ -186,14 +198,17 @@ impl Shared {
         Ok(entries)
     }
 
-    fn begin_read(&self) -> io::Result<redb::ReadTransaction> {
-        let file = self.file.read();
-        let file = file.as_ref().ok_or_else(|| closed(&self.path))?;
-        file.begin_read().map_err(|error| self.read_error(&error))
+    /// A frozen view of the file, unless that fails or, with no error, the file is closed.
+    fn begin_read(&self) -> Result<redb::ReadTransaction, Option<redb::Error>> {
+        self.file.read().as_ref().ok_or(None)?.begin_read().map_err(Some)
     }
 
+    /// What cannot be read back is damage. It is kept for whoever asks why the engine gave up.
     fn read_error(&self, error: &dyn std::fmt::Display) -> io::Error {
-        io::Error::other(format!("cannot read metadata file {}: {error}", self.path.display()))
+        let what = error.to_string();
+        let text = StartError::damaged(&self.path, &what).to_string();
+        self.state.lock().damage.get_or_insert(what);
+        io::Error::new(io::ErrorKind::InvalidData, text)
     }
 }
 

@@ -50,9 +50,7 @@ impl StoreBuilder<Types, LogStore, Machine, (TempDir, Closer)> for Builder {
         &self,
     ) -> Result<((TempDir, Closer), LogStore, Machine), StorageError<Types>> {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("metadata.redb");
-        let (file, stored) = LogFile::open(&path, 1).unwrap();
-        let (log, closer) = LogStore::new(path, file, stored).unwrap();
+        let (log, closer) = open(&Disk::default());
         let (snapshots, _) = SnapshotStore::open(&folder.path().join("snapshot")).unwrap();
         let growth = Arc::new(Growth::new(u64::MAX, u64::MAX));
         let machine = Machine::new(Box::new(Counter(0)), Arc::new(snapshots), growth);
