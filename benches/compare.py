@@ -258,8 +258,13 @@ class Warren(Broker):
 
     @classmethod
     def version(cls):
-        found = subprocess.run([cls.binary, "--version"], capture_output=True, text=True)
-        return found.stdout.strip() or "Warren"
+        command = [cls.binary, "--version"]
+        try:
+            found = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        except subprocess.TimeoutExpired:
+            return "Warren"
+        words = found.stdout.split()
+        return f"Warren {words[1]}" if len(words) > 1 else "Warren"
 
 
 class RabbitMQ(Broker):

@@ -475,6 +475,12 @@ impl Connection {
             }
             Method::ConnectionUnblocked(_) => {
                 self.blocked = false;
+                if let Role::Producers(producers) = &mut self.role {
+                    let now = clock::now();
+                    producers
+                        .iter_mut()
+                        .for_each(|producer| producer.wait_anew(now));
+                }
                 let connection = self.name.clone();
                 notes.push(Note::Unblocked { connection });
             }

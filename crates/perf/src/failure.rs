@@ -18,9 +18,12 @@ pub(crate) enum Failure {
     },
     /// The broker sent what the protocol does not allow.
     #[error("the broker broke the protocol: {0}")]
-    Protocol(#[from] ConnectionError),
+    Protocol(ConnectionError),
+    /// Nobody listens, or the name has no address.
+    #[error("cannot connect to {address}: {error}")]
+    Unreachable { address: String, error: io::Error },
     /// The socket failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Socket(#[from] io::Error),
     /// The broker went away without a word.
     #[error("the broker closed the socket")]
@@ -43,6 +46,12 @@ pub(crate) enum Failure {
     /// The broker offers no login that we know.
     #[error("the broker does not offer the login mechanism PLAIN: {0}")]
     Mechanisms(String),
+}
+
+impl From<ConnectionError> for Failure {
+    fn from(error: ConnectionError) -> Failure {
+        Failure::Protocol(error)
+    }
 }
 
 impl From<connection::Close> for Failure {

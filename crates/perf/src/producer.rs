@@ -165,6 +165,11 @@ impl Producer {
         self.waiting_since = (window.unconfirmed() > 0).then_some(now);
     }
 
+    /// The broker could not confirm anything up to now.
+    pub(crate) fn wait_anew(&mut self, now: Nanos) {
+        self.waiting_since = self.waiting_since.map(|_| now);
+    }
+
     /// How long nothing has been confirmed although something waits.
     pub(crate) fn waited(&self, now: Nanos) -> Nanos {
         self.waiting_since
@@ -219,6 +224,8 @@ mod tests {
         producer.confirm((4, false), false, 4_000_000, &mut tally);
         assert!(!producer.take_done());
         assert_eq!(producer.waited(9_000_000), 5_000_000);
+        producer.wait_anew(8_000_000);
+        assert_eq!(producer.waited(9_000_000), 1_000_000);
         producer.confirm((6, true), true, 5_000_000, &mut tally);
         assert_eq!((tally.confirmed, tally.nacked), (5, 1));
         assert_eq!((producer.ready(9), producer.waited(9_000_000)), (0, 0));

@@ -43,7 +43,11 @@ impl Session {
     /// Connects and logs in. A `frame_max` or `heartbeat` of 0 takes what the broker offers; `name`
     /// is what the broker shows for the connection.
     pub(crate) fn open(uri: &Uri, wanted: Limits, name: &str) -> Result<Session, Failure> {
-        let stream = TcpStream::connect((uri.host.as_str(), uri.port))?;
+        let stream = TcpStream::connect((uri.host.as_str(), uri.port));
+        let stream = stream.map_err(|error| Failure::Unreachable {
+            address: format!("{}:{}", uri.host, uri.port),
+            error,
+        })?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         let mut session = Session {

@@ -151,7 +151,10 @@ fn nobody_there_is_a_failure() {
     let line = format!("-h amqp://{address}");
     let options = Options::parse(line.split_whitespace().map(Into::into)).expect("right");
     let error = run(&options).expect_err("nobody listens");
-    assert!(format!("{error:#}").contains("refused"), "{error:#}");
+    let text = format!("{error:#}");
+    let front = format!("cannot connect to {address}: Connection refused");
+    assert!(text.starts_with(&front), "{text}");
+    assert_eq!(text.matches("refused").count(), 1, "{text}");
 }
 
 #[test]
