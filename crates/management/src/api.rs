@@ -31,15 +31,15 @@ use crate::value::Object;
 /// What a handler answers.
 pub(crate) type Outcome = Result<Reply, Error>;
 
-/// Work of the runtime, which tools expect and Warren does not count: RabbitMQ's own values for
-/// "unknown".
+/// Work of the runtime, which tools expect and Warren does not count. Some read strictly and take no
+/// negative numbers.
 pub(crate) fn put_runtime(object: &mut Object) {
     let garbage_collection = json!({
-        "fullsweep_after": -1,
-        "max_heap_size": -1,
-        "min_bin_vheap_size": -1,
-        "min_heap_size": -1,
-        "minor_gcs": -1,
+        "fullsweep_after": 0,
+        "max_heap_size": 0,
+        "min_bin_vheap_size": 0,
+        "min_heap_size": 0,
+        "minor_gcs": 0,
     });
     object.insert("garbage_collection".to_owned(), garbage_collection);
     object.insert("reductions".to_owned(), json!(0));

@@ -4,6 +4,7 @@
 //! name costs a page, not all queues. Name patterns run on a linear-time engine.
 
 use std::cmp::Ordering;
+use std::fmt::Write;
 
 use regex::{Regex, RegexBuilder};
 use serde_json::{Value as Json, json};
@@ -81,14 +82,16 @@ fn answer<T>(
     mut render: impl FnMut(&T) -> Json,
 ) -> Result<Reply, Error> {
     let columns = Columns::of(query);
-    let mut show = |items: &[T]| -> Vec<Json> {
-        items
-            .iter()
-            .map(|item| columns.apply(render(item)))
-            .collect()
-    };
     let Some(Page { number, size }) = page else {
-        return Ok(Reply::ok(Json::Array(show(&items))));
+        // Item by item: a list may be long, and its text is much smaller than its values.
+        let mut text = String::from("[");
+        for item in &items {
+            let item = columns.apply(render(item));
+            let comma = if text.len() > 1 { "," } else { "" };
+            write!(text, "{comma}{item}").expect("writing to a string cannot fail");
+        }
+        text.push(']');
+        return Ok(Reply::written(text));
     };
     let filtered_count = items.len();
     let start = (number - 1).saturating_mul(size);
@@ -98,7 +101,11 @@ fn answer<T>(
             format!("Page out of range, page: {number} page size: {size}, len: {filtered_count}"),
         ));
     }
-    let shown = show(&items[start..filtered_count.min(start.saturating_add(size))]);
+    let end = filtered_count.min(start.saturating_add(size));
+    let shown: Vec<Json> = items[start..end]
+        .iter()
+        .map(|item| columns.apply(render(item)))
+        .collect();
     Ok(Reply::ok(json!({
         "filtered_count": filtered_count,
         "item_count": shown.len(),

@@ -8,12 +8,13 @@ use serde_json::Value as Json;
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
-    pub(crate) body: Option<Json>,
+    /// JSON.
+    pub(crate) body: Option<String>,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Reply {
-    fn new(status: StatusCode, body: Option<Json>) -> Reply {
+    fn new(status: StatusCode, body: Option<String>) -> Reply {
         Reply {
             status,
             body,
@@ -23,12 +24,17 @@ impl Reply {
 
     /// 200 with a body.
     pub(crate) fn ok(body: Json) -> Reply {
+        Reply::written(body.to_string())
+    }
+
+    /// 200 with a body that is JSON already.
+    pub(crate) fn written(body: String) -> Reply {
         Reply::new(StatusCode::OK, Some(body))
     }
 
     /// 503 with the body of a failed health check.
     pub(crate) fn unhealthy(body: Json) -> Reply {
-        Reply::new(StatusCode::SERVICE_UNAVAILABLE, Some(body))
+        Reply::new(StatusCode::SERVICE_UNAVAILABLE, Some(body.to_string()))
     }
 
     /// 201 without a body.

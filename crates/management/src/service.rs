@@ -242,13 +242,13 @@ fn answer(app: &App, request: &HeaderMap, outcome: Result<Reply, Error>) -> Resp
         Ok(reply) => (reply.status, reply.body, reply.headers, false),
         Err(error) => (
             error.status,
-            Some(error.to_json()),
+            Some(error.to_json().to_string()),
             Vec::new(),
             error.challenge,
         ),
     };
     let mut response = match body {
-        Some(json) => (status, json.to_string()).into_response(),
+        Some(json) => (status, json).into_response(),
         None => status.into_response(),
     };
     let all = response.headers_mut();

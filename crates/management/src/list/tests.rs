@@ -12,7 +12,7 @@ fn answered(query: &str) -> Result<Json, Error> {
         |item| (item.0, item.1),
         render,
     )?;
-    Ok(reply.body.unwrap())
+    Ok(serde_json::from_str(&reply.body.unwrap()).unwrap())
 }
 
 fn names(list: &Json) -> Vec<&str> {
@@ -96,7 +96,7 @@ fn a_name_pattern_cannot_take_long() {
         |name| json!({"name": name}),
     )
     .unwrap();
-    assert_eq!(reply.body.unwrap()["filtered_count"], 0);
+    assert!(reply.body.unwrap().contains("\"filtered_count\":0"));
     assert!(answered("page=1&use_regex=true&name=%28a%7B1000%7D%29%7B1000%7D").is_err());
 }
 
