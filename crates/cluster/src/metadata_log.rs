@@ -90,7 +90,10 @@ pub enum ProposeError {
 }
 
 fn leader_text(leader: Option<&Member>) -> String {
-    leader.map_or_else(|| "none".to_owned(), |leader| format!("{} ({})", leader.id, leader.address))
+    leader.map_or_else(
+        || "none".to_owned(),
+        |leader| format!("{} ({})", leader.id, leader.address),
+    )
 }
 
 /// What an operator may see of the log on one node.
@@ -135,7 +138,10 @@ mod tests {
 
     #[test]
     fn errors_name_the_leader_and_the_limit() {
-        let leader = Some(Member { id: NodeId(7), address: "warren@b".to_owned() });
+        let leader = Some(Member {
+            id: NodeId(7),
+            address: "warren@b".to_owned(),
+        });
         assert_eq!(
             ProposeError::NotLeader { leader }.to_string(),
             "this node does not lead the metadata log; leader: 7 (warren@b)"

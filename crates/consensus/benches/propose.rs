@@ -33,7 +33,10 @@ impl StateMachine for Table {
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {
-        self.0 = snapshot.chunks(COMMAND_BYTES).map(Bytes::copy_from_slice).collect();
+        self.0 = snapshot
+            .chunks(COMMAND_BYTES)
+            .map(Bytes::copy_from_slice)
+            .collect();
         Ok(())
     }
 }
@@ -49,10 +52,20 @@ struct Sizes {
 async fn main() {
     let sizes = if std::env::args().any(|argument| argument == "--bench") {
         let (load, rest) = (Duration::from_secs(3), Duration::from_secs(10));
-        Sizes { samples: 3000, load, queues: 100_000, rest }
+        Sizes {
+            samples: 3000,
+            load,
+            queues: 100_000,
+            rest,
+        }
     } else {
         let (load, rest) = (Duration::from_millis(20), Duration::from_millis(20));
-        Sizes { samples: 20, load, queues: 100, rest }
+        Sizes {
+            samples: 20,
+            load,
+            queues: 100,
+            rest,
+        }
     };
     let folder = tempfile::tempdir().expect("a scratch folder");
     let rss = resident_bytes();
@@ -70,7 +83,9 @@ async fn main() {
 
 async fn start(folder: &Path) -> Consensus {
     let options = Options::new(folder, NodeId(1), "warren@bench");
-    consensus::start(options, Table::default(), Alone).await.expect("the log starts")
+    consensus::start(options, Table::default(), Alone)
+        .await
+        .expect("the log starts")
 }
 
 fn command(number: usize) -> Bytes {
@@ -84,9 +99,17 @@ fn report(name: &str, mut times: Vec<Duration>, sync: Option<Duration>) -> Durat
     times.sort_unstable();
     let at = |percent: usize| times[(times.len() - 1) * percent / 100];
     let ratio = sync.map_or_else(String::new, |sync| {
-        format!(", p50 is {:.2} fdatasync", at(50).as_secs_f64() / sync.as_secs_f64())
+        format!(
+            ", p50 is {:.2} fdatasync",
+            at(50).as_secs_f64() / sync.as_secs_f64()
+        )
     });
-    println!("{name}: p10 {:?} p50 {:?} p99 {:?}{ratio}", at(10), at(50), at(99));
+    println!(
+        "{name}: p10 {:?} p50 {:?} p99 {:?}{ratio}",
+        at(10),
+        at(50),
+        at(99)
+    );
     at(50)
 }
 
@@ -99,7 +122,9 @@ fn fdatasync(folder: &Path, samples: usize) -> Duration {
         (0..samples)
             .map(|_| {
                 let started = Instant::now();
-                file.write_all(&page).and_then(|()| file.sync_data()).expect("a synced write");
+                file.write_all(&page)
+                    .and_then(|()| file.sync_data())
+                    .expect("a synced write");
                 started.elapsed()
             })
             .collect::<Vec<_>>()
@@ -110,7 +135,9 @@ fn fdatasync(folder: &Path, samples: usize) -> Duration {
         (0..samples)
             .map(|_| {
                 let started = Instant::now();
-                file.write_all(&page).and_then(|()| file.sync_data()).expect("a synced write");
+                file.write_all(&page)
+                    .and_then(|()| file.sync_data())
+                    .expect("a synced write");
                 started.elapsed()
             })
             .collect::<Vec<_>>()
@@ -124,8 +151,14 @@ async fn first_start(folder: &Path, rss: u64) -> Consensus {
     let consensus = start(folder).await;
     let up = started.elapsed();
     consensus.propose(command(0)).await.expect("an answer");
-    println!("start on an empty folder {up:?}, with a first answer {:?}", started.elapsed());
-    println!("resident memory added {} KiB", (resident_bytes().saturating_sub(rss)) / 1024);
+    println!(
+        "start on an empty folder {up:?}, with a first answer {:?}",
+        started.elapsed()
+    );
+    println!(
+        "resident memory added {} KiB",
+        (resident_bytes().saturating_sub(rss)) / 1024
+    );
     consensus
 }
 
@@ -161,7 +194,11 @@ async fn closed_loop(consensus: &Consensus, concurrency: usize, load: Duration) 
     let times: Vec<Duration> = proposers.join_all().await.concat();
     let rate = times.len() as f64 / started.elapsed().as_secs_f64();
     let each = cpu_since(&before) / times.len() as u32;
-    report(&format!("{concurrency:4} at once: {rate:6.0}/s, {each:?} CPU each"), times, None);
+    report(
+        &format!("{concurrency:4} at once: {rate:6.0}/s, {each:?} CPU each"),
+        times,
+        None,
+    );
 }
 
 /// Proposals at a steady rate, whatever their latency.
@@ -173,11 +210,18 @@ async fn paced(consensus: &Consensus, rate: u32, load: Duration, sync: Duration)
         let consensus = consensus.clone();
         proposals.spawn(async move {
             let started = Instant::now();
-            consensus.propose(command(number as usize)).await.expect("an answer");
+            consensus
+                .propose(command(number as usize))
+                .await
+                .expect("an answer");
             started.elapsed()
         });
     }
-    report(&format!("{rate} proposals per second   "), proposals.join_all().await, Some(sync));
+    report(
+        &format!("{rate} proposals per second   "),
+        proposals.join_all().await,
+        Some(sync),
+    );
 }
 
 async fn at_rest(rest: Duration) {
@@ -196,13 +240,21 @@ async fn restart(folder: &Path, queues: usize) {
         let consensus = consensus.clone();
         proposals.spawn(async move { consensus.propose(command(number)).await.map(drop) });
         if proposals.len() >= 1024 {
-            proposals.join_next().await.expect("one is there").expect("no panic").expect("answer");
+            proposals
+                .join_next()
+                .await
+                .expect("one is there")
+                .expect("no panic")
+                .expect("answer");
         }
     }
     proposals.join_all().await;
     let took = started.elapsed();
     let status = consensus.metrics();
-    println!("{queues} commands in {took:?}, snapshot at {} of {}", status.snapshot, status.applied);
+    println!(
+        "{queues} commands in {took:?}, snapshot at {} of {}",
+        status.snapshot, status.applied
+    );
     fs::create_dir(&copy).expect("a folder");
     for entry in fs::read_dir(&home).expect("a folder").flatten() {
         fs::copy(entry.path(), copy.join(entry.file_name())).expect("a copy");
@@ -213,7 +265,10 @@ async fn restart(folder: &Path, queues: usize) {
     for (name, folder) in [("an orderly stop", home), ("a crash", copy)] {
         let started = Instant::now();
         let consensus = start(&folder).await;
-        println!("start over {queues} commands after {name}: {:?}", started.elapsed());
+        println!(
+            "start over {queues} commands after {name}: {:?}",
+            started.elapsed()
+        );
         assert_eq!(consensus.metrics().voters.len(), 1);
         consensus.shutdown().await;
     }
@@ -222,17 +277,26 @@ async fn restart(folder: &Path, queues: usize) {
 /// Memory in use that is no file's.
 fn resident_bytes() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"));
     let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
 }
 
 /// CPU time of each thread so far.
 fn cpu() -> BTreeMap<OsString, u64> {
-    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let threads = fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten();
     let nanos = threads.map(|thread| {
         let text = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
-        let nanos = text.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0);
+        let nanos = text
+            .split(' ')
+            .next()
+            .and_then(|nanos| nanos.parse().ok())
+            .unwrap_or(0);
         (thread.file_name(), nanos)
     });
     nanos.collect()

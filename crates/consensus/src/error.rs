@@ -79,13 +79,19 @@ pub enum StartError {
 
 impl StartError {
     pub(crate) fn damaged(path: &Path, what: impl Into<String>) -> Self {
-        StartError::Damaged { path: path.to_owned(), what: what.into() }
+        StartError::Damaged {
+            path: path.to_owned(),
+            what: what.into(),
+        }
     }
 
     pub(crate) fn unreadable(path: &Path, part: &str, error: &FormatError) -> Self {
         let what = format!("its {part} cannot be read: {error}");
         match error {
-            FormatError::Version(_) => StartError::Version { path: path.to_owned(), what },
+            FormatError::Version(_) => StartError::Version {
+                path: path.to_owned(),
+                what,
+            },
             FormatError::Checksum | FormatError::Short | FormatError::Content(_) => {
                 StartError::damaged(path, what)
             }
@@ -94,14 +100,19 @@ impl StartError {
 
     pub(crate) fn from_redb(path: &Path, error: redb::Error) -> Self {
         match error {
-            redb::Error::DatabaseAlreadyOpen => StartError::InUse { path: path.to_owned() },
+            redb::Error::DatabaseAlreadyOpen => StartError::InUse {
+                path: path.to_owned(),
+            },
             redb::Error::Io(source)
                 if !matches!(
                     source.kind(),
                     io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
                 ) =>
             {
-                StartError::File { path: path.to_owned(), source }
+                StartError::File {
+                    path: path.to_owned(),
+                    source,
+                }
             }
             redb::Error::UpgradeRequired(version) => StartError::Version {
                 path: path.to_owned(),

@@ -64,7 +64,10 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FormatError
     }
     match postcard::take_from_bytes(body) {
         Ok((value, [])) => Ok(value),
-        Ok((_, surplus)) => Err(FormatError::Content(format!("{} bytes too many", surplus.len()))),
+        Ok((_, surplus)) => Err(FormatError::Content(format!(
+            "{} bytes too many",
+            surplus.len()
+        ))),
         Err(error) => Err(FormatError::Content(error.to_string())),
     }
 }
@@ -116,7 +119,11 @@ pub(crate) struct SnapshotRecord {
 
 impl From<&LogId> for Position {
     fn from(id: &LogId) -> Self {
-        Position { term: id.leader_id.term, node: id.leader_id.node_id, index: id.index }
+        Position {
+            term: id.leader_id.term,
+            node: id.leader_id.node_id,
+            index: id.index,
+        }
     }
 }
 
@@ -133,7 +140,10 @@ impl From<&Entry> for EntryRecord {
             EntryPayload::Normal(command) => PayloadRecord::Command(command.0.clone()),
             EntryPayload::Membership(membership) => PayloadRecord::Membership(membership.into()),
         };
-        EntryRecord { position: Position::from(&entry.log_id), payload }
+        EntryRecord {
+            position: Position::from(&entry.log_id),
+            payload,
+        }
     }
 }
 
@@ -155,7 +165,10 @@ impl From<&Membership> for MembershipRecord {
     fn from(membership: &Membership) -> Self {
         MembershipRecord {
             voters: membership.get_joint_config().clone(),
-            nodes: membership.nodes().map(|(&id, peer)| (id, peer.address.clone())).collect(),
+            nodes: membership
+                .nodes()
+                .map(|(&id, peer)| (id, peer.address.clone()))
+                .collect(),
         }
     }
 }
@@ -167,8 +180,11 @@ impl TryFrom<MembershipRecord> for Membership {
         if record.voters.is_empty() && record.nodes.is_empty() {
             return Ok(Membership::default());
         }
-        let nodes: BTreeMap<u64, Peer> =
-            record.nodes.into_iter().map(|(id, address)| (id, Peer { address })).collect();
+        let nodes: BTreeMap<u64, Peer> = record
+            .nodes
+            .into_iter()
+            .map(|(id, address)| (id, Peer { address }))
+            .collect();
         Membership::new(record.voters, nodes)
             .map_err(|error| FormatError::Content(error.to_string()))
     }
@@ -186,7 +202,10 @@ impl From<&Vote> for VoteRecord {
 
 impl From<VoteRecord> for Vote {
     fn from(record: VoteRecord) -> Self {
-        Vote { leader_id: LeaderId::new(record.term, record.node), committed: record.won }
+        Vote {
+            leader_id: LeaderId::new(record.term, record.node),
+            committed: record.won,
+        }
     }
 }
 

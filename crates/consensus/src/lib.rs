@@ -17,17 +17,21 @@ mod format;
 mod log;
 mod machine;
 mod network;
+mod panics;
+mod receive;
 mod rpc;
 mod snapshot;
+mod start;
 mod types;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use cluster::metadata_log::{Member, NodeId, ProposeError, Status};
-pub use consensus::{ChangeError, Consensus, start};
+pub use consensus::{ChangeError, Consensus};
 pub use error::StartError;
 pub use network::{Alone, Network, UnreachableError};
+pub use start::start;
 
 /// How a node keeps its metadata log.
 #[derive(Clone, Debug)]

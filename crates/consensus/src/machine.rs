@@ -15,6 +15,7 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::panics::unless_panicked;
 use crate::snapshot::{SnapshotBody, SnapshotStore};
 use crate::types::{Answer, LogId, SnapshotMeta, StoredMembership, Types};
 
@@ -96,14 +97,22 @@ impl Machine {
             growth.snapshot_taken(current.bytes);
         }
         let (state_machine, batch) = (Mutex::new(state_machine), Batch::default());
-        Machine { state_machine, applied, membership, snapshots, growth, batch }
+        Machine {
+            state_machine,
+            applied,
+            membership,
+            snapshots,
+            growth,
+            batch,
+        }
     }
 
-    fn apply_batch(&mut self) {
+    fn apply_batch(&mut self) -> io::Result<()> {
         if self.batch.commands.is_empty() {
-            return;
+            return Ok(());
         }
-        let answers = self.state_machine.get_mut().apply(self.batch.first, &self.batch.commands);
+        let (state_machine, batch) = (self.state_machine.get_mut(), &self.batch);
+        let answers = guarded(|| state_machine.apply(batch.first, &batch.commands))?;
         assert_eq!(
             answers.len(),
             self.batch.commands.len(),
@@ -114,9 +123,11 @@ impl Machine {
                 responder.send(Answer(answer));
             }
         }
-        self.growth.grow(self.batch.commands.len() as u64, self.batch.bytes as u64);
+        self.growth
+            .grow(self.batch.commands.len() as u64, self.batch.bytes as u64);
         self.batch.commands.clear();
         self.batch.bytes = 0;
+        Ok(())
     }
 }
 
@@ -144,7 +155,7 @@ impl RaftStateMachine<Types> for Machine {
                     self.batch.responders.push(responder);
                 }
                 payload @ (EntryPayload::Blank | EntryPayload::Membership(_)) => {
-                    self.apply_batch();
+                    self.apply_batch()?;
                     if let EntryPayload::Membership(membership) = payload {
                         self.membership = StoredMembership::new(Some(entry.log_id), membership);
                     }
@@ -154,17 +165,16 @@ impl RaftStateMachine<Types> for Machine {
                 }
             }
             if self.batch.commands.len() >= BATCH_COMMANDS || self.batch.bytes >= BATCH_BYTES {
-                self.apply_batch();
+                self.apply_batch()?;
             }
             self.applied = Some(entry.log_id);
         }
-        self.apply_batch();
-        Ok(())
+        self.apply_batch()
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
         Builder {
-            pending: Mutex::new(Some(self.state_machine.get_mut().snapshot())),
+            pending: Mutex::new(Some(guarded(|| self.state_machine.get_mut().snapshot()))),
             meta: SnapshotMeta {
                 last_log_id: self.applied,
                 last_membership: self.membership.clone(),
@@ -174,14 +184,26 @@ impl RaftStateMachine<Types> for Machine {
         }
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, body: SnapshotBody) -> io::Result<()> {
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        body: SnapshotBody,
+    ) -> io::Result<()> {
         let bytes = body.read()?;
-        self.state_machine.get_mut().restore(&bytes).map_err(|error| {
-            io::Error::other(format!("a metadata snapshot from a peer was refused: {error}"))
+        let state_machine = self.state_machine.get_mut();
+        let restored = guarded(|| state_machine.restore(&bytes))?;
+        restored.map_err(|error| {
+            io::Error::other(format!(
+                "a metadata snapshot from a peer was refused: {error}"
+            ))
         })?;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
-        if self.snapshots.current().is_none_or(|current| current.meta != *meta) {
+        if self
+            .snapshots
+            .current()
+            .is_none_or(|current| current.meta != *meta)
+        {
             let (snapshots, meta) = (self.snapshots.clone(), meta.clone());
             let taken = blocking(move || snapshots.replace(&meta, &bytes)).await?;
             self.growth.snapshot_taken(taken.bytes);
@@ -191,7 +213,10 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf>> {
         let current = self.snapshots.current();
-        Ok(current.map(|current| Snapshot { meta: current.meta, snapshot: current.body }))
+        Ok(current.map(|current| Snapshot {
+            meta: current.meta,
+            snapshot: current.body,
+        }))
     }
 }
 
@@ -199,7 +224,7 @@ type SnapshotOf = openraft::type_config::alias::SnapshotOf<Types, SnapshotBody>;
 
 /// Writes one frozen state to disk, beside further applying.
 pub(crate) struct Builder {
-    pending: Mutex<Option<PendingSnapshot>>,
+    pending: Mutex<Option<io::Result<PendingSnapshot>>>,
     meta: SnapshotMeta,
     snapshots: Arc<SnapshotStore>,
     growth: Arc<Growth>,
@@ -210,12 +235,21 @@ impl RaftSnapshotBuilder<Types> for Builder {
 
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf> {
         let pending = self.pending.get_mut().take();
-        let pending = pending.ok_or_else(|| io::Error::other("a snapshot is built once"))?;
+        let pending = pending.ok_or_else(|| io::Error::other("a snapshot is built once"))??;
         let (snapshots, meta) = (self.snapshots.clone(), self.meta.clone());
         let taken = blocking(move || snapshots.replace(&meta, &pending())).await?;
         self.growth.snapshot_taken(taken.bytes);
-        Ok(Snapshot { meta: taken.meta, snapshot: taken.body })
+        Ok(Snapshot {
+            meta: taken.meta,
+            snapshot: taken.body,
+        })
     }
+}
+
+/// Calls the state machine. After a panic it is never called again: the error stops the engine.
+fn guarded<T>(call: impl FnOnce() -> T) -> io::Result<T> {
+    unless_panicked(call)
+        .map_err(|what| io::Error::other(format!("the state machine of the metadata {what}")))
 }
 
 /// Runs file work away from the runtime's own threads.

@@ -52,7 +52,10 @@ pub struct Alone;
 
 impl Network for Alone {
     async fn call(&self, peer: &Member, _request: Bytes) -> Result<Bytes, UnreachableError> {
-        Err(UnreachableError(format!("this node has no link to {}", peer.address)))
+        Err(UnreachableError(format!(
+            "this node has no link to {}",
+            peer.address
+        )))
     }
 }
 
@@ -64,7 +67,10 @@ pub(crate) struct Links<N> {
 
 impl<N: Network> Links<N> {
     pub(crate) fn new(network: N, node: u64) -> Self {
-        Links { network: Arc::new(network), node }
+        Links {
+            network: Arc::new(network),
+            node,
+        }
     }
 }
 
@@ -80,7 +86,11 @@ impl<N: Network> RaftNetworkFactory<Types> for Links<N> {
 
     async fn new_client(&mut self, target: u64, peer: &Peer) -> Link<N> {
         let peer = peer.to_member(target);
-        Link { network: self.network.clone(), node: self.node, peer }
+        Link {
+            network: self.network.clone(),
+            node: self.node,
+            peer,
+        }
     }
 }
 
@@ -99,7 +109,13 @@ impl<N: Network> Link<N> {
             Ok(Err(error)) => return Err(Unreachable::new(&error).into()),
             Err(_) => {
                 let (id, target) = (self.node, self.peer.id.0);
-                return Err(Timeout { action: kind, id, target, timeout: limit }.into());
+                return Err(Timeout {
+                    action: kind,
+                    id,
+                    target,
+                    timeout: limit,
+                }
+                .into());
             }
         };
         match Response::decode(&reply) {
@@ -127,7 +143,10 @@ impl<N: Network> RaftNetworkV2<Types> for Link<N> {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RpcError> {
         let request = Request::append(&request);
-        match self.call(&request, RPCTypes::AppendEntries, option.soft_ttl()).await? {
+        match self
+            .call(&request, RPCTypes::AppendEntries, option.soft_ttl())
+            .await?
+        {
             Response::Append(result) => Ok(result.into()),
             _ => Err(self.confused()),
         }
@@ -139,7 +158,10 @@ impl<N: Network> RaftNetworkV2<Types> for Link<N> {
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RpcError> {
         let request = Request::Vote((&request).into());
-        match self.call(&request, RPCTypes::Vote, option.soft_ttl()).await? {
+        match self
+            .call(&request, RPCTypes::Vote, option.soft_ttl())
+            .await?
+        {
             Response::Vote(reply) => Ok(reply.into()),
             _ => Err(self.confused()),
         }
@@ -151,7 +173,10 @@ impl<N: Network> RaftNetworkV2<Types> for Link<N> {
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RpcError> {
         let request = Request::PreVote((&request).into());
-        match self.call(&request, RPCTypes::Vote, option.soft_ttl()).await? {
+        match self
+            .call(&request, RPCTypes::Vote, option.soft_ttl())
+            .await?
+        {
             Response::Vote(reply) => Ok(reply.into()),
             _ => Err(self.confused()),
         }
@@ -177,7 +202,10 @@ impl<N: Network> RaftNetworkV2<Types> for Link<N> {
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<Types>, RpcError> {
         let request = Request::transfer(&request);
-        match self.call(&request, RPCTypes::TransferLeader, option.soft_ttl()).await? {
+        match self
+            .call(&request, RPCTypes::TransferLeader, option.soft_ttl())
+            .await?
+        {
             Response::Transfer(result) => Ok(result.into()),
             _ => Err(self.confused()),
         }
@@ -198,7 +226,10 @@ impl<N: Network> Link<N> {
             let end = body.len().min(offset + CHUNK_BYTES);
             let chunk = body.slice(offset..end);
             let request = Request::snapshot(&vote, meta, offset as u64, end == body.len(), chunk);
-            let reply = match self.call(&request, RPCTypes::InstallSnapshot, CHUNK_TIMEOUT).await? {
+            let reply = match self
+                .call(&request, RPCTypes::InstallSnapshot, CHUNK_TIMEOUT)
+                .await?
+            {
                 Response::Snapshot(reply) => Vote::from(reply),
                 _ => return Err(self.confused()),
             };

@@ -8,9 +8,7 @@ use openraft::raft::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::format::{
-    self, EntryRecord, FormatError, Position, SnapshotRecord, VoteRecord,
-};
+use crate::format::{self, EntryRecord, FormatError, Position, SnapshotRecord, VoteRecord};
 use crate::types::{LogId, SnapshotMeta, Types, Vote};
 
 /// What a node asks of a peer.
@@ -25,8 +23,18 @@ pub(crate) enum Request {
     Vote(VoteQuestion),
     PreVote(VoteQuestion),
     /// Part of a snapshot; the part that is `last` has it installed.
-    Snapshot { vote: VoteRecord, snapshot: SnapshotRecord, offset: u64, last: bool, chunk: Bytes },
-    Transfer { from: VoteRecord, to: u64, last: Option<Position> },
+    Snapshot {
+        vote: VoteRecord,
+        snapshot: SnapshotRecord,
+        offset: u64,
+        last: bool,
+        chunk: Bytes,
+    },
+    Transfer {
+        from: VoteRecord,
+        to: u64,
+        last: Option<Position>,
+    },
 }
 
 /// A candidate's question.
@@ -66,8 +74,14 @@ pub(crate) struct VoteReply {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum TransferResult {
     Accepted,
-    VoteChanged { expected: VoteRecord, actual: VoteRecord },
-    LogNotFlushed { expected: Option<Position>, actual: Option<Position> },
+    VoteChanged {
+        expected: VoteRecord,
+        actual: VoteRecord,
+    },
+    LogNotFlushed {
+        expected: Option<Position>,
+        actual: Option<Position>,
+    },
 }
 
 fn position(id: Option<&LogId>) -> Option<Position> {
@@ -100,7 +114,13 @@ impl Request {
         chunk: Bytes,
     ) -> Self {
         let (vote, snapshot) = (VoteRecord::from(vote), SnapshotRecord::from(meta));
-        Request::Snapshot { vote, snapshot, offset, last, chunk }
+        Request::Snapshot {
+            vote,
+            snapshot,
+            offset,
+            last,
+            chunk,
+        }
     }
 
     pub(crate) fn transfer(request: &TransferLeaderRequest<Types>) -> Self {
@@ -122,7 +142,10 @@ pub(crate) fn append_request(
     Ok(AppendEntriesRequest {
         vote: vote.into(),
         prev_log_id: previous.map(LogId::from),
-        entries: entries.into_iter().map(EntryRecord::into_entry).collect::<Result<_, _>>()?,
+        entries: entries
+            .into_iter()
+            .map(EntryRecord::into_entry)
+            .collect::<Result<_, _>>()?,
         leader_commit: committed.map(LogId::from),
     })
 }

@@ -46,12 +46,12 @@ impl SnapshotBody {
     pub(crate) fn read(&self) -> io::Result<Bytes> {
         match self {
             SnapshotBody::Memory(bytes) => Ok(bytes.clone()),
-            SnapshotBody::File(file, path) => {
-                read_file(file).and_then(|read| Ok(read.map(|(_, body)| body)?)).map_err(|error| {
+            SnapshotBody::File(file, path) => read_file(file)
+                .and_then(|read| Ok(read.map(|(_, body)| body)?))
+                .map_err(|error| {
                     let text = format!("cannot read metadata snapshot {}: {error}", path.display());
                     io::Error::new(error.kind(), text)
-                })
-            }
+                }),
         }
     }
 }
@@ -59,7 +59,10 @@ impl SnapshotBody {
 impl SnapshotStore {
     /// Reads the snapshot at `path`, if there is one; also returns its state.
     pub(crate) fn open(path: &Path) -> Result<(Self, Option<Bytes>), StartError> {
-        let io = |source| StartError::File { path: path.to_owned(), source };
+        let io = |source| StartError::File {
+            path: path.to_owned(),
+            source,
+        };
         // What a crash left half-written was never a snapshot.
         match fs::remove_file(unfinished(path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
@@ -74,7 +77,11 @@ impl SnapshotStore {
                     .map_err(|error| StartError::unreadable(path, "content", &error))?;
                 let bytes = body.len() as u64;
                 let body_in_file = SnapshotBody::File(Arc::new(file), path.to_owned());
-                current = Some(Current { meta, body: body_in_file, bytes });
+                current = Some(Current {
+                    meta,
+                    body: body_in_file,
+                    bytes,
+                });
                 state = Some(body);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -104,11 +111,18 @@ impl SnapshotStore {
         }
         let file = write_file(&self.path, meta, body).map_err(|error| {
             let path = self.path.display();
-            io::Error::new(error.kind(), format!("cannot write metadata snapshot {path}: {error}"))
+            io::Error::new(
+                error.kind(),
+                format!("cannot write metadata snapshot {path}: {error}"),
+            )
         })?;
         let body_in_file = SnapshotBody::File(Arc::new(file), self.path.clone());
         let bytes = body.len() as u64;
-        let current = Current { meta: meta.clone(), body: body_in_file, bytes };
+        let current = Current {
+            meta: meta.clone(),
+            body: body_in_file,
+            bytes,
+        };
         *self.current.lock() = Some(current.clone());
         Ok(current)
     }
@@ -120,8 +134,12 @@ fn unfinished(path: &Path) -> PathBuf {
 
 fn write_file(path: &Path, meta: &SnapshotMeta, body: &[u8]) -> io::Result<File> {
     let unfinished = unfinished(path);
-    let mut file =
-        File::options().read(true).write(true).create(true).truncate(true).open(&unfinished)?;
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&unfinished)?;
     let head = format::encode(&SnapshotRecord::from(meta));
     let head_bytes = u32::try_from(head.len()).map_err(io::Error::other)?;
     file.write_all(&MAGIC)?;
@@ -147,7 +165,9 @@ fn parse(bytes: &Bytes) -> Result<(SnapshotMeta, Bytes), FormatError> {
     let rest = bytes.strip_prefix(&MAGIC).ok_or_else(not_ours)?;
     let (head_bytes, rest) = rest.split_first_chunk::<4>().ok_or(FormatError::Short)?;
     let head_bytes = u32::from_le_bytes(*head_bytes) as usize;
-    let (head, rest) = rest.split_at_checked(head_bytes).ok_or(FormatError::Short)?;
+    let (head, rest) = rest
+        .split_at_checked(head_bytes)
+        .ok_or(FormatError::Short)?;
     let meta = SnapshotMeta::try_from(format::decode::<SnapshotRecord>(head)?)?;
     let (body_bytes, rest) = rest.split_first_chunk::<8>().ok_or(FormatError::Short)?;
     let (checksum, body) = rest.split_first_chunk::<4>().ok_or(FormatError::Short)?;

@@ -45,6 +45,9 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn to_member(&self, id: u64) -> Member {
-        Member { id: NodeId(id), address: self.address.clone() }
+        Member {
+            id: NodeId(id),
+            address: self.address.clone(),
+        }
     }
 }

@@ -7,7 +7,9 @@ fn log_id(term: u64, node: u64, index: u64) -> LogId {
 }
 
 fn membership() -> Membership {
-    let peer = |address: &str| Peer { address: address.to_owned() };
+    let peer = |address: &str| Peer {
+        address: address.to_owned(),
+    };
     let nodes = BTreeMap::from([(1, peer("a")), (2, peer("b")), (300, peer("c"))]);
     Membership::new(vec![BTreeSet::from([1, 2]), BTreeSet::from([1])], nodes).unwrap()
 }
@@ -18,13 +20,22 @@ fn bytes_are_as_documented() {
     let command = EntryPayload::Normal(Command(Bytes::from_static(b"hi")));
     let cases: [(Vec<u8>, &str); 7] = [
         (encode(&3u64), "01 37be0b4b 03"),
-        (encode(&Position::from(&log_id(1, 2, 300))), "01 defec076 01 02 ac02"),
         (
-            encode(&VoteRecord::from(&Vote { leader_id: LeaderId::new(5, 2), committed: true })),
+            encode(&Position::from(&log_id(1, 2, 300))),
+            "01 defec076 01 02 ac02",
+        ),
+        (
+            encode(&VoteRecord::from(&Vote {
+                leader_id: LeaderId::new(5, 2),
+                committed: true,
+            })),
             "01 ed49bbbc 05 02 01",
         ),
         (
-            encode(&EntryRecord::from(&Entry::new(log_id(1, 2, 3), EntryPayload::Blank))),
+            encode(&EntryRecord::from(&Entry::new(
+                log_id(1, 2, 3),
+                EntryPayload::Blank,
+            ))),
             "01 d43f51b1 01 02 03 00",
         ),
         (
@@ -46,7 +57,12 @@ fn bytes_are_as_documented() {
             "01 e1fb3298 01 01 02 03 00 00 00",
         ),
     ];
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
     for (bytes, documented) in cases {
         assert_eq!(hex(&bytes), documented.replace(' ', ""), "{documented}");
     }
@@ -72,7 +88,10 @@ fn what_is_encoded_is_decoded() {
     let record: SnapshotRecord = decode(&encode(&SnapshotRecord::from(&meta))).unwrap();
     assert_eq!(SnapshotMeta::try_from(record).unwrap(), meta);
     let empty = SnapshotRecord::from(&SnapshotMeta::default());
-    assert_eq!(SnapshotMeta::try_from(empty).unwrap(), SnapshotMeta::default());
+    assert_eq!(
+        SnapshotMeta::try_from(empty).unwrap(),
+        SnapshotMeta::default()
+    );
 }
 
 #[test]
@@ -90,14 +109,24 @@ fn every_changed_bit_and_every_lost_byte_is_noticed() {
         assert_eq!(error, expected, "bit {bit}");
     }
     for length in 0..good.len() {
-        assert!(decode::<EntryRecord>(&good[..length]).is_err(), "{length} bytes");
+        assert!(
+            decode::<EntryRecord>(&good[..length]).is_err(),
+            "{length} bytes"
+        );
     }
 }
 
 #[test]
 fn a_value_in_the_wrong_place_is_refused() {
-    let vote = encode(&VoteRecord { term: 1, node: 1, won: true });
-    assert!(matches!(decode::<EntryRecord>(&vote), Err(FormatError::Content(_))));
+    let vote = encode(&VoteRecord {
+        term: 1,
+        node: 1,
+        won: true,
+    });
+    assert!(matches!(
+        decode::<EntryRecord>(&vote),
+        Err(FormatError::Content(_))
+    ));
     let mut surplus = vec![VERSION, 0, 0, 0, 0, 3, 3];
     let checksum = crc32fast::hash(&surplus[5..]);
     surplus[1..5].copy_from_slice(&checksum.to_le_bytes());

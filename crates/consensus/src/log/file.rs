@@ -56,12 +56,17 @@ impl LogFile {
             .create(true)
             .truncate(false)
             .open(path)
-            .map_err(|source| StartError::File { path: path.to_owned(), source })?;
+            .map_err(|source| StartError::File {
+                path: path.to_owned(),
+                source,
+            })?;
         let backend = redb::backends::FileBackend::new(file)
             .map_err(|error| StartError::from_redb(path, error.into()))?;
         let opened = Self::open_with(backend, path, node)?;
-        sync_folder_of(path)
-            .map_err(|source| StartError::File { path: path.to_owned(), source })?;
+        sync_folder_of(path).map_err(|source| StartError::File {
+            path: path.to_owned(),
+            source,
+        })?;
         Ok(opened)
     }
 
@@ -76,11 +81,17 @@ impl LogFile {
             .create_with_backend(backend)
             .map_err(|error| StartError::from_redb(path, error.into()))?;
         let file = LogFile { database };
-        let found =
-            file.claim(node).map_err(|error| StartError::from_redb(path, error))?;
-        let found: u64 = format::decode(&found).map_err(|error| StartError::unreadable(path, "node number", &error))?;
+        let found = file
+            .claim(node)
+            .map_err(|error| StartError::from_redb(path, error))?;
+        let found: u64 = format::decode(&found)
+            .map_err(|error| StartError::unreadable(path, "node number", &error))?;
         if found != node {
-            return Err(StartError::ForeignNode { path: path.to_owned(), found, node });
+            return Err(StartError::ForeignNode {
+                path: path.to_owned(),
+                found,
+                node,
+            });
         }
         let stored = file.read_stored(path)?;
         Ok((file, stored))
@@ -92,7 +103,9 @@ impl LogFile {
         if tables > 0 {
             let transaction = self.begin_read()?;
             let meta = transaction.open_table(META)?;
-            return Ok(meta.get(NODE)?.map_or_else(Vec::new, |found| found.value().to_vec()));
+            return Ok(meta
+                .get(NODE)?
+                .map_or_else(Vec::new, |found| found.value().to_vec()));
         }
         let own = format::encode(&node);
         let batch = self.begin_write()?;
@@ -105,22 +118,33 @@ impl LogFile {
     fn read_stored(&self, path: &Path) -> Result<Stored, StartError> {
         let redb = |error: redb::Error| StartError::from_redb(path, error);
         let transaction = self.begin_read().map_err(redb)?;
-        let meta = transaction.open_table(META).map_err(|error| redb(error.into()))?;
+        let meta = transaction
+            .open_table(META)
+            .map_err(|error| redb(error.into()))?;
         let position = |key| -> Result<Option<LogId>, StartError> {
             let found = meta.get(key).map_err(|error| redb(error.into()))?;
-            let found = found.map(|found| format::decode::<Position>(found.value())).transpose();
+            let found = found
+                .map(|found| format::decode::<Position>(found.value()))
+                .transpose();
             let found = found.map_err(|error| StartError::unreadable(path, key, &error))?;
             Ok(found.map(LogId::from))
         };
         let purged = position(PURGED)?;
         let committed = position(COMMITTED)?;
         let vote = meta.get(VOTE).map_err(|error| redb(error.into()))?;
-        let vote = vote.map(|found| format::decode::<VoteRecord>(found.value())).transpose();
+        let vote = vote
+            .map(|found| format::decode::<VoteRecord>(found.value()))
+            .transpose();
         let vote = vote.map_err(|error| StartError::unreadable(path, VOTE, &error))?;
         let last = read_last(&transaction, purged.as_ref())
             .map_err(redb)?
             .map_err(|what| StartError::damaged(path, what))?;
-        Ok(Stored { vote: vote.map(Vote::from), committed, purged, last: last.or(purged) })
+        Ok(Stored {
+            vote: vote.map(Vote::from),
+            committed,
+            purged,
+            last: last.or(purged),
+        })
     }
 
     /// A frozen view of the file.
@@ -164,14 +188,18 @@ impl Batch {
     /// Drops all entries after `index`, or all.
     pub(crate) fn truncate_after(&mut self, index: Option<u64>) -> Result<(), redb::Error> {
         let start = index.map_or(0, |index| index + 1);
-        self.transaction.open_table(LOG)?.retain_in(start.., |_, _| false)?;
+        self.transaction
+            .open_table(LOG)?
+            .retain_in(start.., |_, _| false)?;
         Ok(())
     }
 
     /// Drops all entries up to and with `upto`, and remembers that they were there.
     pub(crate) fn purge(&mut self, upto: &LogId) -> Result<(), redb::Error> {
         self.put(PURGED, &format::encode(&Position::from(upto)))?;
-        self.transaction.open_table(LOG)?.retain_in(..=upto.index, |_, _| false)?;
+        self.transaction
+            .open_table(LOG)?
+            .retain_in(..=upto.index, |_, _| false)?;
         Ok(())
     }
 
@@ -200,7 +228,11 @@ pub(crate) fn read_entries(
             decode_entry(index, record.value()).map_err(|error| ReadError::Entry(index, error))?,
         );
     }
-    if expected == range.end { Ok(()) } else { Err(ReadError::Hole(expected)) }
+    if expected == range.end {
+        Ok(())
+    } else {
+        Err(ReadError::Hole(expected))
+    }
 }
 
 /// Why entries could not be read back.
@@ -217,7 +249,10 @@ pub(crate) enum ReadError {
 fn decode_entry(index: u64, record: &[u8]) -> Result<Entry, FormatError> {
     let entry = format::decode::<EntryRecord>(record)?.into_entry()?;
     if entry.log_id.index != index {
-        return Err(FormatError::Content(format!("it is entry {}", entry.log_id.index)));
+        return Err(FormatError::Content(format!(
+            "it is entry {}",
+            entry.log_id.index
+        )));
     }
     Ok(entry)
 }
@@ -234,10 +269,14 @@ fn read_last(
     let (first, last_index) = (first.0.value(), last.0.value());
     let expected = super::next_index(purged);
     if first != expected {
-        return Ok(Err(format!("its log starts with entry {first}, not {expected}")));
+        return Ok(Err(format!(
+            "its log starts with entry {first}, not {expected}"
+        )));
     }
     if log.len()? != last_index - first + 1 {
-        return Ok(Err(format!("entries between {first} and {last_index} are missing")));
+        return Ok(Err(format!(
+            "entries between {first} and {last_index} are missing"
+        )));
     }
     Ok(match decode_entry(last_index, last.1.value()) {
         Ok(entry) => Ok(Some(entry.log_id)),

@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use openraft::RaftTypeConfig;
 use openraft::StorageError;
-use openraft::storage::RaftLogStorageExt;
+use openraft::entry::RaftEntry;
+use openraft::storage::{RaftLogStorage, RaftLogStorageExt};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::vote::RaftLeaderId;
+use openraft::{RaftLogReader, RaftTypeConfig};
 use stdx::Rng;
 use tempfile::TempDir;
 
@@ -46,9 +47,7 @@ impl cluster::metadata_log::StateMachine for Counter {
 struct Builder;
 
 impl StoreBuilder<Types, LogStore, Machine, (TempDir, Closer)> for Builder {
-    async fn build(
-        &self,
-    ) -> Result<((TempDir, Closer), LogStore, Machine), StorageError<Types>> {
+    async fn build(&self) -> Result<((TempDir, Closer), LogStore, Machine), StorageError<Types>> {
         let folder = tempfile::tempdir().unwrap();
         let (log, closer) = open(&Disk::default());
         let (snapshots, _) = SnapshotStore::open(&folder.path().join("snapshot")).unwrap();
@@ -58,9 +57,12 @@ impl StoreBuilder<Types, LogStore, Machine, (TempDir, Closer)> for Builder {
     }
 }
 
-#[tokio::test]
+/// The suite sleeps a second at times; the paused clock skips that.
+#[tokio::test(start_paused = true)]
 async fn passes_the_suite_of_the_engine() {
-    Suite::<Types, LogStore, Machine, Builder, _>::test_all(Builder).await.unwrap();
+    Suite::<Types, LogStore, Machine, Builder, _>::test_all(Builder)
+        .await
+        .unwrap();
 }
 
 fn leader(term: u64) -> LeaderId {
@@ -72,7 +74,10 @@ fn log_id(term: u64, index: u64) -> LogId {
 }
 
 fn entry(term: u64, index: u64, command: impl Into<Bytes>) -> Entry {
-    Entry::new(log_id(term, index), EntryPayload::Normal(Command(command.into())))
+    Entry::new(
+        log_id(term, index),
+        EntryPayload::Normal(Command(command.into())),
+    )
 }
 
 fn open(disk: &Disk) -> (LogStore, Closer) {
@@ -88,7 +93,9 @@ async fn append(
 ) -> impl Future<Output = io::Result<()>> + use<> {
     use openraft::type_config::TypeConfigExt;
     let (sender, done) = Types::oneshot();
-    log.append(entries, IOFlushed::signal(sender)).await.unwrap();
+    log.append(entries, IOFlushed::signal(sender))
+        .await
+        .unwrap();
     async move { done.await.unwrap() }
 }
 
@@ -115,15 +122,30 @@ async fn appends_that_wait_for_a_sync_share_the_next() {
 async fn a_failed_sync_ends_writing_for_good() {
     let disk = Disk::default();
     let (mut log, _closer) = open(&disk);
-    log.blocking_append(vec![entry(1, 0, "kept")]).await.unwrap();
+    log.blocking_append(vec![entry(1, 0, "kept")])
+        .await
+        .unwrap();
     disk.fail_next_sync();
-    let error = append(&mut log, vec![entry(1, 1, "lost")]).await.await.unwrap_err().to_string();
-    assert!(error.starts_with("cannot write metadata file disk: "), "{error}");
+    let error = append(&mut log, vec![entry(1, 1, "lost")])
+        .await
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("cannot write metadata file disk: "),
+        "{error}"
+    );
     assert!(error.contains("see to the disk"), "{error}");
     // The disk would take writes again, but what it holds can no longer be known.
-    let vote = Vote { leader_id: leader(2), committed: false };
+    let vote = Vote {
+        leader_id: leader(2),
+        committed: false,
+    };
     assert_eq!(log.save_vote(&vote).await.unwrap_err().to_string(), error);
-    let refused = log.append(vec![entry(1, 2, "late")], IOFlushed::noop()).await.unwrap_err();
+    let refused = log
+        .append(vec![entry(1, 2, "late")], IOFlushed::noop())
+        .await
+        .unwrap_err();
     assert_eq!(refused.to_string(), error);
     assert_eq!(log.failure(), Some(error));
 }
@@ -134,17 +156,32 @@ async fn old_entries_leave_memory_and_are_read_from_the_file() {
     let (mut log, _closer) = open(&disk);
     let command = |index: u64| vec![index as u8; 10_000];
     for index in 0..100 {
-        log.blocking_append(vec![entry(1, index, command(index))]).await.unwrap();
+        log.blocking_append(vec![entry(1, index, command(index))])
+            .await
+            .unwrap();
     }
     {
         let state = log.shared.state.lock();
-        assert!(state.recent_bytes <= RECENT_BYTES, "{} bytes", state.recent_bytes);
-        assert!((5..95).contains(&state.recent_start()), "from {}", state.recent_start());
+        assert!(
+            state.recent_bytes <= RECENT_BYTES,
+            "{} bytes",
+            state.recent_bytes
+        );
+        assert!(
+            (5..95).contains(&state.recent_start()),
+            "from {}",
+            state.recent_start()
+        );
     }
     let read = log.try_get_log_entries(..).await.unwrap();
-    let expected: Vec<Entry> = (0..100).map(|index| entry(1, index, command(index))).collect();
+    let expected: Vec<Entry> = (0..100)
+        .map(|index| entry(1, index, command(index)))
+        .collect();
     assert_eq!(read, expected);
-    assert_eq!(log.try_get_log_entries(3..=4).await.unwrap(), expected[3..5]);
+    assert_eq!(
+        log.try_get_log_entries(3..=4).await.unwrap(),
+        expected[3..5]
+    );
     assert_eq!(log.try_get_log_entries(99..).await.unwrap(), expected[99..]);
     assert_eq!(log.try_get_log_entries(200..).await.unwrap(), []);
     // One packet to a peer stays near its bound.
@@ -157,7 +194,9 @@ async fn old_entries_leave_memory_and_are_read_from_the_file() {
 async fn a_big_backlog_is_sent_in_bounded_packets() {
     let disk = Disk::default();
     let (mut log, _closer) = open(&disk);
-    let entries = (0..8).map(|index| entry(1, index, vec![7; SEND_BYTES / 2])).collect::<Vec<_>>();
+    let entries = (0..8)
+        .map(|index| entry(1, index, vec![7; SEND_BYTES / 2]))
+        .collect::<Vec<_>>();
     log.blocking_append(entries).await.unwrap();
     assert_eq!(log.limited_get_log_entries(0, 8).await.unwrap().len(), 2);
     assert_eq!(log.limited_get_log_entries(7, 8).await.unwrap().len(), 1);
@@ -168,9 +207,15 @@ async fn a_truncation_under_a_running_commit_keeps_the_new_entries_readable() {
     let disk = Disk::default();
     let (mut log, _closer) = open(&disk);
     let big = |letter: u8| vec![letter; RECENT_BYTES];
-    log.blocking_append(vec![entry(1, 0, "first")]).await.unwrap();
+    log.blocking_append(vec![entry(1, 0, "first")])
+        .await
+        .unwrap();
     disk.hold_syncs(true);
-    let old = append(&mut log, vec![entry(1, 1, big(b'o')), entry(1, 2, big(b'o'))]).await;
+    let old = append(
+        &mut log,
+        vec![entry(1, 1, big(b'o')), entry(1, 2, big(b'o'))],
+    )
+    .await;
     disk.wait_for_held_sync();
     let truncation = tokio::spawn({
         let mut log = log.clone();
@@ -179,7 +224,11 @@ async fn a_truncation_under_a_running_commit_keeps_the_new_entries_readable() {
     while log.shared.state.lock().generation == 0 {
         tokio::task::yield_now().await;
     }
-    let new = append(&mut log, vec![entry(2, 1, big(b'n')), entry(2, 2, big(b'n'))]).await;
+    let new = append(
+        &mut log,
+        vec![entry(2, 1, big(b'n')), entry(2, 2, big(b'n'))],
+    )
+    .await;
     // The commit of the old entries may sync more than once, as the file grows.
     let mut old = Box::pin(old);
     loop {
@@ -192,7 +241,11 @@ async fn a_truncation_under_a_running_commit_keeps_the_new_entries_readable() {
     }
     // The file still holds the old entries 1 and 2: readers must not see them.
     let read = log.try_get_log_entries(..).await.unwrap();
-    let expected = [entry(1, 0, "first"), entry(2, 1, big(b'n')), entry(2, 2, big(b'n'))];
+    let expected = [
+        entry(1, 0, "first"),
+        entry(2, 1, big(b'n')),
+        entry(2, 2, big(b'n')),
+    ];
     assert_eq!(read, expected);
     disk.hold_syncs(false);
     truncation.await.unwrap().unwrap();
@@ -210,12 +263,21 @@ struct Model {
 
 impl Model {
     fn last(&self) -> Option<LogId> {
-        self.entries.values().next_back().map(|entry| entry.log_id).or(self.purged)
+        self.entries
+            .values()
+            .next_back()
+            .map(|entry| entry.log_id)
+            .or(self.purged)
     }
 
     fn outline(&self) -> String {
         let entries = self.entries.values().map(|entry| entry.log_id.to_string());
-        format!("{:?} {:?} {:?}", self.vote, self.purged, entries.collect::<Vec<_>>())
+        format!(
+            "{:?} {:?} {:?}",
+            self.vote,
+            self.purged,
+            entries.collect::<Vec<_>>()
+        )
     }
 
     async fn read(log: &mut LogStore) -> Model {
@@ -223,7 +285,10 @@ impl Model {
         Model {
             vote: log.read_vote().await.unwrap(),
             purged: log.get_log_state().await.unwrap().last_purged_log_id,
-            entries: entries.into_iter().map(|entry| (entry.log_id.index, entry)).collect(),
+            entries: entries
+                .into_iter()
+                .map(|entry| (entry.log_id.index, entry))
+                .collect(),
         }
     }
 }
@@ -238,7 +303,11 @@ async fn whatever_was_reported_survives_a_crash() {
         let mut model = Model::default();
         for life in 0..3 {
             let (mut log, closer) = open(&disk);
-            assert_eq!(Model::read(&mut log).await, model, "seed {seed}, life {life}");
+            assert_eq!(
+                Model::read(&mut log).await,
+                model,
+                "seed {seed}, life {life}"
+            );
             // States the log may be in after a crash now: the last one reported, and all since.
             let mut possible = vec![model.clone()];
             let reported = Arc::new(AtomicU64::new(0));
@@ -277,7 +346,10 @@ async fn random_write(
     let next = next_index(model.last().as_ref());
     match rng.below(8) {
         0 => {
-            let vote = Vote { leader_id: leader(step), committed: rng.one_in(2) };
+            let vote = Vote {
+                leader_id: leader(step),
+                committed: rng.one_in(2),
+            };
             log.save_vote(&vote).await.unwrap();
             reported.fetch_max(step, Ordering::SeqCst);
             model.vote = Some(vote);
@@ -285,7 +357,9 @@ async fn random_write(
         1 if !model.entries.is_empty() => {
             let first = *model.entries.keys().next().unwrap();
             let keep = first + rng.below(next - first + 1);
-            let after = keep.checked_sub(1).and_then(|index| model.entries.get(&index));
+            let after = keep
+                .checked_sub(1)
+                .and_then(|index| model.entries.get(&index));
             let after = after.map(|entry| entry.log_id).or(model.purged);
             log.truncate_after(after).await.unwrap();
             if keep < next {
@@ -304,7 +378,11 @@ async fn random_write(
             let entries: Vec<Entry> = (next..=next + rng.below(4))
                 .map(|index| entry(step, index, vec![step as u8; rng.below(3000) as usize]))
                 .collect();
-            model.entries.extend(entries.iter().map(|entry| (entry.log_id.index, entry.clone())));
+            model.entries.extend(
+                entries
+                    .iter()
+                    .map(|entry| (entry.log_id.index, entry.clone())),
+            );
             let done = append(log, entries).await;
             let reported = reported.clone();
             let completion = async move {
@@ -313,7 +391,11 @@ async fn random_write(
                     reported.fetch_max(step, Ordering::SeqCst);
                 }
             };
-            if rng.one_in(2) { completion.await } else { drop(tokio::spawn(completion)) }
+            if rng.one_in(2) {
+                completion.await
+            } else {
+                drop(tokio::spawn(completion))
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::io;
 
 use super::{Shared, Write};
+use crate::panics::unless_panicked;
 use crate::types::LogId;
 
 /// Runs until the log is closed and its queue is empty.
@@ -15,7 +16,11 @@ pub(super) fn run(shared: &Shared) {
             while state.queue.is_empty() && !state.closing {
                 shared.wake.wait(&mut state);
             }
-            (std::mem::take(&mut state.queue), state.committed, state.closing)
+            (
+                std::mem::take(&mut state.queue),
+                state.committed,
+                state.closing,
+            )
         };
         let stale = committed != committed_on_disk;
         if !writes.is_empty() || (closing && stale) {
@@ -37,7 +42,10 @@ pub(super) fn run(shared: &Shared) {
 fn commit(shared: &Shared, writes: &[Write], committed: Option<LogId>) -> Result<(), String> {
     let transaction = || -> Result<(), redb::Error> {
         let file = shared.file.read();
-        let mut batch = file.as_ref().ok_or(redb::Error::DatabaseClosed)?.begin_write()?;
+        let mut batch = file
+            .as_ref()
+            .ok_or(redb::Error::DatabaseClosed)?
+            .begin_write()?;
         for write in writes {
             match write {
                 Write::Append { records, .. } => batch.append(records)?,
@@ -51,7 +59,9 @@ fn commit(shared: &Shared, writes: &[Write], committed: Option<LogId>) -> Result
         }
         batch.commit()
     };
-    transaction().map_err(|error| {
+    let result = unless_panicked(transaction);
+    let result = result.and_then(|result| result.map_err(|error| error.to_string()));
+    result.map_err(|error| {
         format!(
             "cannot write metadata file {}: {error}; see to the disk (space, health, mount) and \
              start the node again: everything it has answered is kept",
@@ -66,7 +76,11 @@ fn report(shared: &Shared, writes: Vec<Write>, result: Result<(), String>) {
         match result {
             Ok(()) => {
                 let appended = writes.iter().rev().find_map(|write| match write {
-                    Write::Append { records, generation, .. } if *generation == state.generation => {
+                    Write::Append {
+                        records,
+                        generation,
+                        ..
+                    } if *generation == state.generation => {
                         records.last().map(|(index, _)| index + 1)
                     }
                     Write::Append { .. }

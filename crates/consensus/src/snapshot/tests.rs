@@ -4,7 +4,10 @@ use openraft::vote::RaftLeaderId;
 
 fn meta(index: u64) -> SnapshotMeta {
     let last_log_id = Some(LogId::new(LeaderId::new(1, 1), index));
-    SnapshotMeta { last_log_id, ..SnapshotMeta::default() }
+    SnapshotMeta {
+        last_log_id,
+        ..SnapshotMeta::default()
+    }
 }
 
 #[test]
@@ -17,7 +20,11 @@ fn the_newest_snapshot_is_found_again() {
     store.replace(&meta(5), b"five").unwrap();
     let held = store.current().unwrap().body;
     store.replace(&meta(9), b"nine").unwrap();
-    assert_eq!(held.read().unwrap(), "five", "what was handed out stays readable");
+    assert_eq!(
+        held.read().unwrap(),
+        "five",
+        "what was handed out stays readable"
+    );
     assert_eq!(store.current().unwrap().body.read().unwrap(), "nine");
     let (store, state) = SnapshotStore::open(&path).unwrap();
     assert_eq!(state.unwrap(), "nine");
@@ -56,7 +63,10 @@ fn a_damaged_snapshot_is_refused_by_name() {
     let good = fs::read(&path).unwrap();
     let refused = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
-        SnapshotStore::open(&path).err().expect("damage was not noticed").to_string()
+        SnapshotStore::open(&path)
+            .err()
+            .expect("damage was not noticed")
+            .to_string()
     };
     for bit in 0..good.len() * 8 {
         let mut bad = good.clone();
@@ -66,7 +76,10 @@ fn a_damaged_snapshot_is_refused_by_name() {
     }
     for length in 0..good.len() {
         let text = refused(&good[..length]);
-        assert!(text.contains("is damaged") && text.contains("put back a copy"), "{text}");
+        assert!(
+            text.contains("is damaged") && text.contains("put back a copy"),
+            "{text}"
+        );
     }
     let mut later = good.clone();
     later[12] = 2;

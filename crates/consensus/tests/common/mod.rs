@@ -31,7 +31,11 @@ impl Ledger {
     }
 
     pub(crate) fn holds(&self, command: &[u8]) -> bool {
-        self.state.lock().unwrap().values().any(|held| held == command)
+        self.state
+            .lock()
+            .unwrap()
+            .values()
+            .any(|held| held == command)
     }
 }
 

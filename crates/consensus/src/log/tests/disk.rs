@@ -63,7 +63,12 @@ impl Disk {
         self.inner.0.lock().unwrap().release += 1;
         self.inner.1.notify_all();
         let state = self.inner.0.lock().unwrap();
-        drop(self.inner.1.wait_while(state, |state| state.release > 0).unwrap());
+        drop(
+            self.inner
+                .1
+                .wait_while(state, |state| state.release > 0)
+                .unwrap(),
+        );
     }
 
     pub(super) fn wait_for_held_sync(&self) {
@@ -101,12 +106,22 @@ impl Disk {
         }
         at_the_moment();
         drop(state);
-        let after = State { now: image.clone(), synced: image, ..State::default() };
-        Disk { inner: Arc::new((Mutex::new(after), Condvar::new())) }
+        let after = State {
+            now: image.clone(),
+            synced: image,
+            ..State::default()
+        };
+        Disk {
+            inner: Arc::new((Mutex::new(after), Condvar::new())),
+        }
     }
 
     fn alive(state: &State) -> io::Result<()> {
-        if state.crashed { Err(io::Error::other("power is off")) } else { Ok(()) }
+        if state.crashed {
+            Err(io::Error::other("power is off"))
+        } else {
+            Ok(())
+        }
     }
 }
 
