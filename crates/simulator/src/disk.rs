@@ -122,7 +122,13 @@ impl SimulatedDisk {
     /// Names of all files.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        self.0.borrow().names.all().into_iter().map(|(name, _)| name).collect()
+        self.0
+            .borrow()
+            .names
+            .all()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect()
     }
 
     /// Bytes of all files.

@@ -10,9 +10,6 @@ pub(crate) const KIND_ENQUEUE: u8 = 1;
 pub(crate) const KIND_REMOVE: u8 = 2;
 pub(crate) const KIND_FORGET: u8 = 3;
 
-/// Bytes before the messages of a group: kind, queue, first sequence, count.
-pub(crate) const GROUP_BYTES: usize = 1 + 8 + 8 + 4;
-
 /// Bytes before each payload: its length and its checksum.
 pub(crate) const MESSAGE_BYTES: usize = 4 + 4;
 

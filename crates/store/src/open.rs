@@ -16,7 +16,7 @@ use crate::files::Files;
 use crate::index::{Extent, FileId, Index, Queue};
 use crate::segment::{self, SegmentInfo};
 use crate::types::{Mutant, Note, Options, Position};
-use crate::wal::{self, Scan, TailState, Wal, corrupt, open_error, read_header};
+use crate::wal::{self, TailState, Wal, corrupt, open_error, read_header};
 
 /// What recovery hands to the store.
 pub(crate) struct Opened<D: Disk> {
@@ -196,7 +196,7 @@ fn replay<D: Disk>(
     notes: &mut Vec<Note>,
     files: &mut Files<D>,
 ) -> Result<Wal, OpenError> {
-    let on_disk = numbers(files, wal::DIRECTORY, ".log")?;
+    let mut on_disk = numbers(files, wal::DIRECTORY, ".log")?;
     let first = checkpoint.first_wal;
     let begun = chain(checkpoint, &on_disk, files)?;
     let (mut end, mut durable) = (checkpoint.durable, checkpoint.durable);
@@ -208,7 +208,7 @@ fn replay<D: Disk>(
         })?;
         (end, durable) = (scan.end, scan.durable);
         if scan.tail == TailState::Torn {
-            notes.push(torn(scan));
+            notes.push(torn(scan.end));
             reuse = files.mutant(Mutant::ReuseTornFile).then_some(scan.end);
         }
     }
@@ -224,6 +224,7 @@ fn replay<D: Disk>(
         let again = wal::rewrite(files, *newest, durable.offset(), end.offset());
         again.map_err(|error| open_error(FileId::Wal(*newest), error))?;
     }
+    drop_torn_spare(tail, &mut on_disk, notes, files)?;
     let ready = settle(first, tail, &on_disk, files)?;
     let mut wal = Wal::new(first, tail, ready, end, options.wal_file_bytes);
     if let Some(end) = reuse {
@@ -232,12 +233,30 @@ fn replay<D: Disk>(
     Ok(wal)
 }
 
-fn torn(scan: Scan) -> Note {
-    let file = FileId::Wal(scan.end.file()).to_string();
+fn torn(end: Position) -> Note {
+    let file = FileId::Wal(end.file()).to_string();
     Note::TornTail {
         file,
-        offset: u64::from(scan.end.offset()),
+        offset: u64::from(end.offset()),
     }
+}
+
+/// Removes the next file if it holds records though it was not begun: they were never promised, and
+/// stand at places this number would make valid.
+fn drop_torn_spare<D: Disk>(
+    tail: u32,
+    on_disk: &mut BTreeSet<u32>,
+    notes: &mut Vec<Note>,
+    files: &mut Files<D>,
+) -> Result<(), OpenError> {
+    let start = Position::new(tail, 0);
+    if on_disk.contains(&tail) && wal::scan_tail(files, start)? == TailState::Torn {
+        notes.push(torn(start));
+        let id = FileId::Wal(tail);
+        files.remove(id).map_err(|error| open_error(id, error))?;
+        on_disk.remove(&tail);
+    }
+    Ok(())
 }
 
 /// The begun files in order, each with the place where the log before it ended.
@@ -291,23 +310,14 @@ fn settle<D: Disk>(
     files: &mut Files<D>,
 ) -> Result<u32, OpenError> {
     let fail = |number| move |error| open_error(FileId::Wal(number), error);
-    let mut spares: BTreeSet<u32> = on_disk.range(tail..).copied().collect();
-    if spares.contains(&tail) {
-        let torn = wal::scan_tail(files, Position::new(tail, 0))? == TailState::Torn;
-        if torn {
-            // Envelopes that were never promised stand at places this number would make valid.
-            files.remove(FileId::Wal(tail)).map_err(fail(tail))?;
-            spares.remove(&tail);
-        }
-    }
     let mut ready = tail - 1;
-    for number in spares {
+    for number in on_disk.range(tail..) {
         ready += 1;
-        if number != ready {
+        if *number != ready {
             let to = FileId::Wal(ready);
             files
-                .rename(FileId::Wal(number), to)
-                .map_err(fail(number))?;
+                .rename(FileId::Wal(*number), to)
+                .map_err(fail(*number))?;
         }
     }
     for number in on_disk.range(..first) {

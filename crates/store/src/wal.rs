@@ -17,9 +17,7 @@ use crate::files::Files;
 use crate::index::FileId;
 use crate::types::{Mutant, Position};
 
-pub(crate) use scan::{
-    Scan, TailState, corrupt, open_error, read_header, rewrite, scan_file, scan_tail,
-};
+pub(crate) use scan::{TailState, corrupt, open_error, read_header, rewrite, scan_file, scan_tail};
 
 use format::{ENVELOPE_BYTES, FILE_HEADER_BYTES, padded};
 
@@ -301,7 +299,8 @@ impl Wal {
 
     /// Syncs what `mark` wrote.
     pub(crate) fn sync_mark<D: Disk>(&self, files: &mut Files<D>) -> Result<(), StoreError> {
-        self.begun.map_or(Ok(()), |file| files.sync(FileId::Wal(file)))
+        self.begun
+            .map_or(Ok(()), |file| files.sync(FileId::Wal(file)))
     }
 
     /// Writes, without a sync, a record that tells recovery how far the log is durable. Without it

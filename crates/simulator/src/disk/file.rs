@@ -86,18 +86,31 @@ impl SimulatedFile {
 fn keep_some(target: &mut Vec<u8>, writes: Vec<Unsynced>, rng: &mut Rng) {
     let habit = rng.below(4);
     for write in writes {
-        let len = write.bytes.len() as u64;
-        let (from, to) = match if habit == 3 { rng.below(3) } else { habit } {
-            0 => (0, 0),
-            1 => (0, len),
-            _ => {
-                let from = if rng.one_in(2) { 0 } else { rng.below(len + 1) };
-                (from, from + rng.below(len - from + 1))
-            }
-        };
+        match if habit == 3 { rng.below(3) } else { habit } {
+            0 => {}
+            1 => put(target, write.offset, &write.bytes),
+            _ => tear(target, &write, rng),
+        }
+    }
+}
+
+/// Keeps the start of a write, its end, its middle, or all but its middle.
+fn tear(target: &mut Vec<u8>, write: &Unsynced, rng: &mut Rng) {
+    let len = write.bytes.len() as u64;
+    let (a, b) = (rng.below(len + 1), rng.below(len + 1));
+    let (first, second) = (a.min(b) as usize, a.max(b) as usize);
+    let mut keep = |from: usize, to: usize| {
         if from < to {
-            let kept = &write.bytes[from as usize..to as usize];
-            put(target, write.offset + from as usize, kept);
+            put(target, write.offset + from, &write.bytes[from..to]);
+        }
+    };
+    match rng.below(4) {
+        0 => keep(0, first),
+        1 => keep(second, len as usize),
+        2 => keep(first, second),
+        _ => {
+            keep(0, first);
+            keep(second, len as usize);
         }
     }
 }

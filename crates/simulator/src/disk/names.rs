@@ -21,6 +21,13 @@ impl Change {
         }
     }
 
+    fn file(&self) -> Option<u64> {
+        match self {
+            Change::Put { file, .. } | Change::Rename { file, .. } => Some(*file),
+            Change::Remove { .. } => None,
+        }
+    }
+
     fn apply(&self, names: &mut BTreeMap<String, u64>) {
         match self {
             Change::Put { name, file } => {
@@ -113,12 +120,18 @@ impl Names {
             .collect()
     }
 
-    /// True if a file has a name, or would after a power loss.
+    /// True if a file has a name, or may have one after a power loss.
     pub(super) fn holds(&self, file: u64) -> bool {
-        self.seen
-            .values()
-            .chain(self.synced.values())
-            .any(|other| *other == file)
+        let unsynced = self
+            .unsynced
+            .iter()
+            .any(|change| change.file() == Some(file));
+        unsynced
+            || self
+                .seen
+                .values()
+                .chain(self.synced.values())
+                .any(|other| *other == file)
     }
 
     pub(super) fn sync(&mut self, directory: &str) {

@@ -219,8 +219,9 @@ impl Life {
     /// Draws what goes wrong until the next crash.
     fn draw_faults(&mut self) {
         let rng = &mut self.rng;
+        let down_after = 1 + rng.below(if self.habits.fragile { 6 } else { 150 });
         let mut faults = Faults {
-            down_after: 1 + rng.below(150),
+            down_after,
             ..Faults::default()
         };
         match rng.below(8) {

@@ -72,18 +72,6 @@ impl Block {
         }
     }
 
-    /// Live messages and their bytes.
-    pub(super) fn totals(&self) -> Live {
-        let mut live = Live::default();
-        for (entry, _) in self.entries().filter(|(_, live)| *live) {
-            live.add(Live {
-                messages: 1,
-                bytes: u64::from(entry.size),
-            });
-        }
-        live
-    }
-
     /// Marks the messages from `first` to `last` dead and says how many were live.
     pub(super) fn remove(&mut self, first: u64, last: u64) -> Live {
         let mut gone = Live::default();

@@ -22,8 +22,7 @@ pub(crate) struct Extent {
 
 impl Extent {
     pub(crate) fn new(file: FileId, entry: Entry) -> Extent {
-        let mut blocks = Vec::with_capacity(1);
-        blocks.push(Block::new(entry));
+        let blocks = vec![Block::new(entry)];
         let live = Live {
             messages: 1,
             bytes: u64::from(entry.size),

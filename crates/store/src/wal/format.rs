@@ -113,11 +113,25 @@ pub(crate) fn parse_envelope(bytes: &[u8]) -> Option<EnvelopeHeader> {
 /// True if these bytes were an envelope's header for `at` before some of them changed or while some
 /// of them were missing: either its place or everything else is right.
 pub(crate) fn resembles_envelope(bytes: &[u8], at: Position) -> bool {
-    let Ok(mut header) = <[u8; ENVELOPE_BYTES]>::try_from(bytes) else { return false };
+    let Ok(mut header) = <[u8; ENVELOPE_BYTES]>::try_from(bytes) else {
+        return false;
+    };
     let place = at.get().to_le_bytes();
     if header[8..16] == place {
         return true;
     }
     header[8..16].copy_from_slice(&place);
     parse_envelope(&header).is_some()
+}
+
+/// The same for the header of the file `number`.
+pub(crate) fn resembles_file_header(bytes: &[u8], number: u32) -> bool {
+    let Ok(mut header) = <[u8; FILE_HEADER_BYTES]>::try_from(bytes) else {
+        return false;
+    };
+    if header[12..16] == number.to_le_bytes() {
+        return true;
+    }
+    header[12..16].copy_from_slice(&number.to_le_bytes());
+    parse_file_header(&header).is_some()
 }

@@ -134,7 +134,11 @@ pub(crate) fn scan_file<D: Disk>(
     } else {
         scan_tail(files, at)?
     };
-    Ok(Scan { end: at, durable, tail })
+    Ok(Scan {
+        end: at,
+        durable,
+        tail,
+    })
 }
 
 /// The envelope at `at`, if it is whole.
@@ -173,9 +177,7 @@ pub(crate) fn scan_tail<D: Disk>(
         bytes: Vec::new(),
     };
     let mut tail = TailState::Clean;
-    // With offset 0 the file was not begun, and a header of another kind stands there.
-    let next = Position::new(end.file(), end.offset().max(FILE_HEADER_BYTES as u32));
-    if format::resembles_envelope(window.at(u64::from(next.offset()), ENVELOPE_BYTES)?, next) {
+    if resembles_header(&mut window, end)? {
         tail = TailState::Torn;
     }
     let mut offset = u64::from(end.offset());
@@ -202,6 +204,21 @@ pub(crate) fn scan_tail<D: Disk>(
     }
 }
 
+/// True if a header with a fault stands at the end of the log, or the header of a file and the first
+/// envelope at the start of one.
+fn resembles_header<D: Disk>(window: &mut Window<'_, D>, end: Position) -> Result<bool, OpenError> {
+    let mut at = end;
+    if end.offset() == 0 {
+        let header = window.at(0, FILE_HEADER_BYTES)?;
+        if format::resembles_file_header(header, end.file()) {
+            return Ok(true);
+        }
+        at = Position::new(end.file(), FILE_HEADER_BYTES as u32);
+    }
+    let header = window.at(u64::from(at.offset()), ENVELOPE_BYTES)?;
+    Ok(format::resembles_envelope(header, at))
+}
+
 /// Writes the bytes from one place of a file to another once more, and syncs them.
 ///
 /// After a failed sync a system may show bytes it will never write, and call them written. Nobody
@@ -216,7 +233,10 @@ pub(crate) fn rewrite<D: Disk>(
     let mut buffer = Vec::new();
     let mut offset = u64::from(from);
     while offset < u64::from(to) {
-        buffer.resize((u64::from(to) - offset).min(WINDOW_BYTES as u64) as usize, 0);
+        buffer.resize(
+            (u64::from(to) - offset).min(WINDOW_BYTES as u64) as usize,
+            0,
+        );
         let filled = files.read(id, offset, &mut buffer)?;
         buffer.truncate(filled);
         files.write(id, offset, &[&buffer])?;

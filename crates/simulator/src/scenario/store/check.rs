@@ -215,6 +215,8 @@ impl Life {
             model.apply_all(changes);
         }
         let differs = difference(&held, &model, self.seq_max);
-        differs.map_or(Ok(()), |what| Err(format!("the contents were never true: {what}")))
+        differs.map_or(Ok(()), |what| {
+            Err(format!("the contents were never true: {what}"))
+        })
     }
 }

@@ -13,8 +13,13 @@ pub(super) struct Habits {
     pub(super) steps: u64,
     /// No faults but restarts.
     pub(super) calm: bool,
+    /// The machine goes down every few operations.
+    pub(super) fragile: bool,
     /// The life ends with flipped bits.
     pub(super) flips: bool,
+    /// Every batch is one message of one length, so that records of one life stand where those of
+    /// another did.
+    uniform: bool,
     /// Payload bytes of most messages.
     len_max: u64,
     /// One message in so many is large.
@@ -36,20 +41,27 @@ pub(super) struct Habits {
 
 impl Habits {
     pub(super) fn new(rng: &mut Rng) -> Habits {
+        let uniform = rng.one_in(6);
         Habits {
             queues: 1 + rng.below(5),
             steps: 20 + rng.below(150),
             calm: rng.one_in(6),
+            fragile: rng.one_in(if uniform { 2 } else { 6 }),
             flips: rng.one_in(4),
+            uniform,
             len_max: 1 + (1 << rng.below(10)),
             large_one_in: 5 + rng.below(100),
             burst_max: 1 << rng.below(8),
-            removals: rng.below(9),
+            removals: rng.below(if uniform { 2 } else { 9 }),
             forget_one_in: 2 + rng.below(60),
             disorder_one_in: if rng.one_in(3) { 3 } else { 200 },
             append: 2 + rng.below(10),
             sync: 1 + rng.below(8),
-            maintain: rng.below(12),
+            maintain: if uniform || rng.one_in(4) {
+                rng.below(4)
+            } else {
+                6 + rng.below(30)
+            },
             page_out: if rng.one_in(3) { 3 } else { 0 },
         }
     }
@@ -82,12 +94,15 @@ impl Life {
     fn append(&mut self) -> Result<(), String> {
         let mut batch = Batch::new();
         let mut changes = Vec::new();
-        for _ in 0..=self.rng.below(4) {
-            for change in self.draw_changes(false) {
-                encode(&change, &mut batch);
-                changes.push(change);
-            }
+        let draws = if self.habits.uniform {
+            1
+        } else {
+            1 + self.rng.below(4)
+        };
+        for _ in 0..draws {
+            changes.extend(self.draw_changes(false));
         }
+        changes.iter().for_each(|change| encode(change, &mut batch));
         let only_removes = batch.enqueues() == 0;
         match self.store().append(&mut batch) {
             Ok(position) => {
@@ -122,19 +137,36 @@ impl Life {
         } else if self.rng.one_in(30) {
             seq += self.rng.below(5);
         }
-        let count = 1 + self.rng.below(self.habits.burst_max);
-        (seq..seq + count).map(|seq| self.draw_enqueue(queue, seq, transient)).collect()
+        let burst_max = if self.habits.uniform {
+            1
+        } else {
+            self.habits.burst_max
+        };
+        let count = 1 + self.rng.below(burst_max);
+        (seq..seq + count)
+            .map(|seq| self.draw_enqueue(queue, seq, transient))
+            .collect()
     }
 
     fn draw_enqueue(&mut self, queue: u64, seq: u64, transient: bool) -> Change {
         let mut len = self.rng.below(self.habits.len_max);
-        if self.rng.one_in(self.habits.large_one_in) {
+        if self.habits.uniform {
+            len = self.habits.len_max;
+        } else if self.rng.one_in(self.habits.large_one_in) {
             len = self.rng.below(3 * self.options.wal_file_bytes);
         }
-        let message = Message { id: self.next_id, len: len as u32, transient };
+        let message = Message {
+            id: self.next_id,
+            len: len as u32,
+            transient,
+        };
         self.next_id += 1;
         self.seq_max = self.seq_max.max(seq);
-        Change::Enqueue { queue, seq, message }
+        Change::Enqueue {
+            queue,
+            seq,
+            message,
+        }
     }
 
     fn draw_removal(&mut self, queue: u64, transient: bool) -> Change {
