@@ -252,6 +252,7 @@ fn internal_only() -> Vec<Route> {
         DELETE "/internal/vhost-limits/{vhost}" Operator internal::clear_vhost_limits;
         DELETE "/internal/queues/{vhost}/{queue}" Operator internal::delete_queue;
         DELETE "/internal/queues/{vhost}/{queue}/contents" Operator internal::purge_queue;
+        GET "/internal/certificates" Operator internal::certificates;
         GET "/internal/last-copies" Operator internal::last_copies;
         POST "/internal/close-connections" Operator internal::close_connections;
         PUT "/internal/memory-watermark" Operator internal::set_memory_watermark;

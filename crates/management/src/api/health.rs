@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 
 use super::{Outcome, object};
 use crate::error::Error;
-use crate::node::NodeStatus;
+use crate::node::{Certificate, NodeStatus};
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::timestamp::date_time;
@@ -82,20 +82,25 @@ pub(crate) async fn certificate_expiration(request: Request) -> Outcome {
         return healthy();
     }
     let node = request.node().name();
-    let show = |certificate: &crate::node::Certificate| {
-        let mut shown = object(json!({
-            "node": node,
-            "protocol": certificate.listener.protocol,
-            "interface": certificate.listener.interface,
-            "port": certificate.listener.port,
-        }));
-        shown.insert(certificate.kind.to_owned(), json!(certificate.path));
-        let expires = date_time(certificate.not_after);
-        shown.insert(format!("{}_expires_on", certificate.kind), json!([expires]));
-        Json::Object(shown)
-    };
-    let expired: Vec<Json> = certificates.iter().map(show).collect();
+    let expired: Vec<Json> = certificates
+        .iter()
+        .map(|it| certificate(&node, it))
+        .collect();
     failed("Certificates expiring", json!({"expired": expired}))
+}
+
+/// A certificate, where it is shown and when it ends.
+pub(crate) fn certificate(node: &str, certificate: &Certificate) -> Json {
+    let mut shown = object(json!({
+        "node": node,
+        "protocol": certificate.listener.protocol,
+        "interface": certificate.listener.interface,
+        "port": certificate.listener.port,
+    }));
+    shown.insert(certificate.kind.to_owned(), json!(certificate.path));
+    let expires = date_time(certificate.not_after);
+    shown.insert(format!("{}_expires_on", certificate.kind), json!([expires]));
+    Json::Object(shown)
 }
 
 /// `GET /api/health/checks/port-listener/:port`

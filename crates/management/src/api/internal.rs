@@ -211,6 +211,7 @@ pub(crate) async fn status(request: Request) -> Outcome {
         "erlang_version": nodes::erlang_full_version(&node),
         "crypto_lib_info": "",
         "uptime": node.uptime.as_secs(),
+        "is_booted": node.in_service,
         "is_under_maintenance": node.being_drained,
         "processes": {"limit": 1_048_576, "used": node.tasks},
         "run_queue": node.run_queue,
@@ -285,6 +286,17 @@ pub(crate) async fn cluster_status(request: Request) -> Outcome {
             if node.being_drained { "under maintenance" } else { "not under maintenance" }
         )),
     })))
+}
+
+/// `GET /api/internal/certificates`: what the listeners of this node show to clients
+pub(crate) async fn certificates(request: Request) -> Outcome {
+    let node = request.node().name();
+    let all = request.node().certificates().await;
+    let items = all
+        .iter()
+        .map(|it| health::certificate(&node, it))
+        .collect();
+    list::whole(&request.query, items, &["port", "protocol"])
 }
 
 /// `GET /api/internal/last-copies`: mirrored queues that only this node has in sync

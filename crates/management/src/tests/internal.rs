@@ -240,6 +240,7 @@ async fn status_has_what_the_command_line_shows() {
         assert!(status.get(key).is_some(), "{key}");
     }
     assert_eq!(status["listeners"][0]["interface"], "[::]");
+    assert_eq!(status["is_booted"], true);
     assert_eq!(status["vm_memory_high_watermark_setting"], 0.4);
     let shares = status["memory"].as_object().unwrap();
     let sum: u64 = shares.values().filter_map(Json::as_u64).sum();

@@ -591,6 +591,10 @@ async fn alarms_and_certificates_fail_their_checks() {
         body["expired"][0]["certfile_expires_on"],
         json!(["2026-11-30 23:31:51"])
     );
+    let shown = api
+        .operate(Method::GET, "/internal/certificates", json!({}))
+        .await;
+    assert_eq!(shown.body, body["expired"]);
     assert_eq!(
         api.refused(Method::GET, &format!("{path}/1/moons"), "")
             .await
