@@ -1,1 +1,24 @@
-//! Black-box tests: the real binary under real clients. Links none of our crates.
+//! Starts the real binary and speaks to it from outside.
+//!
+//! Black-box tests know three things about the broker: how its process is started and ended, what it
+//! prints, and the protocols it speaks. Nothing here links a crate of ours, so what a test proves is
+//! what a user gets.
+//!
+//! - [`Node`] is a process with a data folder; it can be killed, stopped and started again.
+//! - [`Wire`] is a client that may break every rule of AMQP, for answers no polite client provokes.
+//! - [`http`] asks the HTTP API.
+//! - [`python`] and [`javascript`] run scripts that use the client libraries of those languages.
+
+mod binary;
+mod http;
+mod node;
+mod program;
+mod scripts;
+mod wire;
+
+pub use crate::binary::{scratch, warren};
+pub use crate::http::http;
+pub use crate::node::{Node, address, free_port};
+pub use crate::program::{Output, run};
+pub use crate::scripts::{javascript, python};
+pub use crate::wire::{Closed, Frame, Method, Value, Wire};

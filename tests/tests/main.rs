@@ -1,0 +1,8 @@
+//! Black-box tests of `warren server`, by client and by subject.
+
+mod client;
+mod frames;
+mod methods;
+mod pika;
+mod reply_texts;
+mod restart;
