@@ -28,6 +28,7 @@ use amqp::{ConnectionError, Error, FrameKind, Method, PropertiesView, ShortStr, 
 use stdx::{Lookup, Time};
 
 use crate::channel::{Channel, Scope};
+use crate::delay::Delayed;
 use crate::id::{ConnectionId, Name, QueueId};
 use crate::message::Message;
 use crate::metadata::{Command, Outcome, Refusal, Tables};
@@ -65,6 +66,8 @@ pub struct ConnectionEffects {
     pub to_queues: Vec<(QueueId, QueueEvent)>,
     /// To a channel of any connection (direct reply-to), with the proof that its name was genuine.
     pub to_connections: Vec<(ChannelKey, u64, Message)>,
+    /// Messages that must wait, with their publisher and its number.
+    pub delays: Vec<(Delayed, Publisher, u64)>,
     /// At most one: its answer comes back by [`Connection::proposed`].
     pub propose: Option<Command>,
     /// Commands whose answer nobody waits for.
@@ -123,6 +126,7 @@ impl ConnectionEffects {
     pub fn is_empty(&self) -> bool {
         self.to_queues.is_empty()
             && self.to_connections.is_empty()
+            && self.delays.is_empty()
             && self.propose.is_none()
             && self.propose_and_forget.is_empty()
             && self.notes.is_empty()

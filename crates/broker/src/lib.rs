@@ -11,6 +11,7 @@
 pub mod channel;
 pub mod connection;
 pub mod dead_letter;
+pub mod delay;
 pub mod exchange;
 pub mod message;
 pub mod metadata;

@@ -58,7 +58,9 @@ impl Policy {
                 | (Object::Exchange, "exchanges")
                 | (Object::ClassicQueue, "queues" | "classic_queues")
         );
-        sort && self.is_supported_by(object) && self.pattern.is_match(name)
+        // As in RabbitMQ, a policy's empty pattern is found in every name.
+        let found = self.spec.pattern.is_empty() || self.pattern.is_match(name);
+        sort && found && self.is_supported_by(object)
     }
 
     fn is_supported_by(&self, object: Object) -> bool {

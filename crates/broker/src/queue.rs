@@ -516,7 +516,7 @@ impl Queue {
         const STUCK: std::time::Duration = std::time::Duration::from_millis(100);
         self.levels.iter().map(Ready::memory).sum::<u64>() > ENOUGH_BYTES.min(now.budget_bytes / 2)
             && now.time.since(self.last_credit) < STUCK
-            && self.consumers.anyone_short_of_credit()
+            && self.consumers.anyone_eager()
     }
 
     /// When to call `handle` with a tick if nothing else happens first.

@@ -243,7 +243,16 @@ impl Api for Admin {
     }
 
     async fn certificates(&self) -> Vec<Certificate> {
-        Vec::new()
+        let mut found = Vec::new();
+        for (listener, tls) in self.node.tls.read().iter() {
+            found.extend(tls.certificates().into_iter().map(|file| Certificate {
+                listener: listener.clone(),
+                kind: file.kind,
+                path: file.path.display().to_string(),
+                not_after: file.not_after,
+            }));
+        }
+        found
     }
 
     fn environment(&self) -> Vec<(String, String)> {

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use broker::connection::{Connection, ConnectionEffects, Context as BrokerContext, Note, OUT_HIGH_WATER, OpenCounts, Peer};
+use broker::delay::DELAY_ID;
 use broker::metadata::{Outcome, Refusal};
 use broker::queue::QueueEvent;
 use broker::{ConnectionId, QueueId};
@@ -298,6 +299,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         for (channel, proof, message) in self.fx.to_connections.drain(..) {
             if let Some(handle) = self.node.connection(channel.connection) {
                 let _ = handle.mailbox.push(ConnectionMail::DirectReply { channel, proof, message }, 0);
+            }
+        }
+        for entry in self.fx.delays.drain(..) {
+            if let Some(delays) = self.node.queue(DELAY_ID) {
+                let _ = delays.mailbox.push(QueueMail::Delay(entry), 0);
             }
         }
         if let Some(command) = self.fx.propose.take() {

@@ -8,6 +8,7 @@ mod alarms;
 mod clock;
 pub mod config;
 mod connection_driver;
+mod delay_driver;
 mod desk;
 mod disk;
 mod http;

@@ -59,7 +59,11 @@ fn main() -> ExitCode {
     let called = std::env::args_os().next().unwrap_or_default();
     let called = Path::new(&called).file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     if called.starts_with("rabbitmq") {
-        return ExitCode::FAILURE;
+        return ctl::main(std::env::args().collect(), std::env::vars().collect());
+    }
+    // The tools have their own way with arguments.
+    if std::env::args_os().nth(1).is_some_and(|word| word == "ctl") {
+        return ctl::main(std::env::args().collect(), std::env::vars().collect());
     }
     match Cli::parse().command {
         Command::Server(options) => server::server::run(Arguments {
@@ -68,7 +72,7 @@ fn main() -> ExitCode {
             data_dir: options.data_dir,
             settings: options.settings,
         }),
-        Command::Ctl { arguments } => { let _ = arguments; ExitCode::FAILURE }
+        Command::Ctl { .. } => ExitCode::from(64),
         Command::Perf { arguments } => perf::main(arguments.into_iter()),
     }
 }

@@ -25,6 +25,8 @@ use crate::mailbox::Mailbox;
 /// What a queue's task hears.
 pub(crate) enum QueueMail {
     Event(QueueEvent),
+    /// For the delays only.
+    Delay(crate::delay_driver::Entry),
     Status(oneshot::Sender<QueueStatus>),
     /// The definition changed (policies).
     Record(Arc<broker::metadata::Queue>),
@@ -71,6 +73,8 @@ pub(crate) struct Node {
     /// Thresholds changed: measure at once.
     pub recheck: Notify,
     pub listeners: RwLock<Vec<management::node::Listener>>,
+    /// TLS of listeners, for certificates and their renewal.
+    pub tls: RwLock<Vec<(management::node::Listener, Arc<crate::tls::Tls>)>>,
     pub alarm: watch::Sender<Option<Arc<str>>>,
     pub stopping: Notify,
     pub is_stopping: AtomicBool,
@@ -117,6 +121,7 @@ impl Node {
             resources: Resources::default(),
             recheck: Notify::new(),
             listeners: RwLock::new(Vec::new()),
+            tls: RwLock::new(Vec::new()),
             alarm: watch::Sender::new(None),
             stopping: Notify::new(),
             is_stopping: AtomicBool::new(false),

@@ -150,6 +150,7 @@ impl Driver {
                 self.record = record;
                 self.queue.handle(now, QueueEvent::Settings(settings), &mut self.fx);
             }
+            QueueMail::Delay(_) => {}
             QueueMail::Deleted => {
                 self.queue.flush_and_end(&mut self.fx);
                 self.deleted = true;
@@ -295,7 +296,7 @@ fn may_overtake(mail: &QueueMail) -> bool {
                 | QueueEvent::Tick
         ),
         QueueMail::Status(_) | QueueMail::Record(_) => true,
-        QueueMail::Deleted | QueueMail::Stop(_) => false,
+        QueueMail::Delay(_) | QueueMail::Deleted | QueueMail::Stop(_) => false,
     }
 }
 

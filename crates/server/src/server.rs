@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use management::node::Listener as Shown;
 use management::{Management, Settings};
 use tokio::net::TcpListener;
+use tower::ServiceExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -104,10 +105,14 @@ fn serve(config: Config, environment: &Environment<'_>, level: Level) -> Result<
         banner(&node);
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            () = node.stopping.notified() => {}
+        let mut hangup = signal(SignalKind::hangup())?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                () = node.stopping.notified() => break,
+                _ = hangup.recv() => reload_tls(&node),
+            }
         }
         tracing::info!("stopping node {}", node.name);
         node.stop();
@@ -135,6 +140,7 @@ async fn open_ports(node: &Arc<Node>, cookie: cluster::handshake::Cookie, level:
     let admin = Admin::new(Arc::clone(node), Box::new(move |text| level.set(text)));
     let management = Management::new(Arc::new(admin), settings(&node.config));
     let router = management.router();
+    import_definitions(node, &router).await?;
     let mut amqp = Vec::new();
     for at in &network.tcp {
         let socket = listener::bind(*at, options)?;
@@ -146,6 +152,7 @@ async fn open_ports(node: &Arc<Node>, cookie: cluster::handshake::Cookie, level:
         for at in &network.ssl {
             let socket = listener::bind(*at, options)?;
             show("amqp/ssl", at, &socket)?;
+            keep_tls(node, &tls);
             amqp.push((socket, Some(Arc::clone(&tls))));
         }
     }
@@ -159,7 +166,9 @@ async fn open_ports(node: &Arc<Node>, cookie: cluster::handshake::Cookie, level:
     if let Some(at) = ssl {
         let socket = listener::bind(*at, options)?;
         show("https", at, &socket)?;
-        web.push((socket, Some(load_tls("management.ssl", ssl_options)?)));
+        let tls = load_tls("management.ssl", ssl_options)?;
+        keep_tls(node, &tls);
+        web.push((socket, Some(tls)));
     }
     let distribution = &node.config.cluster.distribution;
     let at = Listener { ip: distribution.interface, port: distribution.port_min };
@@ -180,6 +189,55 @@ async fn open_ports(node: &Arc<Node>, cookie: cluster::handshake::Cookie, level:
         }
     });
     Ok(())
+}
+
+/// `load_definitions`: what the files say is imported before anybody is served.
+async fn import_definitions(node: &Arc<Node>, router: &axum::Router) -> Result<()> {
+    for path in &node.config.definitions.sources {
+        let mut files = vec![path.clone()];
+        if path.is_dir() {
+            let entries = std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
+            files = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+            files.retain(|file| file.extension().is_some_and(|e| e == "json"));
+            files.sort();
+        }
+        for file in files {
+            import_file(router, &node.config.management.path_prefix, &file).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn import_file(router: &axum::Router, prefix: &str, file: &std::path::Path) -> Result<()> {
+    let body = std::fs::read(file).with_context(|| format!("cannot read the definitions in {}", file.display()))?;
+    let mut request = hyper::Request::post(format!("{prefix}/api/definitions")).body(axum::body::Body::from(body))?;
+    request.headers_mut().insert("content-type", "application/json".parse()?);
+    request.extensions_mut().insert(management::Identity::Operator);
+    let answer = router.clone().oneshot(request).await?;
+    let status = answer.status();
+    if !status.is_success() {
+        let text = axum::body::to_bytes(answer.into_body(), 1 << 20).await?;
+        anyhow::bail!("the definitions in {} are refused: {}", file.display(), String::from_utf8_lossy(&text));
+    }
+    tracing::info!("imported the definitions in {}", file.display());
+    Ok(())
+}
+
+/// Remembers the TLS of the listener shown last.
+fn keep_tls(node: &Node, tls: &Arc<Tls>) {
+    if let Some(shown) = node.listeners.read().last() {
+        node.tls.write().push((shown.clone(), Arc::clone(tls)));
+    }
+}
+
+/// SIGHUP: certificates are read again.
+fn reload_tls(node: &Node) {
+    for (listener, tls) in node.tls.read().iter() {
+        match tls.reload() {
+            Ok(()) => tracing::info!("certificates of {} are read again", listener.protocol),
+            Err(error) => tracing::error!("certificates of {} stay as they were: {error}", listener.protocol),
+        }
+    }
 }
 
 fn load_tls(prefix: &str, options: &crate::config::TlsOptions) -> Result<Arc<Tls>> {

@@ -14,6 +14,7 @@ use amqp::{ShortStr, Table, Value};
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
 use broker::connection::Limits;
+use broker::delay::{DELAY_KEY, Delayed, Delays, read_back};
 use broker::metadata::{Command, Tables, UserSpec, VhostSpec};
 use broker::queue::{Now, Queue, Recovered, key_owner, level_key};
 use broker::user::Hashing;
@@ -24,6 +25,7 @@ use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::config::{Config, PasswordHashing};
+use crate::delay_driver;
 use crate::disk::FileDisk;
 use crate::log_writer::{Job, LogWriter};
 use crate::metadata::{Follow, Machine};
@@ -34,6 +36,8 @@ use crate::queue_driver;
 pub(crate) struct Survived {
     levels: HashMap<QueueId, Vec<(u8, QueueCounts)>>,
     horizons: HashMap<QueueId, (Seq, Vec<u8>)>,
+    delayed: Vec<(Seq, Delayed)>,
+    next_delayed: Seq,
 }
 
 /// Opens the message log and looks at what survived.
@@ -50,8 +54,13 @@ pub(crate) fn open_store(config: &Config) -> Result<(Store<FileDisk>, Survived)>
 }
 
 fn survey(store: &mut Store<FileDisk>, recovery: &Recovery) -> Result<Survived> {
-    let mut survived = Survived { levels: HashMap::new(), horizons: HashMap::new() };
+    let mut survived = Survived { levels: HashMap::new(), horizons: HashMap::new(), delayed: Vec::new(), next_delayed: Seq(1) };
     for (key, counts) in &recovery.queues {
+        if *key == DELAY_KEY {
+            survived.next_delayed = counts.next;
+            survived.delayed = read_delayed(store, counts)?;
+            continue;
+        }
         let (queue, level) = key_owner(*key);
         match level {
             Some(level) => survived.levels.entry(queue).or_default().push((level, *counts)),
@@ -67,6 +76,17 @@ fn survey(store: &mut Store<FileDisk>, recovery: &Recovery) -> Result<Survived> 
     Ok(survived)
 }
 
+fn read_delayed(store: &mut Store<FileDisk>, counts: &QueueCounts) -> Result<Vec<(Seq, Delayed)>> {
+    let mut found = Vec::new();
+    let mut from = counts.first;
+    while let Some(first) = from {
+        let messages = store.read(DELAY_KEY, first, ReadLimits { messages: 10_000, bytes: 16 << 20 })?;
+        from = messages.last().map(|(seq, _)| Seq(seq.0 + 1));
+        found.extend(messages.iter().filter_map(|(seq, bytes)| Some((*seq, read_back(bytes)?))));
+    }
+    Ok(found)
+}
+
 /// Starts consensus, replays the metadata and starts the queues.
 pub(crate) async fn start_node(config: Config, log: LogWriter, survived: Survived) -> Result<Arc<Node>> {
     let name: Name = config.node_name.to_string().into();
@@ -80,6 +100,7 @@ pub(crate) async fn start_node(config: Config, log: LogWriter, survived: Survive
     let _ = node.consensus.set(consensus);
     prepare(&node).await?;
     start_queues(&node, &survived);
+    delay_driver::start(&node, Delays::new(survived.next_delayed, survived.delayed));
     let weak = Arc::downgrade(&node);
     let runtime = tokio::runtime::Handle::current();
     let _ = follow.set(Box::new(move |_, changes| {

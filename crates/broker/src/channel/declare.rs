@@ -52,9 +52,21 @@ impl AfterReply {
 }
 
 impl Channel {
-    fn propose(&mut self, scope: &mut Scope<'_>, command: Command, method: (u16, u16), then: Then) {
+    /// Asks for a commit, unless everything is as the command wants it.
+    fn propose(
+        &mut self,
+        scope: &mut Scope<'_>,
+        command: Command,
+        method: (u16, u16),
+        then: Then,
+    ) -> Result<(), Error> {
+        let after = AfterCommit { method, then };
+        if let Some(outcome) = scope.context.tables.already(&command) {
+            return self.committed(scope, after, Ok(outcome));
+        }
         scope.fx.propose = Some(command);
-        self.waiting = Some(Waiting::Commit(AfterCommit { method, then }));
+        self.waiting = Some(Waiting::Commit(after));
+        Ok(())
     }
 
     fn reply_after(no_wait: bool, method: impl Into<Method>) -> Then {
@@ -93,8 +105,7 @@ impl Channel {
         };
         let command = Command::DeclareExchange { vhost: Arc::clone(scope.vhost), spec };
         let then = Channel::reply_after(m.no_wait, exchange::DeclareOk {});
-        self.propose(scope, command, (40, 10), then);
-        Ok(())
+        self.propose(scope, command, (40, 10), then)
     }
 
     pub(super) fn exchange_delete(&mut self, scope: &mut Scope<'_>, m: exchange::Delete) -> Result<(), Error> {
@@ -106,8 +117,7 @@ impl Channel {
         let command =
             Command::DeleteExchange { vhost: Arc::clone(scope.vhost), name: name.into(), if_unused: m.if_unused };
         let then = Channel::reply_after(m.no_wait, exchange::DeleteOk {});
-        self.propose(scope, command, (40, 20), then);
-        Ok(())
+        self.propose(scope, command, (40, 20), then)
     }
 
     pub(super) fn exchange_bind(&mut self, scope: &mut Scope<'_>, m: exchange::Bind) -> Result<(), Error> {
@@ -121,8 +131,7 @@ impl Channel {
             arguments: m.arguments,
         };
         let then = Channel::reply_after(m.no_wait, exchange::BindOk {});
-        self.propose(scope, command, (40, 30), then);
-        Ok(())
+        self.propose(scope, command, (40, 30), then)
     }
 
     pub(super) fn exchange_unbind(&mut self, scope: &mut Scope<'_>, m: exchange::Unbind) -> Result<(), Error> {
@@ -136,8 +145,7 @@ impl Channel {
             arguments: m.arguments,
         };
         let then = Channel::reply_after(m.no_wait, exchange::UnbindOk {});
-        self.propose(scope, command, (40, 40), then);
-        Ok(())
+        self.propose(scope, command, (40, 40), then)
     }
 
     fn check_exchange_binding(
@@ -203,8 +211,7 @@ impl Channel {
         };
         *scope.owns_exclusive |= m.exclusive;
         let command = Command::DeclareQueue { vhost: Arc::clone(scope.vhost), spec };
-        self.propose(scope, command, (50, 10), Then::QueueDeclared { name, no_wait: m.no_wait });
-        Ok(())
+        self.propose(scope, command, (50, 10), Then::QueueDeclared { name, no_wait: m.no_wait })
     }
 
     /// A passive declare tells whether the one who waits for an answer is still there.
@@ -242,8 +249,7 @@ impl Channel {
             routing_key: key,
             arguments: m.arguments,
         };
-        self.propose(scope, command, (50, 20), then);
-        Ok(())
+        self.propose(scope, command, (50, 20), then)
     }
 
     pub(super) fn queue_unbind(&mut self, scope: &mut Scope<'_>, m: queue::Unbind) -> Result<(), Error> {
@@ -257,8 +263,7 @@ impl Channel {
             routing_key: m.routing_key.as_bytes().to_vec(),
             arguments: m.arguments,
         };
-        self.propose(scope, command, (50, 50), Channel::reply_after(false, queue::UnbindOk {}));
-        Ok(())
+        self.propose(scope, command, (50, 50), Channel::reply_after(false, queue::UnbindOk {}))
     }
 
     fn check_queue_binding(&self, scope: &Scope<'_>, name: &str, source: &str, key: &[u8]) -> Result<(), Error> {
@@ -378,8 +383,7 @@ impl Channel {
             Ok(messages) => {
                 let vhost = Arc::clone(scope.vhost);
                 let command = Command::DeleteQueue { vhost, name, only: Some(queue) };
-                self.propose(scope, command, (50, 40), Then::QueueDeleted { messages, no_wait });
-                return Ok(());
+                return self.propose(scope, command, (50, 40), Then::QueueDeleted { messages, no_wait });
             }
             Err(DeleteError::InUse) => "in use",
             Err(DeleteError::NotEmpty) => "not empty",

@@ -12,7 +12,8 @@ use stdx::{Lookup, Rng};
 use super::rights::no_exchange;
 use super::transaction::HeldPublish;
 use super::{Channel, Mode, Scope, text};
-use crate::exchange::{Routing, route};
+use crate::delay::{Delayed, delay_millis};
+use crate::exchange::{Kind, Routing, route};
 use crate::id::QueueId;
 use crate::message::Message;
 use crate::permission::{Resource, Right};
@@ -146,6 +147,16 @@ impl Channel {
         let Some(message) = self.prepare(scope, incoming, extra.is_some())? else { return Err(not_a_message()) };
         if publish.exchange.is_empty() && reply_to::is_reply_name(publish.routing_key) {
             return self.publish_direct_reply(scope, message, publish.mandatory);
+        }
+        if matches!(exchange.kind, Kind::Delayed(_))
+            && self.mode != Mode::Transaction
+            && let Some(millis) = delay_millis(view)
+        {
+            let number = if self.mode == Mode::Confirm { self.expect(1) } else { 0 };
+            let due = scope.context.unix_millis + millis;
+            let delayed = Delayed { vhost: Arc::clone(scope.vhost), due, message };
+            scope.fx.delays.push((delayed, Publisher::Channel(self.key), number));
+            return Ok(());
         }
         let mut keys: Vec<&[u8]> = vec![publish.routing_key];
         keys.extend(extra.iter().flatten().map(Vec::as_slice));

@@ -222,9 +222,7 @@ fn plain(response: &[u8]) -> Option<(String, Option<Vec<u8>>)> {
 
 /// AMQPLAIN: a field table without its length, with LOGIN and PASSWORD.
 fn amqplain(response: &[u8]) -> Option<(String, Option<Vec<u8>>)> {
-    let mut table = u32::try_from(response.len()).ok()?.to_be_bytes().to_vec();
-    table.extend_from_slice(response);
-    let table = Table::decode(&table).ok()?;
+    let table = Table::decode(response).ok()?;
     let name = table.get("LOGIN").and_then(Value::as_str)?.to_owned();
     let password = table.get("PASSWORD").and_then(Value::as_bytes)?.to_vec();
     Some((name, Some(password)))

@@ -259,9 +259,11 @@ impl Consumers {
         self.change(key, |c| c.unacked = c.unacked.saturating_sub(count));
     }
 
-    /// Whether somebody would take more if the socket were faster.
-    pub(crate) fn anyone_short_of_credit(&self) -> bool {
-        self.iter().any(|c| c.credit_bytes <= 0 && !c.waiting && !c.paused)
+    /// Whether the speed of a socket alone decides how much somebody takes.
+    pub(crate) fn anyone_eager(&self) -> bool {
+        self.iter().any(|c| {
+            !c.waiting && !c.paused && (c.no_ack || c.prefetch == 0 || c.unacked < c.prefetch)
+        })
     }
 
     pub(crate) fn pause(&mut self, channel: ChannelKey, paused: bool) {
