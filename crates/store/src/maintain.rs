@@ -26,9 +26,10 @@ impl<D: Disk> Store<D> {
     /// day. `DiskFull` says that room is missing; the next call tries again, and until one succeeds
     /// `append` takes only removals, for which the log has room left.
     pub fn maintain(&mut self, budget_bytes: u64) -> Result<bool, StoreError> {
+        self.files.check()?;
         let outcome = self.maintain_step(budget_bytes);
         match outcome {
-            Ok(false) => self.full = false,
+            Ok(false) => self.full &= self.wal.lacks_file(),
             Err(StoreError::DiskFull) => self.full = true,
             _ => {}
         }
@@ -36,8 +37,6 @@ impl<D: Disk> Store<D> {
     }
 
     fn maintain_step(&mut self, budget_bytes: u64) -> Result<bool, StoreError> {
-        // A checkpoint may only tell of what the log holds too.
-        self.sync()?;
         if let Some(job) = self.job.take() {
             return self.step(job, budget_bytes);
         }
@@ -122,6 +121,8 @@ impl<D: Disk> Store<D> {
 
     /// Makes the present state the one recovery starts from, then gives up what it does not need.
     fn write_checkpoint(&mut self) -> Result<(), StoreError> {
+        // It tells of removals, which must be in the log before the messages can be gone.
+        self.sync()?;
         let dead = |number: u32| self.index.live.get(FileId::Segment(number)).messages == 0;
         let dead: Vec<u32> = self
             .segments

@@ -263,6 +263,13 @@ impl Wal {
         self.ready.saturating_sub(begun)
     }
 
+    /// True if something pending waits for a file that is not there.
+    pub(crate) fn lacks_file(&self) -> bool {
+        self.pending
+            .back()
+            .is_some_and(|chunk| chunk.at.file() > self.ready)
+    }
+
     /// Gives up a spare, if there is one.
     pub(crate) fn drop_spare<D: Disk>(&mut self, files: &mut Files<D>) -> Result<(), StoreError> {
         if self.spares() > 0 {

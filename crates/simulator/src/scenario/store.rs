@@ -134,8 +134,6 @@ struct Life {
     seq_max: u64,
     next_id: u64,
     faults: Faults,
-    /// True from when the disk was full until `maintain` had nothing left to do.
-    full: bool,
     step: u64,
     report: Report,
 }
@@ -186,7 +184,6 @@ impl Life {
             seq_max: 0,
             next_id: 1,
             faults: Faults::default(),
-            full: false,
             step: 0,
             report: Report::default(),
             rng,
@@ -250,14 +247,14 @@ impl Life {
         if self.habits.flips {
             return self.damage();
         }
-        self.settle()?;
+        self.heal()?;
         self.check_all()?;
         let usage = self.store().usage();
         if usage.wal_files > self.options.wal_files_kept + 1 {
             return Err(format!("the log is not kept short: {usage:?}"));
         }
         self.empty()?;
-        self.settle()?;
+        self.heal()?;
         let usage = self.store().usage();
         if usage.messages > 0 || usage.segment_files > 0 || usage.transient_bytes > 0 {
             return Err(format!("an emptied store keeps files: {usage:?}"));
@@ -284,7 +281,6 @@ impl Life {
         }
         self.tell(|| format!("restart, {crash:?}"));
         self.store = None;
-        self.full = false;
         self.disk.restart(crash);
         // Crash again while recovering, at times.
         while !self.habits.calm && self.rng.one_in(4) {

@@ -224,10 +224,7 @@ impl Life {
         let segments = self.store().usage().segment_files;
         self.report.segments = self.report.segments.max(u64::from(segments));
         match outcome {
-            Ok(more) => {
-                self.full &= more;
-                Ok(())
-            }
+            Ok(_) => Ok(()),
             Err(error) => self.refused("maintain", &error),
         }
     }
@@ -280,12 +277,13 @@ impl Life {
                 self.report.log_full += 1;
                 Ok(())
             }
-            StoreError::DiskFull if faults.capacity > 0 || self.full => {
+            StoreError::DiskFull if faults.capacity > 0 => {
                 self.report.disk_full += 1;
-                self.full = true;
                 if self.rng.one_in(4) {
+                    self.tell(|| "there is room again".to_owned());
                     self.faults.capacity = 0;
                     self.disk.set_faults(self.faults);
+                    return self.heal();
                 }
                 Ok(())
             }
@@ -296,6 +294,21 @@ impl Life {
             }
             error => Err(format!("{call} fails: {error}")),
         }
+    }
+
+    /// Once there is room, the store needs nothing but to be used.
+    pub(super) fn heal(&mut self) -> Result<(), String> {
+        self.sync()?;
+        for _ in 0..10_000 {
+            let outcome = self.store().maintain(4096);
+            self.believe();
+            match outcome {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(error) => return self.refused("maintain", &error),
+            }
+        }
+        Err("maintain never ends".to_owned())
     }
 
     /// A poisoned store does nothing more.
@@ -315,21 +328,6 @@ impl Life {
         self.crash()?;
         self.draw_faults();
         Ok(())
-    }
-
-    /// Maintains until nothing is left to do, which must come.
-    pub(super) fn settle(&mut self) -> Result<(), String> {
-        for _ in 0..10_000 {
-            let more = self
-                .store()
-                .maintain(4096)
-                .map_err(|error| format!("maintain: {error}"))?;
-            self.believe();
-            if !more {
-                return Ok(());
-            }
-        }
-        Err("maintain never ends".to_owned())
     }
 
     /// Removes every message.
