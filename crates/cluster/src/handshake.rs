@@ -48,8 +48,8 @@ pub type Nonce = [u8; NONCE_BYTES];
 pub struct Cookie(Vec<u8>);
 
 impl Cookie {
-    /// Takes the text of a cookie file or setting; white space around it does not count. `None` when
-    /// nothing is left.
+    /// Takes the text of a cookie file or setting; white space around it does not count. `None`
+    /// when nothing is left.
     #[must_use]
     pub fn new(text: &[u8]) -> Option<Cookie> {
         let text = text.trim_ascii();
@@ -146,7 +146,10 @@ pub enum HandshakeError {
     #[error("the other side does not speak the protocol of the node port")]
     NotWarren,
     /// A version this side does not speak.
-    #[error("the other side speaks version {0} of the node port, this side version 1")]
+    #[error(
+        "the other side speaks version {0} of the node port, this side \
+ version 1"
+    )]
     UnknownVersion(u8),
     /// A kind of connection this side does not serve, or not the one that was asked for.
     #[error("unknown kind of connection {0}")]
@@ -187,8 +190,15 @@ struct Hello {
 
 impl Hello {
     fn new(kind: Kind, name: &str, nonce: Nonce) -> Hello {
-        assert!(!name.is_empty() && name.len() <= NAME_BYTES_MAX, "a name has 1 to 255 bytes");
-        Hello { kind, nonce, name: name.to_owned() }
+        assert!(
+            !name.is_empty() && name.len() <= NAME_BYTES_MAX,
+            "a name has 1 to 255 bytes"
+        );
+        Hello {
+            kind,
+            nonce,
+            name: name.to_owned(),
+        }
     }
 
     fn write(&self, output: &mut Vec<u8>) {
@@ -199,8 +209,8 @@ impl Hello {
         output.extend_from_slice(self.name.as_bytes());
     }
 
-    /// Takes a hello from the input; `None` when more bytes are needed. Fails at the first wrong byte,
-    /// so that a foreign program is told apart before it has sent a whole hello.
+    /// Takes a hello from the input; `None` when more bytes are needed. Fails at the first wrong
+    /// byte, so that a foreign program is told apart before it has sent a whole hello.
     fn take(input: &mut BytesMut) -> Result<Option<Hello>, HandshakeError> {
         let name_start = MAGIC.len() - 1;
         let seen = input.len().min(name_start);
@@ -217,7 +227,9 @@ impl Hello {
         {
             return Err(HandshakeError::UnknownKind(code));
         }
-        let Some(&name_bytes) = input.get(HELLO_HEAD_BYTES - 1) else { return Ok(None) };
+        let Some(&name_bytes) = input.get(HELLO_HEAD_BYTES - 1) else {
+            return Ok(None);
+        };
         if input.len() < HELLO_HEAD_BYTES + usize::from(name_bytes) {
             return Ok(None);
         }
@@ -278,7 +290,12 @@ impl Initiator {
     ) -> Initiator {
         let own = Hello::new(kind, own_name, nonce);
         own.write(output);
-        Initiator { cookie, own, expected: expected.map(str::to_owned), acceptor: None }
+        Initiator {
+            cookie,
+            own,
+            expected: expected.map(str::to_owned),
+            acceptor: None,
+        }
     }
 
     /// Takes what has come, adds what is to be sent. The peer once the handshake is complete; what
@@ -296,7 +313,9 @@ impl Initiator {
             if let Some(&code @ 1..=REFUSAL_CODE_MAX) = input.first() {
                 return Err(HandshakeError::Refused(Refusal::from_code(code)));
             }
-            let Some(hello) = Hello::take(input)? else { return Ok(None) };
+            let Some(hello) = Hello::take(input)? else {
+                return Ok(None);
+            };
             if hello.kind != self.own.kind {
                 return Err(HandshakeError::UnknownKind(hello.kind.code()));
             }
@@ -326,7 +345,10 @@ impl Initiator {
         transcript(&self.cookie, ACCEPTOR, &self.own, acceptor)
             .verify_slice(&proof)
             .map_err(|_| HandshakeError::WrongCookie(acceptor.name.clone()))?;
-        Ok(Some(Peer { kind: acceptor.kind, name: acceptor.name.clone() }))
+        Ok(Some(Peer {
+            kind: acceptor.kind,
+            name: acceptor.name.clone(),
+        }))
     }
 }
 
@@ -380,12 +402,17 @@ impl Acceptor {
             !own_name.is_empty() && own_name.len() <= NAME_BYTES_MAX,
             "a name has 1 to 255 bytes"
         );
-        Acceptor { cookie, own_name: own_name.to_owned(), nonce, hellos: None }
+        Acceptor {
+            cookie,
+            own_name: own_name.to_owned(),
+            nonce,
+            hellos: None,
+        }
     }
 
-    /// Takes what has come, adds what is to be sent (also on an error: the initiator is told why). The
-    /// peer once the handshake is complete; the input is empty then, as an initiator says nothing
-    /// more before it has seen the acceptor's proof.
+    /// Takes what has come, adds what is to be sent (also on an error: the initiator is told why).
+    /// The peer once the handshake is complete; the input is empty then, as an initiator says
+    /// nothing more before it has seen the acceptor's proof.
     ///
     /// # Errors
     /// When the handshake has failed for good.
@@ -421,7 +448,10 @@ impl Acceptor {
         output.push(0);
         let proof = transcript(&self.cookie, ACCEPTOR, initiator, own).finalize();
         output.extend_from_slice(&proof.into_bytes());
-        Ok(Some(Peer { kind: initiator.kind, name: initiator.name.clone() }))
+        Ok(Some(Peer {
+            kind: initiator.kind,
+            name: initiator.name.clone(),
+        }))
     }
 }
 

@@ -17,7 +17,11 @@ use crate::target::Target;
 use crate::tool::Tool;
 
 /// What a segment of a path may hold unescaped.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 
 /// A command line that was understood.
 pub(crate) struct Call<'a> {
@@ -70,33 +74,48 @@ impl Call<'_> {
 
     /// Time that is left, or the failure that none is.
     pub(crate) fn left(&self) -> Result<Option<Duration>, Failure> {
-        let Some(millis) = self.timeout else { return Ok(None) };
+        let Some(millis) = self.timeout else {
+            return Ok(None);
+        };
         let spent = self.outside.now().saturating_sub(self.began);
-        let left = Duration::from_millis(millis).checked_sub(spent).filter(|left| !left.is_zero());
+        let left = Duration::from_millis(millis)
+            .checked_sub(spent)
+            .filter(|left| !left.is_zero());
         left.map(Some).ok_or_else(|| self.timed_out())
     }
 
     /// The time is up.
     pub(crate) fn timed_out(&self) -> Failure {
-        let limit = self.timeout.map_or_else(|| "infinity".to_owned(), |millis| millis.to_string());
+        let limit = self
+            .timeout
+            .map_or_else(|| "infinity".to_owned(), |millis| millis.to_string());
         let text = format!(
-            "Error: operation {} on node {} timed out. Timeout value used: {limit}",
+            "Error: operation {} on node {} timed out. Timeout value used: \
+             {limit}",
             self.command.name,
             self.node()
         );
         Failure::plain(TEMPORARY, text)
     }
 
-    /// Asks the node; says why there is no answer.
-    pub(crate) fn try_ask(&mut self, request: &Request) -> Result<Answer, Trouble> {
+    /// Connects to the node, or says why that cannot be done.
+    pub(crate) fn connect(&mut self) -> Result<(), Trouble> {
         let left = self.left().map_err(|_| Trouble::TimedOut)?;
         let cookie = self.cookie();
-        self.outside.ask(&self.target, cookie, request, left)
+        self.outside.connect(&self.target, cookie, left)
+    }
+
+    /// Asks the node; says why there is no answer.
+    pub(crate) fn try_ask(&mut self, request: &Request) -> Result<Answer, Trouble> {
+        self.connect()?;
+        let left = self.left().map_err(|_| Trouble::TimedOut)?;
+        self.outside.ask(request, left)
     }
 
     /// Asks the node; any answer is good.
     pub(crate) fn ask(&mut self, request: &Request) -> Result<Answer, Failure> {
-        self.try_ask(request).map_err(|trouble| self.explain(&trouble))
+        self.try_ask(request)
+            .map_err(|trouble| self.explain(&trouble))
     }
 
     /// The cookie of this tool.
@@ -115,19 +134,28 @@ impl Call<'_> {
             home: self.outside.variables().get("HOME").map(String::as_str),
             cookie: cookie.as_ref(),
         };
-        let code = if matches!(trouble, Trouble::NoCookie(_)) { CONFIG } else { UNAVAILABLE };
+        let code = if matches!(trouble, Trouble::NoCookie(_)) {
+            CONFIG
+        } else {
+            UNAVAILABLE
+        };
         Failure::plain(code, diagnosis::explain(&self.target, trouble, &asker))
     }
 
     /// What is at a path, or why not.
     pub(crate) fn get(&mut self, segments: &[&str]) -> Result<Json, Failure> {
-        self.find(segments)?.ok_or_else(|| Failure::refused("not_found"))
+        self.find(segments)?
+            .ok_or_else(|| Failure::refused("not_found"))
     }
 
     /// What is at a path, `None` where there is nothing.
     pub(crate) fn find(&mut self, segments: &[&str]) -> Result<Option<Json>, Failure> {
         let answer = self.ask(&request(Method::Get, segments, None))?;
-        if answer.status == 404 { Ok(None) } else { answer.good().map(|answer| Some(answer.body)) }
+        if answer.status == 404 {
+            Ok(None)
+        } else {
+            answer.good().map(|answer| Some(answer.body))
+        }
     }
 
     /// A list at a path; empty where there is nothing.
@@ -163,7 +191,11 @@ impl Call<'_> {
     /// Fails unless the virtual host of the command exists.
     pub(crate) fn require_vhost(&mut self) -> Result<String, Failure> {
         let vhost = self.vhost().to_owned();
-        if self.has_vhost(&vhost)? { Ok(vhost) } else { Err(Failure::no_vhost(&vhost)) }
+        if self.has_vhost(&vhost)? {
+            Ok(vhost)
+        } else {
+            Err(Failure::no_vhost(&vhost))
+        }
     }
 
     /// A text argument, or else a line of standard input. `None` when there is neither.
@@ -195,7 +227,11 @@ impl Answer {
             Some(reason) => reason.to_string(),
             None => format!("the node answered with status {}", self.status),
         };
-        reason.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&")
+        reason
+            .replace("&lt;", "<")
+            .replace("&gt;", ">")
+            .replace("&quot;", "\"")
+            .replace("&amp;", "&")
     }
 }
 
@@ -205,12 +241,21 @@ pub(crate) fn request(method: Method, segments: &[&str], body: Option<Json>) -> 
     for segment in segments {
         let _ = write!(path, "/{}", utf8_percent_encode(segment, SEGMENT));
     }
-    Request { method, path, body, reason: None }
+    Request {
+        method,
+        path,
+        body,
+        reason: None,
+    }
 }
 
 /// The name under which the tool introduces itself.
 pub(crate) fn own_name(outside: &dyn Outside) -> String {
     let host = outside.host_name();
-    let host = host.split('.').next().filter(|host| !host.is_empty()).unwrap_or("localhost");
+    let host = host
+        .split('.')
+        .next()
+        .filter(|host| !host.is_empty())
+        .unwrap_or("localhost");
     format!("warrenctl-{}@{host}", outside.process())
 }

@@ -13,7 +13,11 @@ pub(crate) fn asked<'a>(args: &'a [String], default: &[&'a str]) -> Vec<&'a str>
             columns.push(word);
         }
     }
-    if columns.is_empty() { default.to_vec() } else { columns }
+    if columns.is_empty() {
+        default.to_vec()
+    } else {
+        columns
+    }
 }
 
 /// Fails when a column is not among the known.
@@ -24,12 +28,19 @@ pub(crate) fn check(call: &Call<'_>, known: &[&str]) -> Result<(), Unfit> {
         .map(str::to_owned)
         .collect();
     unknown.sort_unstable();
-    if unknown.is_empty() { Ok(()) } else { Err(Misuse::Columns(unknown).into()) }
+    if unknown.is_empty() {
+        Ok(())
+    } else {
+        Err(Misuse::Columns(unknown).into())
+    }
 }
 
 /// A line with these columns in this order.
 pub(crate) fn row(columns: &[&str], value: impl Fn(&str) -> Term) -> crate::term::Row {
-    columns.iter().map(|column| ((*column).to_owned(), value(column))).collect()
+    columns
+        .iter()
+        .map(|column| ((*column).to_owned(), value(column)))
+        .collect()
 }
 
 #[cfg(test)]

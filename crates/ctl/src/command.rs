@@ -79,6 +79,8 @@ pub(crate) struct Command {
     /// Milliseconds to wait for, unless the command line says otherwise.
     pub(crate) timeout: Option<u64>,
     pub(crate) formatter: Formatter,
+    /// Connects before anything is printed.
+    pub(crate) needs_node: bool,
     pub(crate) check: fn(&Call<'_>) -> Result<(), Unfit>,
     /// The sentence before the result; empty for none.
     pub(crate) banner: fn(&Call<'_>) -> String,
@@ -90,7 +92,6 @@ pub(crate) const fn command(
     name: &'static str,
     tools: Tools,
     section: Section,
-    about: &'static str,
     run: Run,
 ) -> Command {
     Command {
@@ -98,13 +99,14 @@ pub(crate) const fn command(
         tools,
         section,
         usage: name,
-        about,
+        about: "",
         details: &[],
         switches: &[],
         arity: (0, 0),
         has_timeout: false,
         timeout: None,
         formatter: Formatter::Text,
+        needs_node: true,
         check: |_| Ok(()),
         banner: |_| String::new(),
         run,
@@ -112,12 +114,21 @@ pub(crate) const fn command(
 }
 
 impl Command {
+    /// One line for the list of commands.
+    pub(crate) const fn about(mut self, about: &'static str) -> Command {
+        self.about = about;
+        self
+    }
+
     pub(crate) const fn usage(mut self, usage: &'static str) -> Command {
         self.usage = usage;
         self
     }
 
-    pub(crate) const fn details(mut self, details: &'static [(&'static str, &'static str)]) -> Command {
+    pub(crate) const fn details(
+        mut self,
+        details: &'static [(&'static str, &'static str)],
+    ) -> Command {
         self.details = details;
         self
     }
@@ -154,6 +165,12 @@ impl Command {
         self
     }
 
+    /// Works without a node, or connects when it sees fit.
+    pub(crate) const fn offline(mut self) -> Command {
+        self.needs_node = false;
+        self
+    }
+
     pub(crate) const fn check(mut self, check: fn(&Call<'_>) -> Result<(), Unfit>) -> Command {
         self.check = check;
         self
@@ -180,7 +197,8 @@ impl Command {
 /// The commands of a tool, by name.
 pub(crate) fn all(tool: Tool) -> Vec<&'static Command> {
     let every = commands::TABLES.iter().flat_map(|table| table.iter());
-    let mut known: Vec<&'static Command> = every.filter(|command| command.tools.has(tool)).collect();
+    let mut known: Vec<&'static Command> =
+        every.filter(|command| command.tools.has(tool)).collect();
     known.sort_by_key(|command| command.name);
     known
 }

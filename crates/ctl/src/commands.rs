@@ -82,10 +82,18 @@ fn json_arg(text: &str) -> Result<Json, Failure> {
 }
 
 /// Asks for something that not every node can do. `what` begins the sentence of a refusal.
-fn ask_for(call: &mut Call<'_>, segments: &[&str], body: Json, what: &str) -> Result<Output, Failure> {
+fn ask_for(
+    call: &mut Call<'_>,
+    segments: &[&str],
+    body: Json,
+    what: &str,
+) -> Result<Output, Failure> {
     let answer = call.post(segments, body)?;
     if answer.status == 404 {
-        return Err(Failure::refused(format!("{what} is not supported by node {}", call.node())));
+        return Err(Failure::refused(format!(
+            "{what} is not supported by node {}",
+            call.node()
+        )));
     }
     answer.good().map(|_| Output::Done)
 }

@@ -1,8 +1,8 @@
 //! Where the tool finds the cookie: on the command line, in a variable, in a file.
 //!
-//! The files are those in which a node looks for its own: in the home directory, then beside the data
-//! directories of the nodes; and then where packages of Warren and RabbitMQ keep it, since an operator
-//! seldom has the home directory of the service.
+//! The files are those in which a node looks for its own: in the home directory, then beside the
+//! data directories of the nodes; and then where packages of Warren and RabbitMQ keep it, since an
+//! operator seldom has the home directory of the service.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,12 @@ use cluster::handshake::Cookie;
 use crate::options::Options;
 
 const FILE: &str = ".erlang.cookie";
-const VARIABLES: [&str; 4] =
-    ["WARREN_COOKIE", "WARREN_ERLANG_COOKIE", "RABBITMQ_COOKIE", "RABBITMQ_ERLANG_COOKIE"];
+const VARIABLES: [&str; 4] = [
+    "WARREN_COOKIE",
+    "WARREN_ERLANG_COOKIE",
+    "RABBITMQ_COOKIE",
+    "RABBITMQ_ERLANG_COOKIE",
+];
 
 /// A cookie and where it came from.
 #[derive(Clone, Debug)]
@@ -35,9 +39,13 @@ pub(crate) fn find(
     let of_text = |text: &str, source: String| {
         Cookie::new(text.as_bytes()).map(|cookie| Found { cookie, source })
     };
-    let given = options.text("erlang-cookie").and_then(|text| of_text(text, "--erlang-cookie".to_owned()));
+    let given = options
+        .text("erlang-cookie")
+        .and_then(|text| of_text(text, "--erlang-cookie".to_owned()));
     let variable = || {
-        VARIABLES.iter().find_map(|name| of_text(variables.get(*name)?, format!("variable {name}")))
+        VARIABLES
+            .iter()
+            .find_map(|name| of_text(variables.get(*name)?, format!("variable {name}")))
     };
     if let Some(found) = given.or_else(variable) {
         return Ok(found);
@@ -59,7 +67,8 @@ pub(crate) fn find(
 pub(crate) fn files(variables: &BTreeMap<String, String>, node: &str) -> Vec<PathBuf> {
     let set = |name: &str| variables.get(name).filter(|value| !value.is_empty());
     let mut dirs: Vec<PathBuf> = set("HOME").map(PathBuf::from).into_iter().collect();
-    let data = set("WARREN_DATA_DIR").map_or_else(|| Path::new("warren-data").join(node), PathBuf::from);
+    let data =
+        set("WARREN_DATA_DIR").map_or_else(|| Path::new("warren-data").join(node), PathBuf::from);
     dirs.extend(data.parent().map(Path::to_owned));
     dirs.push(data);
     dirs.extend(["/var/lib/warren", "/var/lib/rabbitmq"].map(PathBuf::from));
@@ -78,7 +87,10 @@ mod tests {
     use crate::options::parse;
 
     fn variables(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
-        entries.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        entries
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     fn source(options: &[&str], entries: &[(&str, &str)]) -> Result<String, NoCookie> {
@@ -93,9 +105,18 @@ mod tests {
         std::fs::write(dir.path().join(FILE), "in-a-file\n").unwrap();
         let home = ("HOME", dir.path().to_str().unwrap());
         let (ours, theirs) = (("WARREN_COOKIE", "a"), ("RABBITMQ_ERLANG_COOKIE", "b"));
-        assert_eq!(source(&["--erlang-cookie", "x"], &[ours]).unwrap(), "--erlang-cookie");
-        assert_eq!(source(&[], &[home, theirs, ours]).unwrap(), "variable WARREN_COOKIE");
-        assert_eq!(source(&[], &[home, theirs]).unwrap(), "variable RABBITMQ_ERLANG_COOKIE");
+        assert_eq!(
+            source(&["--erlang-cookie", "x"], &[ours]).unwrap(),
+            "--erlang-cookie"
+        );
+        assert_eq!(
+            source(&[], &[home, theirs, ours]).unwrap(),
+            "variable WARREN_COOKIE"
+        );
+        assert_eq!(
+            source(&[], &[home, theirs]).unwrap(),
+            "variable RABBITMQ_ERLANG_COOKIE"
+        );
         assert!(source(&[], &[home]).unwrap().ends_with(FILE));
         let found = find(&Options::default(), &variables(&[home]), "w@h").unwrap();
         assert_eq!(found.cookie.bytes(), b"in-a-file");
@@ -103,11 +124,18 @@ mod tests {
 
     #[test]
     fn the_files_of_a_node_come_after_the_home_directory() {
-        let files = files(&variables(&[("HOME", "/home/a"), ("WARREN_DATA_DIR", "/srv/w/n1")]), "w@h");
+        let files = files(
+            &variables(&[("HOME", "/home/a"), ("WARREN_DATA_DIR", "/srv/w/n1")]),
+            "w@h",
+        );
         let files: Vec<&str> = files.iter().map(|file| file.to_str().unwrap()).collect();
         assert_eq!(
             files[..3],
-            ["/home/a/.erlang.cookie", "/srv/w/.erlang.cookie", "/srv/w/n1/.erlang.cookie"]
+            [
+                "/home/a/.erlang.cookie",
+                "/srv/w/.erlang.cookie",
+                "/srv/w/n1/.erlang.cookie"
+            ]
         );
     }
 
@@ -115,12 +143,18 @@ mod tests {
     fn without_any_the_places_are_named() {
         let dir = tempfile::tempdir().unwrap();
         let home = ("HOME", dir.path().to_str().unwrap());
-        let data = ("WARREN_DATA_DIR", dir.path().join("n").to_str().unwrap().to_owned());
+        let data = (
+            "WARREN_DATA_DIR",
+            dir.path().join("n").to_str().unwrap().to_owned(),
+        );
         let NoCookie(tried) = match source(&[], &[home, (data.0, &data.1)]) {
             Err(none) => none,
             // A machine with RabbitMQ has a cookie in its usual place.
             Ok(source) => return assert!(source.starts_with("/var/lib/")),
         };
-        assert!(tried[0].starts_with(dir.path().to_str().unwrap()), "{tried:?}");
+        assert!(
+            tried[0].starts_with(dir.path().to_str().unwrap()),
+            "{tried:?}"
+        );
     }
 }

@@ -1,9 +1,9 @@
 //! Terms on lines of 80 columns, broken where Erlang breaks them.
 //!
-//! A term that fits is written on one line. Else a list or tuple has one element per line, except that
-//! atomic elements share lines as long as they fit. A tuple that begins with a word keeps its elements
-//! right of the word; if that makes some line too long anywhere in the term, all such tuples indent
-//! their elements by four instead.
+//! A term that fits is written on one line. Else a list or tuple has one element per line, except
+//! that atomic elements share lines as long as they fit. A tuple that begins with a word keeps its
+//! elements right of the word; if that makes some line too long anywhere in the term, all such
+//! tuples indent their elements by four instead.
 
 use crate::term::{Term, atom, typed_table};
 
@@ -22,7 +22,12 @@ enum Node {
 pub(crate) fn pretty(term: &Term) -> String {
     let node = node(term);
     for indent in [None, Some(4), Some(1)] {
-        let mut layout = Layout { out: String::new(), column: 0, tag_indent: indent, is_too_wide: false };
+        let mut layout = Layout {
+            out: String::new(),
+            column: 0,
+            tag_indent: indent,
+            is_too_wide: false,
+        };
         layout.put(&node, 1, 0);
         if !layout.is_too_wide || indent == Some(1) {
             return layout.out;
@@ -121,7 +126,8 @@ impl Layout {
 
     /// Writes a node that starts at `column` (from 1) and is followed by `closing` brackets.
     fn put(&mut self, node: &Node, column: usize, closing: usize) {
-        if node.width() < COLUMNS - column.min(COLUMNS) - closing.min(COLUMNS - column.min(COLUMNS)) {
+        if node.width() < COLUMNS - column.min(COLUMNS) - closing.min(COLUMNS - column.min(COLUMNS))
+        {
             let mut flat = String::new();
             node.flat(&mut flat);
             return self.text(&flat);
@@ -157,7 +163,11 @@ impl Layout {
     fn entries(&mut self, entries: &[(Node, Node)], column: usize, closing: usize) {
         let mut may_share = false;
         for (index, (key, value)) in entries.iter().enumerate() {
-            let closing = if index + 1 == entries.len() { closing } else { 0 };
+            let closing = if index + 1 == entries.len() {
+                closing
+            } else {
+                0
+            };
             let is_atomic = matches!((key, value), (Node::Atomic(_), Node::Atomic(_)));
             if index > 0 {
                 self.text(",");
@@ -187,13 +197,17 @@ impl Layout {
     }
 
     fn series(&mut self, items: &[Node], column: usize, closing: usize) {
-        let Some((first, rest)) = items.split_first() else { return };
+        let Some((first, rest)) = items.split_first() else {
+            return;
+        };
         self.put(first, column, if rest.is_empty() { closing } else { 0 });
         self.tail(rest, column, closing, matches!(first, Node::Atomic(_)));
     }
 
     fn tagged(&mut self, items: &[Node], column: usize, closing: usize) {
-        let Some((tag, rest)) = items.split_first() else { return };
+        let Some((tag, rest)) = items.split_first() else {
+            return;
+        };
         let tag_width = tag.width();
         let mut flat = String::new();
         tag.flat(&mut flat);
@@ -231,7 +245,12 @@ mod tests {
     use super::*;
 
     fn pairs(entries: &[(&str, Term)]) -> Term {
-        Term::Pairs(entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect())
+        Term::Pairs(
+            entries
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), value.clone()))
+                .collect(),
+        )
     }
 
     fn words(text: &str) -> Term {
@@ -240,13 +259,21 @@ mod tests {
 
     #[test]
     fn short_terms_take_one_line() {
-        assert_eq!(pretty(&pairs(&[("user", Term::text("guest"))])), "[{user,<<\"guest\">>}]");
+        assert_eq!(
+            pretty(&pairs(&[("user", Term::text("guest"))])),
+            "[{user,<<\"guest\">>}]"
+        );
         assert_eq!(pretty(&Term::map([])), "#{}");
     }
 
     #[test]
     fn rows_break_between_each_other() {
-        let row = |name: &str, messages| pairs(&[("name", Term::text(name)), ("messages", Term::Int(messages))]);
+        let row = |name: &str, messages| {
+            pairs(&[
+                ("name", Term::text(name)),
+                ("messages", Term::Int(messages)),
+            ])
+        };
         let rows = Term::List(vec![
             row("amq.gen-7fQAIQlh0BeLwaArbhYMFw", 0),
             row("qq1", 0),
@@ -263,7 +290,10 @@ mod tests {
     #[test]
     fn elements_stay_right_of_a_word_where_that_fits() {
         let arguments = Term::Table(
-            serde_json::json!({"x-max-priority": 3, "x-message-ttl": 60000}).as_object().unwrap().clone(),
+            serde_json::json!({"x-max-priority": 3, "x-message-ttl": 60000})
+                .as_object()
+                .unwrap()
+                .clone(),
         );
         let row = Term::List(vec![pairs(&[
             ("name", Term::text("q3")),
@@ -296,10 +326,14 @@ mod tests {
         let wide = Term::text("v".repeat(55));
         let term = pairs(&[(
             "amqp_client",
-            pairs(&[("gen_server_call_timeout", Term::Int(130_000)), ("prefer_ipv6", wide)]),
+            pairs(&[
+                ("gen_server_call_timeout", Term::Int(130_000)),
+                ("prefer_ipv6", wide),
+            ]),
         )]);
         let expected = format!(
-            "[{{amqp_client,\n     [{{gen_server_call_timeout,130000}},\n      {{prefer_ipv6,\n          <<\"{}\">>}}]}}]",
+            "[{{amqp_client,\n     [{{gen_server_call_timeout,130000}},\n      \
+             {{prefer_ipv6,\n          <<\"{}\">>}}]}}]",
             "v".repeat(55)
         );
         assert_eq!(pretty(&term), expected);

@@ -1,7 +1,7 @@
 //! How a command fails: exit code and text.
 //!
-//! The codes are those of `sysexits.h`, as RabbitMQ's tools use them. A misuse of the command line is
-//! shown with the command's usage.
+//! The codes are those of `sysexits.h`, as RabbitMQ's tools use them. A misuse of the command line
+//! is shown with the command's usage.
 
 use crate::term::{Term, quoted};
 
@@ -38,12 +38,20 @@ impl Failure {
 
     /// Shown as it is.
     pub(crate) fn plain(code: u8, text: impl Into<String>) -> Failure {
-        Failure { code, text: Some(text.into()), json: None }
+        Failure {
+            code,
+            text: Some(text.into()),
+            json: None,
+        }
     }
 
     /// Only the exit code.
     pub(crate) fn silent(code: u8) -> Failure {
-        Failure { code, text: None, json: None }
+        Failure {
+            code,
+            text: None,
+            json: None,
+        }
     }
 
     /// Shown under `Error:`, with the node refusing.
@@ -104,12 +112,19 @@ impl Misuse {
             Misuse::Options(options) => {
                 let mut text = "Invalid options for this command:".to_owned();
                 for (name, value) in options {
-                    text.push_str(&format!("\n{name} : {}", value.as_deref().unwrap_or_default()));
+                    text.push_str(&format!(
+                        "\n{name} : {}",
+                        value.as_deref().unwrap_or_default()
+                    ));
                 }
                 text
             }
-            Misuse::Columns(columns) => format!("Info key(s) {} are not supported", columns.join(",")),
-            Misuse::Formatter => "the requested formatter is not supported by this command".to_owned(),
+            Misuse::Columns(columns) => {
+                format!("Info key(s) {} are not supported", columns.join(","))
+            }
+            Misuse::Formatter => {
+                "the requested formatter is not supported by this command".to_owned()
+            }
             Misuse::Target(text) => text.clone(),
             Misuse::Other(text) => quoted(text),
         }

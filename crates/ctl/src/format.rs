@@ -75,7 +75,9 @@ pub(crate) fn render(output: &Output, formatter: Formatter, style: &Style) -> St
             other => render(&Output::Text(text.clone()), other, style),
         },
         Output::Both(text, value) => match formatter {
-            Formatter::Json | Formatter::Csv => render(&Output::Value(value.clone()), formatter, style),
+            Formatter::Json | Formatter::Csv => {
+                render(&Output::Value(value.clone()), formatter, style)
+            }
             Formatter::Erlang if !matches!(value, Term::Map(map) if map.contains_key("result")) => {
                 lines(&[pretty(value)])
             }
@@ -123,22 +125,35 @@ fn table(rows: &[Row], formatter: Formatter, style: &Style) -> String {
         Formatter::Json => json_list(rows),
         Formatter::Csv => csv(rows),
         Formatter::PrettyTable => boxes::table(rows, style.is_unicode),
-        Formatter::Erlang => {
-            lines(&[pretty(&Term::List(rows.iter().map(|row| Term::Pairs(row.clone())).collect()))])
-        }
+        Formatter::Erlang => lines(&[pretty(&Term::List(
+            rows.iter().map(|row| Term::Pairs(row.clone())).collect(),
+        ))]),
         Formatter::Text | Formatter::Table | Formatter::Report => tabs(rows, style),
     }
 }
 
 fn tabs(rows: &[Row], style: &Style) -> String {
     let header = rows.first().filter(|_| !style.without_headers);
-    let header = header.map(|row| row.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>().join("\t"));
+    let header = header.map(|row| {
+        row.iter()
+            .map(|(key, _)| key.clone())
+            .collect::<Vec<_>>()
+            .join("\t")
+    });
     let cell = |(key, value): &(String, Term)| {
-        let width = if style.pad_to_header { key.chars().count() } else { 0 };
+        let width = if style.pad_to_header {
+            key.chars().count()
+        } else {
+            0
+        };
         format!("{:width$}", value.cell())
     };
     let line = |row: &Row| row.iter().map(cell).collect::<Vec<_>>().join("\t");
-    header.into_iter().chain(rows.iter().map(line)).map(|line| line + "\n").collect()
+    header
+        .into_iter()
+        .chain(rows.iter().map(line))
+        .map(|line| line + "\n")
+        .collect()
 }
 
 fn json_list(rows: &[Row]) -> String {
@@ -153,20 +168,33 @@ fn json_list(rows: &[Row]) -> String {
 
 fn csv(rows: &[Row]) -> String {
     let quote = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
-    let Some(first) = rows.first() else { return String::new() };
+    let Some(first) = rows.first() else {
+        return String::new();
+    };
     let header: Vec<String> = first.iter().map(|(key, _)| quote(key)).collect();
     let cell = |value: &Term| match value {
         Term::Atom(word) if word == "nil" => quote(""),
         value => quote(&value.cell()),
     };
-    let line = |row: &Row| row.iter().map(|(_, value)| cell(value)).collect::<Vec<_>>().join(",");
-    std::iter::once(header.join(",")).chain(rows.iter().map(line)).map(|line| line + "\n").collect()
+    let line = |row: &Row| {
+        row.iter()
+            .map(|(_, value)| cell(value))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    std::iter::once(header.join(","))
+        .chain(rows.iter().map(line))
+        .map(|line| line + "\n")
+        .collect()
 }
 
 /// A value as the columns of one line.
 fn entries(value: &Term) -> Row {
     match value {
-        Term::Map(map) => map.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        Term::Map(map) => map
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
         Term::Pairs(pairs) => pairs.clone(),
         other => vec![("value".to_owned(), other.clone())],
     }
@@ -190,11 +218,17 @@ mod tests {
     use super::*;
 
     fn row(name: &str, messages: i128) -> Row {
-        vec![("name".to_owned(), Term::text(name)), ("messages".to_owned(), Term::Int(messages))]
+        vec![
+            ("name".to_owned(), Term::text(name)),
+            ("messages".to_owned(), Term::Int(messages)),
+        ]
     }
 
     fn style() -> Style {
-        Style { node: "warren@box".to_owned(), ..Style::default() }
+        Style {
+            node: "warren@box".to_owned(),
+            ..Style::default()
+        }
     }
 
     fn show(output: &Output, formatter: Formatter) -> String {
@@ -204,12 +238,18 @@ mod tests {
     #[test]
     fn rows_in_every_form() {
         let rows = Output::Rows(vec![row("qq1", 0), row("a\"b", 2)]);
-        assert_eq!(show(&rows, Formatter::Table), "name\tmessages\nqq1\t0\na\"b\t2\n");
+        assert_eq!(
+            show(&rows, Formatter::Table),
+            "name\tmessages\nqq1\t0\na\"b\t2\n"
+        );
         assert_eq!(
             show(&rows, Formatter::Json),
             "[\n{\"name\":\"qq1\",\"messages\":0}\n,{\"name\":\"a\\\"b\",\"messages\":2}\n]\n"
         );
-        assert_eq!(show(&rows, Formatter::Csv), "\"name\",\"messages\"\n\"qq1\",\"0\"\n\"a\"\"b\",\"2\"\n");
+        assert_eq!(
+            show(&rows, Formatter::Csv),
+            "\"name\",\"messages\"\n\"qq1\",\"0\"\n\"a\"\"b\",\"2\"\n"
+        );
         assert_eq!(
             show(&rows, Formatter::Erlang),
             "[[{name,<<\"qq1\">>},{messages,0}],[{name,<<\"a\\\"b\">>},{messages,2}]]\n"
@@ -218,13 +258,22 @@ mod tests {
 
     #[test]
     fn headers_can_be_left_out() {
-        let style = Style { without_headers: true, ..style() };
-        assert_eq!(render(&Output::Rows(vec![row("q", 1)]), Formatter::Table, &style), "q\t1\n");
+        let style = Style {
+            without_headers: true,
+            ..style()
+        };
+        assert_eq!(
+            render(&Output::Rows(vec![row("q", 1)]), Formatter::Table, &style),
+            "q\t1\n"
+        );
     }
 
     #[test]
     fn cells_can_be_as_wide_as_headers() {
-        let style = Style { pad_to_header: true, ..style() };
+        let style = Style {
+            pad_to_header: true,
+            ..style()
+        };
         let text = render(&Output::Rows(vec![row("q", 1)]), Formatter::Table, &style);
         assert_eq!(text, "name\tmessages\nq   \t1       \n");
     }
@@ -232,18 +281,36 @@ mod tests {
     #[test]
     fn nothing_to_list_looks_different_by_how_it_came() {
         let (streamed, whole) = (Output::Rows(Vec::new()), Output::List(Vec::new()));
-        assert_eq!((show(&streamed, Formatter::Table), show(&whole, Formatter::Table)), (String::new(), "\n".into()));
-        assert_eq!((show(&streamed, Formatter::Json), show(&whole, Formatter::Json)), ("[\n]\n".into(), "[]\n".into()));
+        assert_eq!(
+            (
+                show(&streamed, Formatter::Table),
+                show(&whole, Formatter::Table)
+            ),
+            (String::new(), "\n".into())
+        );
+        assert_eq!(
+            (
+                show(&streamed, Formatter::Json),
+                show(&whole, Formatter::Json)
+            ),
+            ("[\n]\n".into(), "[]\n".into())
+        );
         assert_eq!(show(&streamed, Formatter::Csv), "");
     }
 
     #[test]
     fn sentences_and_outcomes() {
         assert_eq!(show(&Output::Done, Formatter::Text), "");
-        assert_eq!(show(&Output::Done, Formatter::Json), "{\"node\":\"warren@box\",\"result\":\"ok\"}\n");
+        assert_eq!(
+            show(&Output::Done, Formatter::Json),
+            "{\"node\":\"warren@box\",\"result\":\"ok\"}\n"
+        );
         let text = Output::Text("Ping succeeded".to_owned());
         assert_eq!(show(&text, Formatter::Text), "Ping succeeded\n");
-        assert_eq!(show(&text, Formatter::Json), "{\"message\":\"Ping succeeded\"}\n");
+        assert_eq!(
+            show(&text, Formatter::Json),
+            "{\"message\":\"Ping succeeded\"}\n"
+        );
         assert_eq!(show(&text, Formatter::Erlang), "<<\"Ping succeeded\">>\n");
         let wrapped = Output::Wrapped("{\"max-queues\":3}".to_owned());
         assert_eq!(show(&wrapped, Formatter::Table), "{\"max-queues\":3}\n");

@@ -10,7 +10,11 @@ pub(crate) fn bold(text: &str) -> String {
 
 /// How a command is used, below a title.
 pub(crate) fn usage(tool: Tool, command: &Command) -> String {
-    let timeout = if command.has_timeout { " [--timeout <timeout>]" } else { "" };
+    let timeout = if command.has_timeout {
+        " [--timeout <timeout>]"
+    } else {
+        ""
+    };
     format!(
         "\n{}\n\n{} [--node <node>] [--longnames] [--quiet] {}{timeout}",
         bold("Usage"),
@@ -28,36 +32,51 @@ pub(crate) fn of_command(tool: Tool, command: &Command) -> String {
     if !command.details.is_empty() {
         let line = |(name, meaning): &(&str, &str)| format!("{name}\n\t{meaning}\n");
         let lines: Vec<String> = command.details.iter().map(line).collect();
-        parts.push(format!("{}\n\n{}", bold("Arguments and Options"), lines.join("\n")));
+        parts.push(format!(
+            "{}\n\n{}",
+            bold("Arguments and Options"),
+            lines.join("\n")
+        ));
     }
     parts.push(format!("{}\n\n{GENERAL}", bold("General Options")));
     parts.join("\n\n")
 }
 
-const GENERAL: &str = "\
-Every command takes these; not every command has a use for them.
+const GENERAL: &str = "Every command takes these; not every command has a use for \
+    them.
 
-short            | long          | meaning
+short            | long          | \
+    meaning
 -----------------|---------------|--------------------------------
 -?               | --help        | show this text
--n <node>        | --node <node> | the node to talk to: name, name@host or name@host:port
--l               | --longnames   | complete a name without host with the full name of this machine
+-n <node>        | --node <node> | the node to talk to: name, name@host or \
+    name@host:port
+-l               | --longnames   | complete a \
+    name without host with the full name of this machine
 -t <n>           | --timeout <n> | give up after so many seconds
 -q               | --quiet       | print results only
--s               | --silent      | print results only, tables without a header
--p <vhost>       | --vhost       | the virtual host, / unless given
-                 | --formatter   | json, csv, table, pretty_table or erlang
-                 | --no-table-headers | tables without a header
-                 | --erlang-cookie <cookie> | the cookie, if not in WARREN_COOKIE or a file
+-s               \
+    | --silent      | print results only, tables without a \
+    header
+-p <vhost>       | --vhost       | the virtual host, / \
+    unless given
+                 | --formatter   | json, csv, \
+    table, pretty_table or erlang
+                 | \
+    --no-table-headers | tables without a header
+                 \
+    | --erlang-cookie <cookie> | the cookie, if not in \
+    WARREN_COOKIE or a file
 ";
 
 /// The help of a tool: its form and its commands.
 pub(crate) fn of_tool(tool: Tool) -> String {
     let name = tool.name();
     format!(
-        "\n{}\n\n{name} [--node <node>] [--timeout <timeout>] [--longnames] [--quiet] <command> \
-         [<command options>]\n\nAvailable commands:\n{}Use '{name} help <command>' to learn more about a \
-         specific command",
+        "\n{}\n\n{name} [--node <node>] [--timeout <timeout>] \
+         [--longnames] [--quiet] <command> [<command \
+         options>]\n\nAvailable commands:\n{}Use '{name} help \
+         <command>' to learn more about a specific command",
         bold("Usage"),
         commands(tool)
     )
@@ -66,7 +85,11 @@ pub(crate) fn of_tool(tool: Tool) -> String {
 /// The commands of a tool in sections.
 pub(crate) fn commands(tool: Tool) -> String {
     let known = all(tool);
-    let width = known.iter().map(|command| command.name.len()).max().unwrap_or_default();
+    let width = known
+        .iter()
+        .map(|command| command.name.len())
+        .max()
+        .unwrap_or_default();
     let mut sections: Vec<Section> = known.iter().map(|command| command.section).collect();
     sections.sort_unstable();
     sections.dedup();

@@ -11,7 +11,8 @@
 //! | `POST authenticate-user` | authenticate_user |
 //! | `POST users/:user`, `PUT users/:user/password`, `PUT users/:user/tags` | users |
 //! | `DELETE user-limits/:user`, `DELETE vhost-limits/:vhost` | limits |
-//! | `DELETE queues/:vhost/:queue`, `DELETE queues/:vhost/:queue/contents` | delete_queue, purge_queue |
+//! | `DELETE queues/:vhost/:queue` | delete_queue |
+//! | `DELETE queues/:vhost/:queue/contents` | purge_queue |
 //! | `POST close-connections` | close_all_connections, close_all_user_connections |
 //! | `PUT memory-watermark`, `PUT disk-free-limit`, `PUT log-level` | the commands of these names |
 //!
@@ -31,5 +32,5 @@
 //! | `GET arguments` | list of words | command_line_arguments |
 //! | `GET certificates` | list of objects | certificates |
 //!
-//! `GET status` may say `"is_booted": false` while the node starts; without it a node that answers has
-//! started.
+//! `GET status` may say `"is_booted": false` while the node starts; without it a node that answers
+//! has started.

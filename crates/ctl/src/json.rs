@@ -15,7 +15,11 @@ pub(crate) fn flag(object: &Json, key: &str) -> bool {
 }
 
 pub(crate) fn items<'a>(object: &'a Json, key: &str) -> &'a [Json] {
-    object.get(key).and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default()
+    object
+        .get(key)
+        .and_then(Json::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default()
 }
 
 /// The texts of a list.
@@ -29,7 +33,12 @@ pub(crate) fn sorted(json: &Json) -> Json {
         Json::Object(object) => {
             let mut entries: Vec<(&String, &Json)> = object.iter().collect();
             entries.sort_by_key(|(key, _)| *key);
-            Json::Object(entries.into_iter().map(|(key, value)| (key.clone(), sorted(value))).collect())
+            Json::Object(
+                entries
+                    .into_iter()
+                    .map(|(key, value)| (key.clone(), sorted(value)))
+                    .collect(),
+            )
         }
         Json::Array(items) => items.iter().map(sorted).collect(),
         other => other.clone(),

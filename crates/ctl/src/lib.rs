@@ -1,9 +1,10 @@
 //! `warren ctl`: the command line of `rabbitmqctl`, `rabbitmq-diagnostics`, `rabbitmq-queues`,
 //! `rabbitmq-plugins` and `rabbitmq-upgrade` in their 3.13.
 //!
-//! A command line becomes questions to one node, asked over its node port with the cookie as the only
-//! credential, and the answers become text. [`main`] does it all. Banners, tables, JSON and exit codes
-//! are those of RabbitMQ's tools, since scripts read them; what Warren has no use for says so.
+//! A command line becomes questions to one node, asked over its node port with the cookie as the
+//! only credential, and the answers become text. [`main`] does it all. Banners, tables, JSON and
+//! exit codes are those of RabbitMQ's tools, since scripts read them; what Warren has no use for
+//! says so.
 //!
 //! `options` and `run` read the command line, `commands` has one file per noun, `format` prints.
 //! Only `link` touches the network and the terminal; tests put a fake in its place (`outside`).
@@ -22,8 +23,8 @@ mod internal;
 mod json;
 mod link;
 mod options;
-mod outside;
 mod output;
+mod outside;
 mod pid;
 mod run;
 mod suggest;
@@ -46,8 +47,8 @@ pub fn is_tool(program: &str) -> bool {
     tool_of(program).is_some()
 }
 
-/// Runs a command line. `args` begins with the name of the program, as the process got it: the name of
-/// a tool, or another, which is then followed by the word `ctl`. `env` is the environment.
+/// Runs a command line. `args` begins with the name of the program, as the process got it: the name
+/// of a tool, or another, which is then followed by the word `ctl`. `env` is the environment.
 #[must_use]
 pub fn main(args: Vec<String>, env: BTreeMap<String, String>) -> ExitCode {
     let mut words = args.into_iter();
@@ -57,7 +58,11 @@ pub fn main(args: Vec<String>, env: BTreeMap<String, String>) -> ExitCode {
         words.remove(0);
     }
     match link::Process::new(env) {
-        Ok(mut process) => ExitCode::from(run::execute(tool.unwrap_or(Tool::Warren), &words, &mut process)),
+        Ok(mut process) => ExitCode::from(run::execute(
+            tool.unwrap_or(Tool::Warren),
+            &words,
+            &mut process,
+        )),
         Err(_) => ExitCode::from(failure::SOFTWARE),
     }
 }

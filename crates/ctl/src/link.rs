@@ -1,7 +1,8 @@
 //! The process and the network: the [`Outside`] of the real tool.
 //!
-//! One connection to the node port is made when the first question is asked and kept. It begins with
-//! the handshake of `cluster::handshake`, in which the node proves itself too; then it carries HTTP.
+//! One connection to the node port is made when the first question is asked and kept. It begins
+//! with the handshake of `cluster::handshake`, in which the node proves itself too; then it carries
+//! HTTP.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read, Write};
@@ -37,36 +38,44 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn new(variables: BTreeMap<String, String>) -> std::io::Result<Process> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Process { variables, runtime, connection: None, began: Instant::now() })
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        Ok(Process {
+            variables,
+            runtime,
+            connection: None,
+            began: Instant::now(),
+        })
     }
 }
 
 impl Outside for Process {
-    fn ask(
+    fn connect(
         &mut self,
         target: &Target,
         cookie: Result<Found, NoCookie>,
-        request: &Request,
         limit: Option<Duration>,
-    ) -> Result<Answer, Trouble> {
-        let own_name = own_name(self);
-        let own_host = self.host_name();
-        let connection = &mut self.connection;
-        self.runtime.block_on(async {
-            let exchange = async {
-                if connection.as_ref().is_none_or(http1::SendRequest::is_closed) {
-                    let cookie = cookie.map_err(Trouble::NoCookie)?;
-                    *connection = Some(connect(target, &own_host, &own_name, cookie).await?);
-                }
-                let sender = connection.as_mut().expect("it was just made if there was none");
-                exchange(sender, request).await
-            };
-            match limit {
-                Some(limit) => timeout(limit, exchange).await.unwrap_or(Err(Trouble::TimedOut)),
-                None => exchange.await,
-            }
-        })
+    ) -> Result<(), Trouble> {
+        if self
+            .connection
+            .as_ref()
+            .is_some_and(|connection| !connection.is_closed())
+        {
+            return Ok(());
+        }
+        let (own_name, own_host) = (own_name(self), self.host_name());
+        let cookie = cookie.map_err(Trouble::NoCookie)?;
+        let connection = connect(target, &own_host, &own_name, cookie);
+        self.connection = Some(self.runtime.block_on(within(limit, connection))?);
+        Ok(())
+    }
+
+    fn ask(&mut self, request: &Request, limit: Option<Duration>) -> Result<Answer, Trouble> {
+        let closed = || Trouble::Broken("not connected".to_owned());
+        let connection = self.connection.as_mut().ok_or_else(closed)?;
+        self.runtime
+            .block_on(within(limit, exchange(connection, request)))
     }
 
     fn print(&mut self, text: &str) {
@@ -100,8 +109,17 @@ impl Outside for Process {
     fn host_name(&self) -> String {
         let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let name = name.trim();
-        let given = || self.variables.get("HOSTNAME").cloned().unwrap_or_else(|| "localhost".to_owned());
-        if name.is_empty() { given() } else { name.to_owned() }
+        let given = || {
+            self.variables
+                .get("HOSTNAME")
+                .cloned()
+                .unwrap_or_else(|| "localhost".to_owned())
+        };
+        if name.is_empty() {
+            given()
+        } else {
+            name.to_owned()
+        }
     }
 
     fn process(&self) -> u32 {
@@ -139,6 +157,17 @@ impl Outside for Process {
     }
 }
 
+/// Waits no longer than that.
+async fn within<T>(
+    limit: Option<Duration>,
+    work: impl Future<Output = Result<T, Trouble>>,
+) -> Result<T, Trouble> {
+    match limit {
+        Some(limit) => timeout(limit, work).await.unwrap_or(Err(Trouble::TimedOut)),
+        None => work.await,
+    }
+}
+
 async fn connect(
     target: &Target,
     own_host: &str,
@@ -146,11 +175,20 @@ async fn connect(
     cookie: Found,
 ) -> Result<http1::SendRequest<Full<Bytes>>, Trouble> {
     let socket = timeout(CONNECT, dial(target, own_host));
-    let mut socket = socket.await.unwrap_or_else(|_| Err(Trouble::Unreachable("timed out".to_owned())))?;
+    let mut socket = socket
+        .await
+        .unwrap_or_else(|_| Err(Trouble::Unreachable("timed out".to_owned())))?;
     let _ = socket.set_nodelay(true);
-    timeout(CONNECT, introduce(&mut socket, own_name, &target.node, cookie)).await.unwrap_or(Err(Trouble::Silent))?;
+    timeout(
+        CONNECT,
+        introduce(&mut socket, own_name, &target.node, cookie),
+    )
+    .await
+    .unwrap_or(Err(Trouble::Silent))?;
     let broken = |error: hyper::Error| Trouble::Broken(error.to_string());
-    let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(broken)?;
+    let (sender, connection) = http1::handshake(TokioIo::new(socket))
+        .await
+        .map_err(broken)?;
     // Ends with the connection; what went wrong is told to the request that waits.
     tokio::spawn(connection);
     Ok(sender)
@@ -161,7 +199,9 @@ async fn dial(target: &Target, own_host: &str) -> Result<TcpStream, Trouble> {
     let addresses: Vec<SocketAddr> = match found {
         Ok(addresses) => addresses.collect(),
         // A machine need not know its own name.
-        Err(_) if is_own(&target.host, own_host) => vec![SocketAddr::from(([127, 0, 0, 1], target.port))],
+        Err(_) if is_own(&target.host, own_host) => {
+            vec![SocketAddr::from(([127, 0, 0, 1], target.port))]
+        }
         Err(error) => return Err(Trouble::Unresolved(error.to_string())),
     };
     let connected = TcpStream::connect(addresses.as_slice()).await;
@@ -183,8 +223,14 @@ async fn introduce<S: AsyncRead + AsyncWrite + Unpin>(
     let mut nonce = [0; 32];
     getrandom::fill(&mut nonce).map_err(|error| Trouble::Broken(error.to_string()))?;
     let (mut input, mut output) = (BytesMut::new(), Vec::new());
-    let mut handshake =
-        Initiator::new(Kind::Control, own_name, Some(node), cookie.cookie, nonce, &mut output);
+    let mut handshake = Initiator::new(
+        Kind::Control,
+        own_name,
+        Some(node),
+        cookie.cookie,
+        nonce,
+        &mut output,
+    );
     loop {
         socket.write_all(&output).await.map_err(broken)?;
         output.clear();
@@ -210,10 +256,16 @@ async fn exchange(
         Method::Post => hyper::Method::POST,
         Method::Delete => hyper::Method::DELETE,
     };
-    let mut builder = hyper::Request::builder().method(method).uri(&request.path).header("host", "node");
+    let mut builder = hyper::Request::builder()
+        .method(method)
+        .uri(&request.path)
+        .header("host", "node");
     if let Some(reason) = &request.reason {
         // A header holds visible ASCII.
-        let reason: String = reason.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect();
+        let reason: String = reason
+            .chars()
+            .map(|c| if (' '..='~').contains(&c) { c } else { '?' })
+            .collect();
         builder = builder.header("x-reason", reason);
     }
     let body = match &request.body {
@@ -223,11 +275,18 @@ async fn exchange(
         }
         None => Bytes::new(),
     };
-    let request = builder.body(Full::new(body)).map_err(|error| Trouble::Broken(error.to_string()))?;
+    let request = builder
+        .body(Full::new(body))
+        .map_err(|error| Trouble::Broken(error.to_string()))?;
     sender.ready().await.map_err(broken)?;
     let response = sender.send_request(request).await.map_err(broken)?;
     let status = response.status().as_u16();
-    let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .map_err(broken)?
+        .to_bytes();
     let body = serde_json::from_slice(&body).unwrap_or(Json::Null);
     Ok(Answer { status, body })
 }

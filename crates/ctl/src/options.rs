@@ -23,17 +23,29 @@ pub(crate) struct Switch {
 
 /// An option without a value.
 pub(crate) const fn flag(name: &'static str) -> Switch {
-    Switch { name, short: None, kind: Kind::Flag }
+    Switch {
+        name,
+        short: None,
+        kind: Kind::Flag,
+    }
 }
 
 /// An option with a text.
 pub(crate) const fn text(name: &'static str) -> Switch {
-    Switch { name, short: None, kind: Kind::Text }
+    Switch {
+        name,
+        short: None,
+        kind: Kind::Text,
+    }
 }
 
 /// An option with a whole number.
 pub(crate) const fn whole(name: &'static str) -> Switch {
-    Switch { name, short: None, kind: Kind::Whole }
+    Switch {
+        name,
+        short: None,
+        kind: Kind::Whole,
+    }
 }
 
 impl Switch {
@@ -127,7 +139,11 @@ pub(crate) struct Parsed {
 
 /// Reads a command line with the general options and these.
 pub(crate) fn parse(input: &[String], more: &[Switch]) -> Parsed {
-    let mut parser = Parser { rest: input.iter().peekable(), more, parsed: Parsed::default() };
+    let mut parser = Parser {
+        rest: input.iter().peekable(),
+        more,
+        parsed: Parsed::default(),
+    };
     while let Some(token) = parser.rest.next() {
         parser.take(token);
     }
@@ -154,7 +170,11 @@ impl Parser<'_> {
     }
 
     fn find(&self, matches: impl Fn(&Switch) -> bool) -> Option<Switch> {
-        self.more.iter().chain(GENERAL).find(|switch| matches(switch)).copied()
+        self.more
+            .iter()
+            .chain(GENERAL)
+            .find(|switch| matches(switch))
+            .copied()
     }
 
     fn long(&mut self, option: &str) {
@@ -170,7 +190,10 @@ impl Parser<'_> {
         let negated = negated.and_then(|name| self.find(|switch| switch.name == name));
         match (negated, value) {
             (Some(switch), None) if switch.kind == Kind::Flag => {
-                self.parsed.options.0.insert(switch.name, Value::Flag(false));
+                self.parsed
+                    .options
+                    .0
+                    .insert(switch.name, Value::Flag(false));
             }
             _ => self.refuse(shown, value),
         }
@@ -228,7 +251,8 @@ impl Parser<'_> {
 }
 
 fn is_number(word: &str) -> bool {
-    word.strip_prefix('-').is_some_and(|digits| digits.starts_with(|c: char| c.is_ascii_digit()))
+    word.strip_prefix('-')
+        .is_some_and(|digits| digits.starts_with(|c: char| c.is_ascii_digit()))
         && word.parse::<f64>().is_ok()
 }
 
@@ -236,7 +260,11 @@ fn is_number(word: &str) -> bool {
 mod tests {
     use super::*;
 
-    const MORE: &[Switch] = &[whole("priority"), text("apply-to"), flag("if-empty").short('e')];
+    const MORE: &[Switch] = &[
+        whole("priority"),
+        text("apply-to"),
+        flag("if-empty").short('e'),
+    ];
 
     fn read(line: &str) -> Parsed {
         let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
@@ -255,14 +283,25 @@ mod tests {
             assert_eq!(parsed.args, ["set", "a", "b"], "{line}");
             assert_eq!(parsed.options.text("vhost"), Some("v"), "{line}");
             assert_eq!(parsed.options.whole("priority"), Some(1), "{line}");
-            assert!(parsed.options.flag("quiet") && parsed.invalid.is_empty(), "{line}");
+            assert!(
+                parsed.options.flag("quiet") && parsed.invalid.is_empty(),
+                "{line}"
+            );
         }
     }
 
     #[test]
     fn flags_can_be_negated() {
-        assert_eq!(read("x --no-table-headers").options.find_flag("table-headers"), Some(false));
-        assert_eq!(read("x --quiet=false").options.find_flag("quiet"), Some(false));
+        assert_eq!(
+            read("x --no-table-headers")
+                .options
+                .find_flag("table-headers"),
+            Some(false)
+        );
+        assert_eq!(
+            read("x --quiet=false").options.find_flag("quiet"),
+            Some(false)
+        );
         assert_eq!(read("x").options.find_flag("quiet"), None);
     }
 
@@ -291,8 +330,10 @@ mod tests {
             ("x --no_table_headers", vec![("--no_table_headers", None)]),
         ] {
             let invalid = read(line).invalid;
-            let invalid: Vec<(&str, Option<&str>)> =
-                invalid.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+            let invalid: Vec<(&str, Option<&str>)> = invalid
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_deref()))
+                .collect();
             assert_eq!(invalid, expected, "{line}");
         }
     }

@@ -32,6 +32,10 @@ pub(crate) enum Output {
 impl Output {
     /// A check that passed.
     pub(crate) fn passed(is_silent: bool, text: impl Into<String>, json: Term) -> Output {
-        if is_silent { Output::Nothing } else { Output::Both(text.into(), json) }
+        if is_silent {
+            Output::Nothing
+        } else {
+            Output::Both(text.into(), json)
+        }
     }
 }

@@ -58,14 +58,16 @@ pub(crate) enum Trouble {
 
 /// The world.
 pub(crate) trait Outside {
-    /// Asks the node, over a connection that is kept for the next question.
-    fn ask(
+    /// Connects to the node, both proving that they know the cookie, unless that is done.
+    fn connect(
         &mut self,
         target: &Target,
         cookie: Result<Found, NoCookie>,
-        request: &Request,
         limit: Option<Duration>,
-    ) -> Result<Answer, Trouble>;
+    ) -> Result<(), Trouble>;
+
+    /// Asks the node over that connection.
+    fn ask(&mut self, request: &Request, limit: Option<Duration>) -> Result<Answer, Trouble>;
 
     /// Prints to standard output, as it is.
     fn print(&mut self, text: &str);

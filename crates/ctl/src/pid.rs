@@ -1,8 +1,8 @@
 //! What stands for Erlang processes in lists: `<node.a.b.c>`, as an operator passes it back to
 //! `close_connection`.
 //!
-//! The numbers are made from the names of things, so that one thing has the same pid in every list and
-//! as long as it lives.
+//! The numbers are made from the names of things, so that one thing has the same pid in every list
+//! and as long as it lives.
 
 use crate::term::Term;
 
@@ -23,7 +23,9 @@ pub(crate) fn queue(node: &str, vhost: &str, name: &str) -> Term {
 
 /// Whether a text has the form of a pid.
 pub(crate) fn is_pid(text: &str) -> bool {
-    let inner = text.strip_prefix('<').and_then(|text| text.strip_suffix('>'));
+    let inner = text
+        .strip_prefix('<')
+        .and_then(|text| text.strip_suffix('>'));
     let numbers = inner.map(|inner| inner.rsplitn(4, '.').take(3).collect::<Vec<_>>());
     numbers.is_some_and(|numbers| {
         let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());

@@ -27,7 +27,12 @@ pub(crate) fn execute(tool: Tool, words: &[String], outside: &mut dyn Outside) -
 
 fn run(tool: Tool, words: &[String], outside: &mut dyn Outside) -> Result<(), Failure> {
     let plain: Vec<&str> = words.iter().map(String::as_str).collect();
-    let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let owned = |words: &[&str]| {
+        words
+            .iter()
+            .map(|word| (*word).to_owned())
+            .collect::<Vec<_>>()
+    };
     match plain.as_slice() {
         [] => return Err(Failure::plain(USAGE, help::of_tool(tool))),
         ["--help"] => {
@@ -43,7 +48,11 @@ fn run(tool: Tool, words: &[String], outside: &mut dyn Outside) -> Result<(), Fa
         _ => {}
     }
     let general = options::parse(words, &[]);
-    let tool = general.options.text("script-name").and_then(Tool::of_name).unwrap_or(tool);
+    let tool = general
+        .options
+        .text("script-name")
+        .and_then(Tool::of_name)
+        .unwrap_or(tool);
     let Some(name) = general.args.first() else {
         return Err(Failure::plain(USAGE, help::of_tool(tool)));
     };
@@ -72,7 +81,10 @@ fn run_command(
     let parsed = options::parse(words, command.switches);
     let misuse = |misuse: Misuse, kind: &str| misused(tool, command, words, &misuse, kind);
     if !parsed.invalid.is_empty() {
-        return Err(misuse(Misuse::Options(parsed.invalid), "Error (argument validation)"));
+        return Err(misuse(
+            Misuse::Options(parsed.invalid),
+            "Error (argument validation)",
+        ));
     }
     if parsed.options.flag("help") {
         outside.print(&format!("{}\n", help::of_command(tool, command)));
@@ -84,7 +96,10 @@ fn run_command(
         Some(None) => return Err(misuse(Misuse::Formatter, "Error (argument validation)")),
     };
     let target = target(&parsed.options, outside).map_err(|invalid| bad_name(command, &invalid))?;
-    let seconds = parsed.options.whole("timeout").and_then(|seconds| u64::try_from(seconds).ok());
+    let seconds = parsed
+        .options
+        .whole("timeout")
+        .and_then(|seconds| u64::try_from(seconds).ok());
     let began = outside.now();
     let mut call = Call {
         tool,
@@ -93,7 +108,9 @@ fn run_command(
         options: parsed.options,
         target,
         formatter,
-        timeout: seconds.map(|seconds| seconds.saturating_mul(1000)).or(command.timeout),
+        timeout: seconds
+            .map(|seconds| seconds.saturating_mul(1000))
+            .or(command.timeout),
         began,
         outside,
     };
@@ -102,6 +119,10 @@ fn run_command(
         Ok(()) => {}
         Err(Unfit::Misuse(it)) => return Err(misuse(it, "Error (argument validation)")),
         Err(Unfit::Failure(failure)) => return Err(failure),
+    }
+    // A node that cannot be reached is told before anything is announced.
+    if command.needs_node {
+        call.connect().map_err(|trouble| call.explain(&trouble))?;
     }
     if !call.is_quiet() && !formatter.is_for_programs() {
         let banner = (command.banner)(&call);
@@ -119,11 +140,14 @@ fn run_command(
 
 fn show(call: &mut Call<'_>, output: &Output) {
     let variables = call.outside.variables();
-    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| variables.get(*name));
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .iter()
+        .find_map(|name| variables.get(*name));
     let locale = locale.map(|locale| locale.to_ascii_lowercase().replace('-', ""));
     let style = Style {
         node: call.node().to_owned(),
-        without_headers: call.flag("silent") || call.options.find_flag("table-headers") == Some(false),
+        without_headers: call.flag("silent")
+            || call.options.find_flag("table-headers") == Some(false),
         pad_to_header: call.flag("pad-to-header"),
         is_unicode: locale.is_some_and(|locale| locale.contains("utf8")),
         is_quiet: call.is_quiet(),
@@ -141,7 +165,13 @@ fn for_programs(failure: Failure, formatter: Formatter) -> Failure {
     }
 }
 
-fn misused(tool: Tool, command: &Command, words: &[String], misuse: &Misuse, kind: &str) -> Failure {
+fn misused(
+    tool: Tool,
+    command: &Command,
+    words: &[String],
+    misuse: &Misuse,
+    kind: &str,
+) -> Failure {
     let text = format!(
         "{kind}: {}\nArguments given:\n\t{}\n{}",
         misuse.text(),
@@ -153,8 +183,9 @@ fn misused(tool: Tool, command: &Command, words: &[String], misuse: &Misuse, kin
 
 fn bad_name(command: &Command, invalid: &InvalidName) -> Failure {
     let text = format!(
-        "Error: operation {} failed due to invalid node name (node: {}, reason: {}).\n\
-         A node is given as name, name@host or name@host:port.",
+        "Error: operation {} failed due to invalid node name (node: {}, \
+         reason: {}).\nA node is given as name, name@host or \
+         name@host:port.",
         command.name, invalid.node, invalid.reason
     );
     Failure::plain(DATA, text)
@@ -165,13 +196,24 @@ fn target(options: &Options, outside: &dyn Outside) -> Result<Target, InvalidNam
     let variables = outside.variables();
     let variable = |name: &str| {
         let names = [format!("WARREN_{name}"), format!("RABBITMQ_{name}")];
-        names.iter().find_map(|name| variables.get(name)).filter(|value| !value.is_empty()).cloned()
+        names
+            .iter()
+            .find_map(|name| variables.get(name))
+            .filter(|value| !value.is_empty())
+            .cloned()
     };
     let host = outside.host_name();
-    let is_long = options.flag("longnames");
-    let host = if is_long { &host } else { host.split('.').next().unwrap_or_default() };
+    let is_long = options.flag("longnames") || variable("USE_LONGNAME").as_deref() == Some("true");
+    let host = if is_long {
+        &host
+    } else {
+        host.split('.').next().unwrap_or_default()
+    };
     let host = if host.is_empty() { "localhost" } else { host };
-    let node = options.text("node").map(str::to_owned).or_else(|| variable("NODENAME"));
+    let node = options
+        .text("node")
+        .map(str::to_owned)
+        .or_else(|| variable("NODENAME"));
     let port = variable("DIST_PORT").and_then(|port| port.parse().ok());
     Target::parse(node.as_deref().unwrap_or("warren"), host, port)
 }

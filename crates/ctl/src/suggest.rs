@@ -8,7 +8,8 @@ pub(crate) fn suggest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> 
     let rated = names.map(|name| (name, likeness(name, typed)));
     // Of equals the first counts.
     let best = rated.reduce(|best, other| if other.1 > best.1 { other } else { best });
-    best.filter(|(_, likeness)| *likeness >= LIKENESS_MIN).map(|(name, _)| name)
+    best.filter(|(_, likeness)| *likeness >= LIKENESS_MIN)
+        .map(|(name, _)| name)
 }
 
 /// The Jaro distance of two words: 1 for equal ones, 0 for those with no letter in common.
@@ -34,8 +35,16 @@ fn likeness(one: &str, other: &str) -> f64 {
     if common.is_empty() {
         return 0.0;
     }
-    let in_other = other.iter().zip(&taken).filter(|(_, taken)| **taken).map(|(letter, _)| *letter);
-    let misplaced = common.iter().zip(in_other).filter(|(a, b)| **a != *b).count();
+    let in_other = other
+        .iter()
+        .zip(&taken)
+        .filter(|(_, taken)| **taken)
+        .map(|(letter, _)| *letter);
+    let misplaced = common
+        .iter()
+        .zip(in_other)
+        .filter(|(a, b)| **a != *b)
+        .count();
     let count = |number: usize| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
     let matching = count(common.len());
     let in_place = matching - count(misplaced) / 2.0;
@@ -46,11 +55,20 @@ fn likeness(one: &str, other: &str) -> f64 {
 mod tests {
     use super::*;
 
-    const NAMES: [&str; 5] = ["list_queues", "list_users", "change_password", "status", "stop"];
+    const NAMES: [&str; 5] = [
+        "list_queues",
+        "list_users",
+        "change_password",
+        "status",
+        "stop",
+    ];
 
     #[test]
     fn a_slip_of_the_finger_is_corrected() {
-        assert_eq!(suggest("lst_queues", NAMES.into_iter()), Some("list_queues"));
+        assert_eq!(
+            suggest("lst_queues", NAMES.into_iter()),
+            Some("list_queues")
+        );
         assert_eq!(suggest("statsu", NAMES.into_iter()), Some("status"));
         assert_eq!(suggest("frobnicate", NAMES.into_iter()), None);
     }

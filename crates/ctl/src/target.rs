@@ -23,11 +23,26 @@ pub(crate) struct InvalidName {
 impl Target {
     /// Reads `name`, `name@host` or `name@host:port`. A missing host is `own_host`, a missing port
     /// `port` or the usual one.
-    pub(crate) fn parse(text: &str, own_host: &str, port: Option<u16>) -> Result<Target, InvalidName> {
-        let node = if text.contains('@') { text.to_owned() } else { format!("{text}@{own_host}") };
-        let invalid = |reason| InvalidName { node: node.clone(), reason };
+    pub(crate) fn parse(
+        text: &str,
+        own_host: &str,
+        port: Option<u16>,
+    ) -> Result<Target, InvalidName> {
+        let node = if text.contains('@') {
+            text.to_owned()
+        } else {
+            format!("{text}@{own_host}")
+        };
+        let invalid = |reason| InvalidName {
+            node: node.clone(),
+            reason,
+        };
         let (name, place) = node.split_once('@').ok_or(invalid("no_host"))?;
-        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+        if name.is_empty()
+            || !name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        {
             return Err(invalid("invalid_node_name_head"));
         }
         let (host, own_port) = split_port(place).ok_or(invalid("hostname_not_allowed"))?;
@@ -68,10 +83,19 @@ mod tests {
 
     #[test]
     fn hosts_and_ports_are_filled_in() {
-        assert_eq!(parse("hare", None), ("hare@box".into(), "box".into(), 25672));
-        assert_eq!(parse("w@127.0.0.11", Some(25673)), ("w@127.0.0.11".into(), "127.0.0.11".into(), 25673));
+        assert_eq!(
+            parse("hare", None),
+            ("hare@box".into(), "box".into(), 25672)
+        );
+        assert_eq!(
+            parse("w@127.0.0.11", Some(25673)),
+            ("w@127.0.0.11".into(), "127.0.0.11".into(), 25673)
+        );
         assert_eq!(parse("w@h:7", Some(25673)), ("w@h:7".into(), "h".into(), 7));
-        assert_eq!(parse("w@[::1]:7", None), ("w@[::1]:7".into(), "::1".into(), 7));
+        assert_eq!(
+            parse("w@[::1]:7", None),
+            ("w@[::1]:7".into(), "::1".into(), 7)
+        );
         assert_eq!(parse("w@::1", None), ("w@::1".into(), "::1".into(), 25672));
     }
 
@@ -84,7 +108,11 @@ mod tests {
             ("bad@@", "hostname_not_allowed"),
             ("w@h:x", "hostname_not_allowed"),
         ] {
-            assert_eq!(Target::parse(text, "box", None).unwrap_err().reason, reason, "{text}");
+            assert_eq!(
+                Target::parse(text, "box", None).unwrap_err().reason,
+                reason,
+                "{text}"
+            );
         }
     }
 }

@@ -2,8 +2,8 @@
 //! looks in a table, in JSON and as a term.
 //!
 //! A table shows most values bare (`running`, `3`), lists in brackets, arguments as compact terms
-//! (`[{"x-max-priority",10}]`). JSON shows arguments as triples with the type in the middle. The type
-//! is guessed from the value, since the node's JSON does not carry it.
+//! (`[{"x-max-priority",10}]`). JSON shows arguments as triples with the type in the middle. The
+//! type is guessed from the value, since the node's JSON does not carry it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -80,7 +80,12 @@ impl Term {
 
     /// A map of these entries.
     pub(crate) fn map<const N: usize>(entries: [(&str, Term); N]) -> Term {
-        Term::Map(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+        Term::Map(
+            entries
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect(),
+        )
     }
 
     /// As in the cell of a table.
@@ -99,7 +104,8 @@ impl Term {
                 items => joined("{", ",", "}", items.iter().map(Term::compact)),
             },
             Term::Pairs(pairs) => {
-                let show = |(key, value): &(String, Term)| format!("{{{}, {}}}", atom(key), value.cell());
+                let show =
+                    |(key, value): &(String, Term)| format!("{{{}, {}}}", atom(key), value.cell());
                 joined("[", ", ", "]", pairs.iter().map(show))
             }
             Term::Map(map) => {
@@ -119,11 +125,15 @@ impl Term {
             Term::List(items) => joined("[", ",", "]", items.iter().map(Term::compact)),
             Term::Tuple(items) => joined("{", ",", "}", items.iter().map(Term::compact)),
             Term::Pairs(pairs) => {
-                let show = |(key, value): &(String, Term)| format!("{{{},{}}}", atom(key), value.compact());
+                let show = |(key, value): &(String, Term)| {
+                    format!("{{{},{}}}", atom(key), value.compact())
+                };
                 joined("[", ",", "]", pairs.iter().map(show))
             }
             Term::Map(map) => {
-                let show = |(key, value): (&String, &Term)| format!("{} => {}", atom(key), value.compact());
+                let show = |(key, value): (&String, &Term)| {
+                    format!("{} => {}", atom(key), value.compact())
+                };
                 joined("#{", ",", "}", map.iter().map(show))
             }
             Term::Table(table) => typed_table(table).compact(),
@@ -179,12 +189,16 @@ fn number_term(number: &serde_json::Number) -> Term {
 /// The parts of an address as Erlang has them: four bytes, or eight pairs of bytes.
 fn octets(address: &str) -> Option<Vec<Term>> {
     Some(match address.parse().ok()? {
-        std::net::IpAddr::V4(address) => {
-            address.octets().iter().map(|part| Term::Int((*part).into())).collect()
-        }
-        std::net::IpAddr::V6(address) => {
-            address.segments().iter().map(|part| Term::Int((*part).into())).collect()
-        }
+        std::net::IpAddr::V4(address) => address
+            .octets()
+            .iter()
+            .map(|part| Term::Int((*part).into()))
+            .collect(),
+        std::net::IpAddr::V6(address) => address
+            .segments()
+            .iter()
+            .map(|part| Term::Int((*part).into()))
+            .collect(),
     })
 }
 
@@ -251,14 +265,24 @@ pub(crate) fn float(number: f64) -> String {
 /// A word in quotes unless it needs none.
 pub(crate) fn atom(word: &str) -> String {
     let plain = word.starts_with(|c: char| c.is_ascii_lowercase())
-        && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '@');
-    if plain { word.to_owned() } else { format!("'{}'", escaped(word, '\'')) }
+        && word
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '@');
+    if plain {
+        word.to_owned()
+    } else {
+        format!("'{}'", escaped(word, '\''))
+    }
 }
 
 /// Text as an Erlang binary.
 pub(crate) fn binary(text: &str) -> String {
     let mark = if text.is_ascii() { "" } else { "/utf8" };
-    if text.is_empty() { "<<>>".to_owned() } else { format!("<<{}{mark}>>", quoted(text)) }
+    if text.is_empty() {
+        "<<>>".to_owned()
+    } else {
+        format!("<<{}{mark}>>", quoted(text))
+    }
 }
 
 /// Text in double quotes.
@@ -311,11 +335,29 @@ mod tests {
             (Term::nothing(), ""),
             (Term::Float(1.0), "1.0"),
             (Term::Float(1e-7), "1.0e-7"),
-            (Term::List(vec![Term::atom("production"), Term::atom("eu")]), "[production, eu]"),
-            (Term::Pairs(vec![("probe@localhost".into(), Term::atom("running"))]), "[{probe@localhost, running}]"),
-            (Term::List(vec![Term::Tuple(vec![Term::text("max-length"), Term::Int(100)])]), "[{<<\"max-length\">>, 100}]"),
-            (Term::Tuple(vec![Term::Int(0), Term::Int(9), Term::Int(1)]), "{0,9,1}"),
-            (Term::map([("b", Term::Int(2)), ("a", Term::Int(1))]), "#{a => 1, b => 2}"),
+            (
+                Term::List(vec![Term::atom("production"), Term::atom("eu")]),
+                "[production, eu]",
+            ),
+            (
+                Term::Pairs(vec![("probe@localhost".into(), Term::atom("running"))]),
+                "[{probe@localhost, running}]",
+            ),
+            (
+                Term::List(vec![Term::Tuple(vec![
+                    Term::text("max-length"),
+                    Term::Int(100),
+                ])]),
+                "[{<<\"max-length\">>, 100}]",
+            ),
+            (
+                Term::Tuple(vec![Term::Int(0), Term::Int(9), Term::Int(1)]),
+                "{0,9,1}",
+            ),
+            (
+                Term::map([("b", Term::Int(2)), ("a", Term::Int(1))]),
+                "#{a => 1, b => 2}",
+            ),
             (Term::Address("127.0.0.1".into()), "127.0.0.1"),
             (table(json!({})), "[]"),
             (
@@ -331,10 +373,21 @@ mod tests {
     #[test]
     fn json_shows_arguments_with_types_and_addresses_as_numbers() {
         let term = table(json!({"a": "b", "n": 10, "f": 1.5, "t": {"x": true}}));
-        let expected = r#"[["a","longstr","b"],["n","long",10],["f","double",1.5],["t","table",[["x","bool",true]]]]"#;
-        assert_eq!(term.to_json().to_string(), expected);
-        assert_eq!(Term::Address("127.0.0.1".into()).to_json(), json!([127, 0, 0, 1]));
-        assert_eq!(Term::Address("somewhere".into()).to_json(), json!("somewhere"));
+        let expected = json!([
+            ["a", "longstr", "b"],
+            ["n", "long", 10],
+            ["f", "double", 1.5],
+            ["t", "table", [["x", "bool", true]]],
+        ]);
+        assert_eq!(term.to_json(), expected);
+        assert_eq!(
+            Term::Address("127.0.0.1".into()).to_json(),
+            json!([127, 0, 0, 1])
+        );
+        assert_eq!(
+            Term::Address("somewhere".into()).to_json(),
+            json!("somewhere")
+        );
         assert_eq!(Term::nothing().to_json(), json!(""));
         assert_eq!(Term::flag(true).to_json(), json!(true));
     }

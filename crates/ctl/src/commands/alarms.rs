@@ -11,15 +11,43 @@ use crate::term::Term;
 use crate::tool::Tools;
 
 pub(super) const COMMANDS: &[Command] = &[
-    command("alarms", Tools::DIAGNOSTICS, Section::Monitoring, "Lists alarms in the cluster", list)
+    command("alarms", Tools::DIAGNOSTICS, Section::Monitoring, list)
+        .about("Lists alarms in the cluster")
         .timed()
-        .banner(|call| format!("Asking node {} to report any known resource alarms ...", call.node())),
-    command("check_alarms", Tools::DIAGNOSTICS, Section::Monitoring, "Fails when there is an alarm in the cluster", check)
-        .timed()
-        .banner(|call| format!("Asking node {} to report any local resource alarms ...", call.node())),
-    command("check_local_alarms", Tools::DIAGNOSTICS, Section::Monitoring, "Fails when there is an alarm on the node", check_local)
-        .timed()
-        .banner(|call| format!("Asking node {} to report any local resource alarms ...", call.node())),
+        .banner(|call| {
+            format!(
+                "Asking node {} to report any known resource alarms ...",
+                call.node()
+            )
+        }),
+    command(
+        "check_alarms",
+        Tools::DIAGNOSTICS,
+        Section::Monitoring,
+        check,
+    )
+    .about("Fails when there is an alarm in the cluster")
+    .timed()
+    .banner(|call| {
+        format!(
+            "Asking node {} to report any local resource alarms ...",
+            call.node()
+        )
+    }),
+    command(
+        "check_local_alarms",
+        Tools::DIAGNOSTICS,
+        Section::Monitoring,
+        check_local,
+    )
+    .about("Fails when there is an alarm on the node")
+    .timed()
+    .banner(|call| {
+        format!(
+            "Asking node {} to report any local resource alarms ...",
+            call.node()
+        )
+    }),
 ];
 
 /// An alarm as a line of text.
@@ -54,13 +82,22 @@ impl Alarms {
         let own = call.get(&["internal", "status"])?;
         let own = text(&own, "node_name");
         let is_own = |alarm: &&Json| text(alarm, "node") == own;
-        let (local, global): (Vec<&Json>, Vec<&Json>) = items(&status, "alarms").iter().partition(is_own);
+        let (local, global): (Vec<&Json>, Vec<&Json>) =
+            items(&status, "alarms").iter().partition(is_own);
         let lines = |alarms: Vec<&Json>| alarms.into_iter().map(line).collect();
-        Ok(Alarms { local: lines(local), global: lines(global) })
+        Ok(Alarms {
+            local: lines(local),
+            global: lines(global),
+        })
     }
 
     fn all(&self) -> String {
-        self.local.iter().chain(&self.global).map(String::as_str).collect::<Vec<_>>().join("\n")
+        self.local
+            .iter()
+            .chain(&self.global)
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     fn json(&self, result: &str, message: &str) -> Term {
@@ -83,7 +120,10 @@ fn list(call: &mut Call<'_>) -> Result<Output, Failure> {
             ("node", Term::text(&node)),
             ("alarms", Term::List(Vec::new())),
         ]);
-        return Ok(Output::Both(format!("Node {node} reported no alarms, local or clusterwide"), json));
+        return Ok(Output::Both(
+            format!("Node {node} reported no alarms, local or clusterwide"),
+            json,
+        ));
     }
     let json = alarms.json("ok", &format!("Node {node} reported alarms"));
     Ok(Output::Both(alarms.all(), json))
@@ -94,7 +134,11 @@ fn check(call: &mut Call<'_>) -> Result<Output, Failure> {
     let node = call.node();
     if alarms.local.is_empty() && alarms.global.is_empty() {
         let text = format!("Node {node} reported no alarms, local or clusterwide");
-        return Ok(Output::passed(call.flag("silent"), text, Term::map([("result", Term::text("ok"))])));
+        return Ok(Output::passed(
+            call.flag("silent"),
+            text,
+            Term::map([("result", Term::text("ok"))]),
+        ));
     }
     if call.flag("silent") {
         return Err(Failure::silent(UNAVAILABLE));
@@ -108,15 +152,25 @@ fn check_local(call: &mut Call<'_>) -> Result<Output, Failure> {
     let node = call.node();
     if alarms.local.is_empty() {
         let text = format!("Node {node} reported no local alarms");
-        return Ok(Output::passed(call.flag("silent"), text, Term::map([("result", Term::text("ok"))])));
+        return Ok(Output::passed(
+            call.flag("silent"),
+            text,
+            Term::map([("result", Term::text("ok"))]),
+        ));
     }
     if call.flag("silent") {
         return Err(Failure::silent(UNAVAILABLE));
     }
     let json = Term::map([
         ("result", Term::text("error")),
-        ("local", Term::List(alarms.local.iter().map(Term::text).collect())),
-        ("message", Term::text(format!("Node {node} reported local alarms"))),
+        (
+            "local",
+            Term::List(alarms.local.iter().map(Term::text).collect()),
+        ),
+        (
+            "message",
+            Term::text(format!("Node {node} reported local alarms")),
+        ),
     ]);
     Err(Failure::refused(alarms.local.join("\n")).with_json(json))
 }

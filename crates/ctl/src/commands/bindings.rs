@@ -13,25 +13,38 @@ use crate::term::Term;
 use crate::tool::Tools;
 
 /// All columns.
-pub(super) const COLUMNS: &[&str] =
-    &["source_name", "source_kind", "destination_name", "destination_kind", "routing_key", "arguments"];
+pub(super) const COLUMNS: &[&str] = &[
+    "source_name",
+    "source_kind",
+    "destination_name",
+    "destination_kind",
+    "routing_key",
+    "arguments",
+];
 
 pub(super) const COMMANDS: &[Command] =
-    &[command("list_bindings", Tools::BOTH, Section::Monitoring, "Lists bindings", list)
-        .usage("list_bindings [--vhost <vhost>] [--no-table-headers] [<column> ...]")
-        .details(&[
-            (
-                "<column>",
-                "one of arguments, destination_kind, destination_name, routing_key, source_kind, source_name",
-            ),
-            super::VHOST,
-            super::NO_HEADERS,
-        ])
-        .timed()
-        .table()
-        .args(0, usize::MAX)
-        .check(|call| columns::check(call, COLUMNS))
-        .banner(|call| format!("Listing bindings for vhost {}...", call.vhost()))];
+    &[
+        command("list_bindings", Tools::BOTH, Section::Monitoring, list)
+            .about("Lists bindings")
+            .usage(
+                "list_bindings [--vhost <vhost>] [--no-table-headers] [<column> \
+                 ...]",
+            )
+            .details(&[
+                (
+                    "<column>",
+                    "one of arguments, destination_kind, destination_name, \
+                     routing_key, source_kind, source_name",
+                ),
+                super::VHOST,
+                super::NO_HEADERS,
+            ])
+            .timed()
+            .table()
+            .args(0, usize::MAX)
+            .check(|call| columns::check(call, COLUMNS))
+            .banner(|call| format!("Listing bindings for vhost {}...", call.vhost())),
+    ];
 
 fn list(call: &mut Call<'_>) -> Result<Output, Failure> {
     let vhost = call.vhost().to_owned();

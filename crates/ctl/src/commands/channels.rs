@@ -14,31 +14,50 @@ use crate::tool::Tools;
 
 /// All columns of `list_channels`.
 pub(super) const COLUMNS: &[&str] = &[
-    "pid", "connection", "name", "number", "user", "vhost", "transactional", "confirm", "consumer_count",
-    "messages_unacknowledged", "messages_uncommitted", "acks_uncommitted", "messages_unconfirmed", "prefetch_count",
+    "pid",
+    "connection",
+    "name",
+    "number",
+    "user",
+    "vhost",
+    "transactional",
+    "confirm",
+    "consumer_count",
+    "messages_unacknowledged",
+    "messages_uncommitted",
+    "acks_uncommitted",
+    "messages_unconfirmed",
+    "prefetch_count",
     "global_prefetch_count",
 ];
 
 pub(super) const COMMANDS: &[Command] =
-    &[command("list_channels", Tools::BOTH, Section::Monitoring, "Lists channels of the cluster", list)
-        .usage("list_channels [--no-table-headers] [<column> ...]")
-        .details(&[
-            (
-                "<column>",
-                "one of acks_uncommitted, confirm, connection, consumer_count, global_prefetch_count, \
-                 messages_unacknowledged, messages_uncommitted, messages_unconfirmed, name, number, pid, \
-                 prefetch_count, transactional, user, vhost",
-            ),
-            super::NO_HEADERS,
-        ])
-        .table()
-        .args(0, usize::MAX)
-        .check(|call| columns::check(call, COLUMNS))
-        .banner(|_| "Listing channels ...".to_owned())];
+    &[
+        command("list_channels", Tools::BOTH, Section::Monitoring, list)
+            .about("Lists channels of the cluster")
+            .usage("list_channels [--no-table-headers] [<column> ...]")
+            .details(&[
+                (
+                    "<column>",
+                    "one of acks_uncommitted, confirm, connection, consumer_count, \
+                     global_prefetch_count, messages_unacknowledged, \
+                     messages_uncommitted, messages_unconfirmed, name, number, pid, \
+                     prefetch_count, transactional, user, vhost",
+                ),
+                super::NO_HEADERS,
+            ])
+            .table()
+            .args(0, usize::MAX)
+            .check(|call| columns::check(call, COLUMNS))
+            .banner(|_| "Listing channels ...".to_owned()),
+    ];
 
 fn list(call: &mut Call<'_>) -> Result<Output, Failure> {
     let channels = call.list(&["channels"])?;
-    let columns = columns::asked(&call.args, &["pid", "user", "consumer_count", "messages_unacknowledged"]);
+    let columns = columns::asked(
+        &call.args,
+        &["pid", "user", "consumer_count", "messages_unacknowledged"],
+    );
     let row = |channel: &Json| columns::row(&columns, |column| value(channel, column));
     Ok(Output::Rows(channels.iter().map(row).collect()))
 }

@@ -13,21 +13,39 @@ use crate::term::Term;
 use crate::tool::Tools;
 
 /// All columns.
-pub(super) const COLUMNS: &[&str] = &["name", "type", "durable", "auto_delete", "internal", "arguments", "policy"];
+pub(super) const COLUMNS: &[&str] = &[
+    "name",
+    "type",
+    "durable",
+    "auto_delete",
+    "internal",
+    "arguments",
+    "policy",
+];
 
 pub(super) const COMMANDS: &[Command] =
-    &[command("list_exchanges", Tools::BOTH, Section::Monitoring, "Lists exchanges", list)
-        .usage("list_exchanges [--vhost <vhost>] [--no-table-headers] [<column> ...]")
-        .details(&[
-            ("<column>", "one of arguments, auto_delete, durable, internal, name, policy, type"),
-            super::VHOST,
-            super::NO_HEADERS,
-        ])
-        .timed()
-        .table()
-        .args(0, usize::MAX)
-        .check(|call| columns::check(call, COLUMNS))
-        .banner(|call| format!("Listing exchanges for vhost {} ...", call.vhost()))];
+    &[
+        command("list_exchanges", Tools::BOTH, Section::Monitoring, list)
+            .about("Lists exchanges")
+            .usage(
+                "list_exchanges [--vhost <vhost>] [--no-table-headers] \
+                 [<column> ...]",
+            )
+            .details(&[
+                (
+                    "<column>",
+                    "one of arguments, auto_delete, durable, internal, name, \
+                     policy, type",
+                ),
+                super::VHOST,
+                super::NO_HEADERS,
+            ])
+            .timed()
+            .table()
+            .args(0, usize::MAX)
+            .check(|call| columns::check(call, COLUMNS))
+            .banner(|call| format!("Listing exchanges for vhost {} ...", call.vhost())),
+    ];
 
 fn list(call: &mut Call<'_>) -> Result<Output, Failure> {
     let vhost = call.vhost().to_owned();

@@ -13,16 +13,32 @@ use crate::term::Term;
 use crate::tool::Tools;
 
 pub(super) const COMMANDS: &[Command] = &[
-    command("help", Tools::ALL, Section::Help, "Shows how a command is used", show_help)
+    command("help", Tools::ALL, Section::Help, show_help)
+        .about("Shows how a command is used")
+        .offline()
         .usage("help (<command> | [--list-commands])")
         .details(&[("--list-commands", "only lists the commands")])
         .switches(&[flag("list-commands")])
         .args(0, 1),
-    command("version", Tools::BOTH.and(Tools::PLUGINS), Section::Help, "Shows the version of RabbitMQ that this tool is compatible with", version),
-    command("autocomplete", Tools::BOTH.and(Tools::PLUGINS).and(Tools::QUEUES), Section::Help, "Lists commands that begin with a prefix", autocomplete)
-        .usage("autocomplete [prefix]")
-        .timed()
-        .args(1, usize::MAX),
+    command(
+        "version",
+        Tools::BOTH.and(Tools::PLUGINS),
+        Section::Help,
+        version,
+    )
+    .about("Shows the version of RabbitMQ that this tool is compatible with")
+    .offline(),
+    command(
+        "autocomplete",
+        Tools::BOTH.and(Tools::PLUGINS).and(Tools::QUEUES),
+        Section::Help,
+        autocomplete,
+    )
+    .about("Lists commands that begin with a prefix")
+    .offline()
+    .usage("autocomplete [prefix]")
+    .timed()
+    .args(1, usize::MAX),
 ];
 
 fn show_help(call: &mut Call<'_>) -> Result<Output, Failure> {
@@ -54,18 +70,25 @@ fn version(call: &mut Call<'_>) -> Result<Output, Failure> {
 }
 
 fn autocomplete(call: &mut Call<'_>) -> Result<Output, Failure> {
-    let Some(last) = call.args.last() else { return Ok(Output::Lines(Vec::new())) };
+    let Some(last) = call.args.last() else {
+        return Ok(Output::Lines(Vec::new()));
+    };
     let command = find(call.tool, call.arg(0));
     let mut found: Vec<String> = match (command, last.strip_prefix("--")) {
         (Some(command), Some(prefix)) => {
             let switches = command.switches.iter().chain(GENERAL);
-            let names = switches.map(|switch| switch.name).filter(|name| name.starts_with(prefix));
+            let names = switches
+                .map(|switch| switch.name)
+                .filter(|name| name.starts_with(prefix));
             names.map(|name| format!("--{name}")).collect()
         }
         (Some(_), None) if call.args.len() > 1 => Vec::new(),
         _ => {
             let names = all(call.tool).into_iter().map(|command| command.name);
-            names.filter(|name| name.starts_with(last)).map(str::to_owned).collect()
+            names
+                .filter(|name| name.starts_with(last))
+                .map(str::to_owned)
+                .collect()
         }
     };
     found.sort_unstable();

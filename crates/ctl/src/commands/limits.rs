@@ -13,15 +13,27 @@ use crate::term::{Row, Term};
 use crate::tool::Tools;
 
 pub(super) const COMMANDS: &[Command] = &[
-    command("set_user_limits", Tools::CTL, Section::Users, "Limits the connections and channels of a user", set_user)
+    command("set_user_limits", Tools::CTL, Section::Users, set_user)
+        .about("Limits the connections and channels of a user")
         .usage("set_user_limits <username> <definition>")
         .details(&[
             ("<username>", "the name of the user"),
-            ("<definition>", "JSON: {\"max-connections\": 10, \"max-channels\": 100}; -1 is no limit"),
+            (
+                "<definition>",
+                "JSON: {\"max-connections\": 10, \"max-channels\": 100}; -1 is \
+                 no limit",
+            ),
         ])
         .args(2, 2)
-        .banner(|call| format!("Setting user limits to \"{}\" for user \"{}\" ...", call.arg(1), call.arg(0))),
-    command("clear_user_limits", Tools::CTL, Section::Users, "Lifts a limit of a user, or all", clear_user)
+        .banner(|call| {
+            format!(
+                "Setting user limits to \"{}\" for user \"{}\" ...",
+                call.arg(1),
+                call.arg(0)
+            )
+        }),
+    command("clear_user_limits", Tools::CTL, Section::Users, clear_user)
+        .about("Lifts a limit of a user, or all")
         .usage("clear_user_limits <username> <limit_type> | all")
         .details(&[
             ("<username>", "the name of the user"),
@@ -30,45 +42,93 @@ pub(super) const COMMANDS: &[Command] = &[
         .args(2, 2)
         .banner(|call| match call.arg(1) {
             "all" => format!("Clearing all limits for user \"{}\" ...", call.arg(0)),
-            limit => format!("Clearing \"{limit}\" limit for user \"{}\" ...", call.arg(0)),
+            limit => format!(
+                "Clearing \"{limit}\" limit for user \"{}\" ...",
+                call.arg(0)
+            ),
         }),
-    command("list_user_limits", Tools::BOTH, Section::Users, "Lists the limits of a user, or of all", list_user)
+    command("list_user_limits", Tools::BOTH, Section::Users, list_user)
+        .about("Lists the limits of a user, or of all")
         .usage("list_user_limits [--user <username>] [--global]")
-        .details(&[("--user <username>", "the name of the user"), ("--global", "lists all users that have limits")])
+        .details(&[
+            ("--user <username>", "the name of the user"),
+            ("--global", "lists all users that have limits"),
+        ])
         .switches(&[flag("global"), text_switch("user")])
         .table()
         .banner(|call| match call.flag("global") {
             true => "Listing limits for all users ...".to_owned(),
-            false => format!("Listing limits for user \"{}\" ...", call.options.text("user").unwrap_or("guest")),
+            false => format!(
+                "Listing limits for user \"{}\" ...",
+                call.options.text("user").unwrap_or("guest")
+            ),
         }),
-    command("set_vhost_limits", Tools::CTL, Section::VirtualHosts, "Limits the connections and queues of a virtual host", set_vhost)
-        .usage("set_vhost_limits [--vhost <vhost>] <definition>")
-        .details(&[
-            ("<definition>", "JSON: {\"max-connections\": 10, \"max-queues\": 100}; -1 is no limit"),
-            super::VHOST,
-        ])
-        .args(1, 1)
-        .banner(|call| format!("Setting vhost limits to \"{}\" for vhost \"{}\" ...", call.arg(0), call.vhost())),
-    command("clear_vhost_limits", Tools::CTL, Section::VirtualHosts, "Lifts the limits of a virtual host", clear_vhost)
-        .usage("clear_vhost_limits [--vhost <vhost>]")
-        .details(&[super::VHOST])
-        .banner(|call| format!("Clearing vhost \"{}\" limits ...", call.vhost())),
-    command("list_vhost_limits", Tools::BOTH, Section::VirtualHosts, "Lists the limits of a virtual host, or of all", list_vhost)
-        .usage("list_vhost_limits [--vhost <vhost>] [--global] [--no-table-headers]")
-        .details(&[super::VHOST, ("--global", "lists all virtual hosts that have limits"), super::NO_HEADERS])
-        .switches(&[flag("global")])
-        .table()
-        .banner(|call| match call.flag("global") {
-            true => "Listing limits for all vhosts ...".to_owned(),
-            false => format!("Listing limits for vhost \"{}\" ...", call.vhost()),
-        }),
+    command(
+        "set_vhost_limits",
+        Tools::CTL,
+        Section::VirtualHosts,
+        set_vhost,
+    )
+    .about("Limits the connections and queues of a virtual host")
+    .usage("set_vhost_limits [--vhost <vhost>] <definition>")
+    .details(&[
+        (
+            "<definition>",
+            "JSON: {\"max-connections\": 10, \"max-queues\": 100}; -1 is no \
+             limit",
+        ),
+        super::VHOST,
+    ])
+    .args(1, 1)
+    .banner(|call| {
+        format!(
+            "Setting vhost limits to \"{}\" for vhost \"{}\" ...",
+            call.arg(0),
+            call.vhost()
+        )
+    }),
+    command(
+        "clear_vhost_limits",
+        Tools::CTL,
+        Section::VirtualHosts,
+        clear_vhost,
+    )
+    .about("Lifts the limits of a virtual host")
+    .usage("clear_vhost_limits [--vhost <vhost>]")
+    .details(&[super::VHOST])
+    .banner(|call| format!("Clearing vhost \"{}\" limits ...", call.vhost())),
+    command(
+        "list_vhost_limits",
+        Tools::BOTH,
+        Section::VirtualHosts,
+        list_vhost,
+    )
+    .about("Lists the limits of a virtual host, or of all")
+    .usage(
+        "list_vhost_limits [--vhost <vhost>] [--global] \
+         [--no-table-headers]",
+    )
+    .details(&[
+        super::VHOST,
+        ("--global", "lists all virtual hosts that have limits"),
+        super::NO_HEADERS,
+    ])
+    .switches(&[flag("global")])
+    .table()
+    .banner(|call| match call.flag("global") {
+        true => "Listing limits for all vhosts ...".to_owned(),
+        false => format!("Listing limits for vhost \"{}\" ...", call.vhost()),
+    }),
 ];
 
 /// Limits as an argument gives them, or the complaint of RabbitMQ.
 fn definition(text: &str) -> Result<Map<String, Json>, Failure> {
     match json_arg(text)? {
         Json::Object(limits) => Ok(limits),
-        other => Err(Failure::refused(format!("Validation failed\n\nlimits should be an object, actually was {other}\n"))),
+        other => Err(Failure::refused(format!(
+            "Validation failed\n\nlimits should be an object, actually was \
+             {other}\n"
+        ))),
     }
 }
 
@@ -79,7 +139,8 @@ fn set_user(call: &mut Call<'_>) -> Result<Output, Failure> {
         return Err(Failure::no_user(&user));
     }
     for (name, value) in limits {
-        call.put(&["user-limits", &user, &name], json!({"value": value}))?.good()?;
+        call.put(&["user-limits", &user, &name], json!({"value": value}))?
+            .good()?;
     }
     Ok(Output::Done)
 }
@@ -99,7 +160,10 @@ fn clear_user(call: &mut Call<'_>) -> Result<Output, Failure> {
 fn rows(found: &[Json], key: &str) -> Output {
     let row = |item: &Json| -> Row {
         let limits = item.get("value").unwrap_or(&Json::Null).to_string();
-        vec![(key.to_owned(), Term::text(text(item, key))), ("limits".to_owned(), Term::text(limits))]
+        vec![
+            (key.to_owned(), Term::text(text(item, key))),
+            ("limits".to_owned(), Term::text(limits)),
+        ]
     };
     Output::List(found.iter().map(row).collect())
 }
@@ -109,16 +173,21 @@ fn list_user(call: &mut Call<'_>) -> Result<Output, Failure> {
         return Ok(rows(&call.list(&["user-limits"])?, "user"));
     }
     let user = call.options.text("user").unwrap_or("guest").to_owned();
-    let Some(found) = call.find(&["user-limits", &user])? else { return Err(Failure::no_user(&user)) };
+    let Some(found) = call.find(&["user-limits", &user])? else {
+        return Err(Failure::no_user(&user));
+    };
     let limits = found.get(0).and_then(|item| item.get("value"));
-    Ok(Output::Text(limits.map_or_else(|| "{}".to_owned(), Json::to_string)))
+    Ok(Output::Text(
+        limits.map_or_else(|| "{}".to_owned(), Json::to_string),
+    ))
 }
 
 fn set_vhost(call: &mut Call<'_>) -> Result<Output, Failure> {
     let limits = definition(call.arg(0))?;
     let vhost = call.require_vhost()?;
     let body = json!({"value": limits});
-    call.put(&["parameters", "vhost-limits", &vhost, "limits"], body)?.good()?;
+    call.put(&["parameters", "vhost-limits", &vhost, "limits"], body)?
+        .good()?;
     Ok(Output::Done)
 }
 

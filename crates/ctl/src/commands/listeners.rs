@@ -15,42 +15,82 @@ use crate::term::{Row, Term};
 use crate::tool::Tools;
 
 pub(super) const COMMANDS: &[Command] = &[
-    command("listeners", Tools::DIAGNOSTICS, Section::Monitoring, "Lists the ports that a node listens on", list)
+    command("listeners", Tools::DIAGNOSTICS, Section::Monitoring, list)
+        .about("Lists the ports that a node listens on")
         .timed()
-        .banner(|call| format!("Asking node {} to report its protocol listeners ...", call.node())),
-    command("check_port_listener", Tools::DIAGNOSTICS, Section::Monitoring, "Fails when a node does not listen on a port", check_port)
-        .usage("check_port_listener <port>")
-        .details(&[("<port>", "the number of the port")])
-        .timed()
-        .args(1, 1)
-        .check(positive)
         .banner(|call| {
-            format!("Asking node {} if there's an active listener on port {} ...", call.node(), call.arg(0))
-        }),
-    command("check_protocol_listener", Tools::DIAGNOSTICS, Section::Monitoring, "Fails when a node does not listen for a protocol", check_protocol)
-        .usage("check_protocol_listener <protocol>")
-        .details(&[("<protocol>", "amqp, amqp/ssl, http, https, http/prometheus, clustering")])
-        .timed()
-        .args(1, 1)
-        .banner(|call| {
-            format!("Asking node {} if there's an active listener for protocol {} ...", call.node(), call.arg(0))
-        }),
-    command("check_port_connectivity", Tools::DIAGNOSTICS, Section::Monitoring, "Fails when a port of a node cannot be connected to from here", check_connectivity)
-        .usage("check_port_connectivity [--address <target address>]")
-        .details(&[("--address", "the address to connect to, instead of the host of the node")])
-        .switches(&[text_switch("address").short('a')])
-        .timed()
-        .timeout(30_000)
-        .banner(|call| match call.options.text("address") {
-            None => format!(
-                "Testing TCP connections to all active listeners on node {} using hostname resolution ...",
+            format!(
+                "Asking node {} to report its protocol listeners ...",
                 call.node()
-            ),
-            Some(address) => format!(
-                "Testing TCP connections to all active listeners on node {} using {address} for node IP address ...",
-                call.node()
-            ),
+            )
         }),
+    command(
+        "check_port_listener",
+        Tools::DIAGNOSTICS,
+        Section::Monitoring,
+        check_port,
+    )
+    .about("Fails when a node does not listen on a port")
+    .usage("check_port_listener <port>")
+    .details(&[("<port>", "the number of the port")])
+    .timed()
+    .args(1, 1)
+    .check(positive)
+    .banner(|call| {
+        format!(
+            "Asking node {} if there's an active listener on port {} ...",
+            call.node(),
+            call.arg(0)
+        )
+    }),
+    command(
+        "check_protocol_listener",
+        Tools::DIAGNOSTICS,
+        Section::Monitoring,
+        check_protocol,
+    )
+    .about("Fails when a node does not listen for a protocol")
+    .usage("check_protocol_listener <protocol>")
+    .details(&[(
+        "<protocol>",
+        "amqp, amqp/ssl, http, https, http/prometheus, clustering",
+    )])
+    .timed()
+    .args(1, 1)
+    .banner(|call| {
+        format!(
+            "Asking node {} if there's an active listener for protocol {} ...",
+            call.node(),
+            call.arg(0)
+        )
+    }),
+    command(
+        "check_port_connectivity",
+        Tools::DIAGNOSTICS,
+        Section::Monitoring,
+        check_connectivity,
+    )
+    .about("Fails when a port of a node cannot be connected to from here")
+    .usage("check_port_connectivity [--address <target address>]")
+    .details(&[(
+        "--address",
+        "the address to connect to, instead of the host of the node",
+    )])
+    .switches(&[text_switch("address").short('a')])
+    .timed()
+    .timeout(30_000)
+    .banner(|call| match call.options.text("address") {
+        None => format!(
+            "Testing TCP connections to all active listeners on node {} \
+             using hostname resolution ...",
+            call.node()
+        ),
+        Some(address) => format!(
+            "Testing TCP connections to all active listeners on node {} \
+             using {address} for node IP address ...",
+            call.node()
+        ),
+    }),
 ];
 
 /// Whether the argument is a positive number.
@@ -98,8 +138,13 @@ fn list(call: &mut Call<'_>) -> Result<Output, Failure> {
     if matches!(call.formatter, Formatter::Csv | Formatter::Erlang) {
         let row = |listener: &Json| -> Row {
             let entries = ["node", "protocol", "interface", "port", "purpose"];
-            let Term::Map(map) = value(listener) else { return Row::new() };
-            entries.iter().map(|key| ((*key).to_owned(), map[*key].clone())).collect()
+            let Term::Map(map) = value(listener) else {
+                return Row::new();
+            };
+            entries
+                .iter()
+                .map(|key| ((*key).to_owned(), map[*key].clone()))
+                .collect()
         };
         return Ok(Output::Rows(listeners.iter().map(row).collect()));
     }
@@ -118,11 +163,18 @@ fn list(call: &mut Call<'_>) -> Result<Output, Failure> {
 
 fn joined<T: ToString + Ord>(mut items: Vec<T>) -> String {
     items.sort_unstable();
-    items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+    items
+        .iter()
+        .map(T::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn ports(listeners: &[Json]) -> Vec<u64> {
-    listeners.iter().map(|listener| whole(listener, "port")).collect()
+    listeners
+        .iter()
+        .map(|listener| whole(listener, "port"))
+        .collect()
 }
 
 fn check_port(call: &mut Call<'_>) -> Result<Output, Failure> {
@@ -135,16 +187,23 @@ fn check_port(call: &mut Call<'_>) -> Result<Output, Failure> {
             ("node", Term::text(&node)),
             ("port", Term::text(&port)),
         ]);
-        return Ok(Output::Both(format!("A listener for port {port} is running on node {node}."), json));
+        return Ok(Output::Both(
+            format!("A listener for port {port} is running on node {node}."),
+            json,
+        ));
     }
     let json = Term::map([
         ("result", Term::text("error")),
         ("missing", Term::text(&port)),
-        ("ports", Term::List(ports.iter().map(|port| Term::Int((*port).into())).collect())),
+        (
+            "ports",
+            Term::List(ports.iter().map(|port| Term::Int((*port).into())).collect()),
+        ),
         ("listeners", values(&listeners)),
     ]);
     let text = format!(
-        "No listener for port {port} is active on node {node}. Found listeners that use the following ports: {}",
+        "No listener for port {port} is active on node {node}. Found \
+         listeners that use the following ports: {}",
         joined(ports)
     );
     Err(Failure::plain(UNAVAILABLE, text).with_json(json))
@@ -154,7 +213,8 @@ fn check_port(call: &mut Call<'_>) -> Result<Output, Failure> {
 fn protocol_name(name: &str) -> String {
     let name = name.to_ascii_lowercase();
     match name.as_str() {
-        "amqp091" | "amqp0.9.1" | "amqp0-9-1" | "amqp0_9_1" | "amqp10" | "amqp1.0" | "amqp1-0" | "amqp1_0" => "amqp",
+        "amqp091" | "amqp0.9.1" | "amqp0-9-1" | "amqp0_9_1" | "amqp10" | "amqp1.0" | "amqp1-0"
+        | "amqp1_0" => "amqp",
         "amqps" => "amqp/ssl",
         "http1" | "http1.1" | "http_api" | "management" | "management_ui" | "ui" => "http",
         "cli" | "distribution" => "clustering",
@@ -167,23 +227,33 @@ fn protocol_name(name: &str) -> String {
 fn check_protocol(call: &mut Call<'_>) -> Result<Output, Failure> {
     let listeners = listeners(call)?;
     let (node, protocol) = (call.node().to_owned(), protocol_name(call.arg(0)));
-    let protocols: Vec<&str> = listeners.iter().map(|listener| text(listener, "protocol")).collect();
+    let protocols: Vec<&str> = listeners
+        .iter()
+        .map(|listener| text(listener, "protocol"))
+        .collect();
     if protocols.contains(&protocol.as_str()) {
         let json = Term::map([
             ("result", Term::text("ok")),
             ("node", Term::text(&node)),
             ("protocol", Term::text(&protocol)),
         ]);
-        return Ok(Output::Both(format!("A listener for protocol {protocol} is running on node {node}."), json));
+        return Ok(Output::Both(
+            format!("A listener for protocol {protocol} is running on node {node}."),
+            json,
+        ));
     }
     let json = Term::map([
         ("result", Term::text("error")),
         ("missing", Term::text(&protocol)),
-        ("protocols", Term::List(protocols.iter().map(|name| Term::atom(*name)).collect())),
+        (
+            "protocols",
+            Term::List(protocols.iter().map(|name| Term::atom(*name)).collect()),
+        ),
         ("listeners", values(&listeners)),
     ]);
     let text = format!(
-        "No listener for protocol {protocol} is active on node {node}. Found listeners for the following protocols: {}",
+        "No listener for protocol {protocol} is active on node {node}. \
+         Found listeners for the following protocols: {}",
         joined(protocols)
     );
     Err(Failure::refused(text).with_json(json))
@@ -200,9 +270,13 @@ fn check_connectivity(call: &mut Call<'_>) -> Result<Output, Failure> {
         let tries = u32::try_from(listeners.len() + 1).unwrap_or(u32::MAX);
         let limit = call.left()?.unwrap_or(Duration::from_secs(30)) / tries;
         // A port may be bound to an address that the host's name does not lead to.
-        let own = text(listener, "interface").trim_matches(['[', ']']).to_owned();
+        let own = text(listener, "interface")
+            .trim_matches(['[', ']'])
+            .to_owned();
         let is_bound = address.is_none() && !matches!(own.as_str(), "::" | "0.0.0.0" | "");
-        if !call.outside.can_connect(&host, port, limit) && !(is_bound && call.outside.can_connect(&own, port, limit)) {
+        let is_open = call.outside.can_connect(&host, port, limit)
+            || is_bound && call.outside.can_connect(&own, port, limit);
+        if !is_open {
             failed.push(listener.clone());
         }
     }
@@ -220,7 +294,10 @@ fn check_connectivity(call: &mut Call<'_>) -> Result<Output, Failure> {
         ]);
         return Ok(Output::Both(text, json));
     }
-    let mut lines = vec![format!("Connection to ports of the following listeners on node {node} failed: ")];
+    let mut lines = vec![format!(
+        "Connection to ports of the following listeners on node {node} \
+         failed: "
+    )];
     lines.extend(failed.iter().map(line));
     let json = Term::map([
         ("result", Term::text("error")),

@@ -11,20 +11,28 @@ use crate::output::Output;
 use crate::term::{Term, float};
 use crate::tool::Tools;
 
-pub(super) const COMMANDS: &[Command] =
-    &[command("memory_breakdown", Tools::DIAGNOSTICS, Section::Monitoring, "Shows what the memory of a node is used for", breakdown)
-        .usage("memory_breakdown [--unit <unit>]")
-        .details(&[("--unit <bytes | kb | mb | gb | ...>", "the unit of sizes")])
-        .switches(&[text("unit")])
-        .timed()
-        .check(|call| match is_unit(unit(call)) {
-            true => Ok(()),
-            false => {
-                let text = format!("unit '{}' is not supported. Please use one of: bytes, mb, gb", unit(call));
-                Err(Misuse::Other(text).into())
-            }
-        })
-        .banner(|call| format!("Reporting memory breakdown on node {}...", call.node()))];
+pub(super) const COMMANDS: &[Command] = &[command(
+    "memory_breakdown",
+    Tools::DIAGNOSTICS,
+    Section::Monitoring,
+    breakdown,
+)
+.about("Shows what the memory of a node is used for")
+.usage("memory_breakdown [--unit <unit>]")
+.details(&[("--unit <bytes | kb | mb | gb | ...>", "the unit of sizes")])
+.switches(&[text("unit")])
+.timed()
+.check(|call| match is_unit(unit(call)) {
+    true => Ok(()),
+    false => {
+        let text = format!(
+            "unit '{}' is not supported. Please use one of: bytes, mb, gb",
+            unit(call)
+        );
+        Err(Misuse::Other(text).into())
+    }
+})
+.banner(|call| format!("Reporting memory breakdown on node {}...", call.node()))];
 
 /// The unit asked for.
 pub(super) fn unit<'a>(call: &'a Call<'_>) -> &'a str {
@@ -44,8 +52,8 @@ fn unit_bytes(unit: &str) -> Option<u64> {
     match unit.to_ascii_lowercase().as_str() {
         "bytes" => Some(1),
         "ki" | "kib" | "mi" | "mib" | "gi" | "gib" | "ti" | "tib" | "pi" | "pib" => power(1024),
-        "k" | "kb" | "kilobytes" | "m" | "mb" | "megabytes" | "g" | "gb" | "gigabytes" | "t" | "tb" | "terabytes"
-        | "p" | "pb" | "petabytes" => power(1000),
+        "k" | "kb" | "kilobytes" | "m" | "mb" | "megabytes" | "g" | "gb" | "gigabytes" | "t"
+        | "tb" | "terabytes" | "p" | "pb" | "petabytes" => power(1000),
         _ => None,
     }
 }
@@ -83,14 +91,24 @@ pub(super) struct Share {
 /// The parts of the memory, the largest first.
 pub(super) fn shares(memory: &Json) -> Vec<Share> {
     let total = memory.get("total");
-    let totals = ["rss", "allocated", "erlang"].map(|key| total.map_or(0, |total| whole(total, key)));
+    let totals =
+        ["rss", "allocated", "erlang"].map(|key| total.map_or(0, |total| whole(total, key)));
     let total = totals.into_iter().max().unwrap_or_default();
     let share = |(name, value): (&String, &Json)| {
         let bytes = value.as_u64().filter(|_| name != "total")?;
-        Some(Share { name: name.clone(), bytes, percent: rounded(ratio(bytes, total) * 100.0, 100.0) })
+        Some(Share {
+            name: name.clone(),
+            bytes,
+            percent: rounded(ratio(bytes, total) * 100.0, 100.0),
+        })
     };
-    let mut shares: Vec<Share> = memory.as_object().into_iter().flatten().filter_map(share).collect();
-    shares.sort_by(|a, b| b.bytes.cmp(&a.bytes));
+    let mut shares: Vec<Share> = memory
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(share)
+        .collect();
+    shares.sort_by_key(|share| std::cmp::Reverse(share.bytes));
     shares
 }
 
@@ -99,7 +117,12 @@ fn breakdown(call: &mut Call<'_>) -> Result<Output, Failure> {
     let shares = shares(status.get("memory").unwrap_or(&Json::Null));
     let unit = unit(call).to_ascii_lowercase();
     let line = |share: &Share| {
-        format!("{}: {} {unit} ({}%)\n", share.name, size(share.bytes, &unit), float(share.percent))
+        format!(
+            "{}: {} {unit} ({}%)\n",
+            share.name,
+            size(share.bytes, &unit),
+            float(share.percent)
+        )
     };
     let value = |share: &Share| {
         let value = Term::map([
@@ -113,8 +136,14 @@ fn breakdown(call: &mut Call<'_>) -> Result<Output, Failure> {
         crate::format::Formatter::Csv => {
             let mut row: crate::term::Row = Vec::new();
             for share in &shares {
-                row.push((format!("{}.bytes", share.name), Term::Int(share.bytes.into())));
-                row.push((format!("{}.percentage", share.name), Term::Float(share.percent)));
+                row.push((
+                    format!("{}.bytes", share.name),
+                    Term::Int(share.bytes.into()),
+                ));
+                row.push((
+                    format!("{}.percentage", share.name),
+                    Term::Float(share.percent),
+                ));
             }
             row.sort_by(|a, b| b.0.cmp(&a.0));
             Output::Rows(vec![row])
@@ -147,7 +176,10 @@ mod tests {
         let memory = serde_json::json!({"binary": 50, "code": 150, "strategy": "rss",
             "total": {"erlang": 100, "rss": 200, "allocated": 150}});
         let shares = shares(&memory);
-        let shown: Vec<(&str, f64)> = shares.iter().map(|share| (share.name.as_str(), share.percent)).collect();
+        let shown: Vec<(&str, f64)> = shares
+            .iter()
+            .map(|share| (share.name.as_str(), share.percent))
+            .collect();
         assert_eq!(shown, [("code", 75.0), ("binary", 25.0)]);
     }
 }

@@ -11,41 +11,85 @@ use crate::term::{Row, Term};
 use crate::tool::Tools;
 
 const PATTERNS: [(&str, &str); 3] = [
-    ("<conf>", "regular expression of names that may be declared and deleted"),
-    ("<write>", "regular expression of names that may be published to"),
-    ("<read>", "regular expression of names that may be consumed from"),
+    (
+        "<conf>",
+        "regular expression of names that may be declared and deleted",
+    ),
+    (
+        "<write>",
+        "regular expression of names that may be published to",
+    ),
+    (
+        "<read>",
+        "regular expression of names that may be consumed from",
+    ),
 ];
 const USER: (&str, &str) = ("<username>", "the name of the user");
 
 pub(super) const COMMANDS: &[Command] = &[
-    command("set_permissions", Tools::CTL, Section::Access, "Sets what a user may do in a virtual host", set)
-        .usage("set_permissions [--vhost <vhost>] <username> <conf> <write> <read>")
+    command("set_permissions", Tools::CTL, Section::Access, set)
+        .about("Sets what a user may do in a virtual host")
+        .usage(
+            "set_permissions [--vhost <vhost>] <username> <conf> <write> \
+             <read>",
+        )
         .details(&[USER, PATTERNS[0], PATTERNS[1], PATTERNS[2], super::VHOST])
         .args(4, 4)
-        .banner(|call| format!("Setting permissions for user \"{}\" in vhost \"{}\" ...", call.arg(0), call.vhost())),
-    command("set_permissions_globally", Tools::CTL, Section::Access, "Sets what a user may do in all virtual hosts", set_globally)
-        .usage("set_permissions_globally <username> <conf> <write> <read>")
-        .details(&[USER, PATTERNS[0], PATTERNS[1], PATTERNS[2]])
-        .args(4, 4)
-        .banner(|call| format!("Setting permissions for user \"{}\" in all virtual hosts ...", call.arg(0))),
-    command("clear_permissions", Tools::CTL, Section::Access, "Takes all permissions in a virtual host from a user", clear)
+        .banner(|call| {
+            format!(
+                "Setting permissions for user \"{}\" in vhost \"{}\" ...",
+                call.arg(0),
+                call.vhost()
+            )
+        }),
+    command(
+        "set_permissions_globally",
+        Tools::CTL,
+        Section::Access,
+        set_globally,
+    )
+    .about("Sets what a user may do in all virtual hosts")
+    .usage("set_permissions_globally <username> <conf> <write> <read>")
+    .details(&[USER, PATTERNS[0], PATTERNS[1], PATTERNS[2]])
+    .args(4, 4)
+    .banner(|call| {
+        format!(
+            "Setting permissions for user \"{}\" in all virtual hosts ...",
+            call.arg(0)
+        )
+    }),
+    command("clear_permissions", Tools::CTL, Section::Access, clear)
+        .about("Takes all permissions in a virtual host from a user")
         .usage("clear_permissions [--vhost <vhost>] <username>")
         .details(&[USER, super::VHOST])
         .args(1, 1)
-        .banner(|call| format!("Clearing permissions for user \"{}\" in vhost \"{}\" ...", call.arg(0), call.vhost())),
-    command("list_permissions", Tools::BOTH, Section::Access, "Lists permissions in a virtual host", list)
+        .banner(|call| {
+            format!(
+                "Clearing permissions for user \"{}\" in vhost \"{}\" ...",
+                call.arg(0),
+                call.vhost()
+            )
+        }),
+    command("list_permissions", Tools::BOTH, Section::Access, list)
+        .about("Lists permissions in a virtual host")
         .usage("list_permissions [--vhost <vhost>] [--no-table-headers]")
         .details(&[super::VHOST, super::NO_HEADERS])
         .timed()
         .table()
         .banner(|call| format!("Listing permissions for vhost \"{}\" ...", call.vhost())),
-    command("list_user_permissions", Tools::BOTH, Section::Access, "Lists the permissions of a user", list_of_user)
-        .usage("list_user_permissions [--no-table-headers] <username>")
-        .details(&[USER, super::NO_HEADERS])
-        .timed()
-        .table()
-        .args(1, 1)
-        .banner(|call| format!("Listing permissions for user \"{}\" ...", call.arg(0))),
+    command(
+        "list_user_permissions",
+        Tools::BOTH,
+        Section::Access,
+        list_of_user,
+    )
+    .about("Lists the permissions of a user")
+    .usage("list_user_permissions [--no-table-headers] <username>")
+    .details(&[USER, super::NO_HEADERS])
+    .timed()
+    .table()
+    .args(1, 1)
+    .banner(|call| format!("Listing permissions for user \"{}\" ...", call.arg(0))),
 ];
 
 /// The user or else the virtual host is missing.
@@ -103,14 +147,22 @@ fn clear(call: &mut Call<'_>) -> Result<Output, Failure> {
 }
 
 fn row(permission: &Json, columns: &[&str]) -> Row {
-    columns.iter().map(|key| ((*key).to_owned(), Term::text(text(permission, key)))).collect()
+    columns
+        .iter()
+        .map(|key| ((*key).to_owned(), Term::text(text(permission, key))))
+        .collect()
 }
 
 fn list(call: &mut Call<'_>) -> Result<Output, Failure> {
     let vhost = call.require_vhost()?;
     let found = call.list(&["vhosts", &vhost, "permissions"])?;
     let columns = ["user", "configure", "write", "read"];
-    Ok(Output::List(found.iter().map(|permission| row(permission, &columns)).collect()))
+    Ok(Output::List(
+        found
+            .iter()
+            .map(|permission| row(permission, &columns))
+            .collect(),
+    ))
 }
 
 fn list_of_user(call: &mut Call<'_>) -> Result<Output, Failure> {
@@ -119,5 +171,10 @@ fn list_of_user(call: &mut Call<'_>) -> Result<Output, Failure> {
         return Err(Failure::no_user(&user));
     };
     let columns = ["vhost", "configure", "write", "read"];
-    Ok(Output::List(found.iter().map(|permission| row(permission, &columns)).collect()))
+    Ok(Output::List(
+        found
+            .iter()
+            .map(|permission| row(permission, &columns))
+            .collect(),
+    ))
 }

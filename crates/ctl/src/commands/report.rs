@@ -2,7 +2,7 @@
 
 use crate::call::Call;
 use crate::command::{Command, Section, command, find};
-use crate::failure::{Failure, Misuse};
+use crate::failure::{Failure, Misuse, UNAVAILABLE};
 use crate::format::Formatter;
 use crate::json::text;
 use crate::output::Output;
@@ -15,6 +15,8 @@ const NODE: &[(&str, &[&str])] = &[
     ("environment", &[]),
     ("list_connections", super::connections::COLUMNS),
     ("list_channels", super::channels::COLUMNS),
+    ("command_line_arguments", &[]),
+    ("os_env", &[]),
 ];
 
 /// Commands about each virtual host.
@@ -29,7 +31,8 @@ const VHOST: &[(&str, &[&str])] = &[
 ];
 
 pub(super) const COMMANDS: &[Command] =
-    &[command("report", Tools::BOTH, Section::Monitoring, "Shows everything about a node, for those who help", report)
+    &[command("report", Tools::BOTH, Section::Monitoring, report)
+        .about("Shows everything about a node, for those who help")
         .formatter(Formatter::Report)
         .check(|call| match call.formatter {
             Formatter::Report => Ok(()),
@@ -63,6 +66,15 @@ fn part(
     call.timeout = command.timeout;
     call.began = call.outside.now();
     let banner = (command.banner)(call);
-    let output = (command.run)(call)?;
+    let output = match (command.run)(call) {
+        Ok(output) => output,
+        // One thing that the node cannot tell does not spoil the rest.
+        Err(Failure {
+            code: UNAVAILABLE,
+            text: Some(text),
+            ..
+        }) => Output::Text(text),
+        Err(failure) => return Err(failure),
+    };
     Ok((banner, output, command.formatter))
 }

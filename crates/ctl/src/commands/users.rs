@@ -15,71 +15,119 @@ use crate::term::Term;
 use crate::tool::Tools;
 
 const NO_PASSWORD: &str = "Password is not provided via argument or stdin";
-const ADDED: &str = "Done. Don't forget to grant the user permissions to some virtual hosts! \
-                     See 'rabbitmqctl help set_permissions' to learn more.";
+const ADDED: &str = "Done. Don't forget to grant the user permissions to some \
+                     virtual hosts! See 'rabbitmqctl help set_permissions' to learn \
+                     more.";
 
 pub(super) const COMMANDS: &[Command] = &[
-    command("add_user", Tools::CTL, Section::Users, "Makes a user, who may do nothing at first", add)
-        .usage("add_user <username> [<password>] [<password_hash> --pre-hashed-password]")
+    command("add_user", Tools::CTL, Section::Users, add)
+        .about("Makes a user, who may do nothing at first")
+        .usage(
+            "add_user <username> [<password>] [<password_hash> \
+             --pre-hashed-password]",
+        )
         .details(&[
             ("<username>", "the name of the user"),
-            ("<password>", "the password; read from standard input when left out; empty for a user without one"),
-            ("<password_hash>", "the hash of a password in base64, as hash_password prints it"),
+            (
+                "<password>",
+                "the password; read from standard input when left out; empty \
+                 for a user without one",
+            ),
+            (
+                "<password_hash>",
+                "the hash of a password in base64, as hash_password prints it",
+            ),
             ("--pre-hashed-password", "the second argument is a hash"),
         ])
         .switches(&[switch("pre-hashed-password")])
         .args(1, 2)
         .check(check_add)
         .banner(|call| format!("Adding user \"{}\" ...", call.arg(0))),
-    command("delete_user", Tools::CTL, Section::Users, "Deletes a user", delete)
+    command("delete_user", Tools::CTL, Section::Users, delete)
+        .about("Deletes a user")
         .usage("delete_user <username>")
         .details(&[("<username>", "the name of the user")])
         .args(1, 1)
         .banner(|call| format!("Deleting user \"{}\" ...", call.arg(0))),
-    command("change_password", Tools::CTL, Section::Users, "Gives a user another password", change_password)
-        .usage("change_password <username> <password>")
-        .details(&[
-            ("<username>", "the name of the user"),
-            ("<password>", "the new password; read from standard input when left out"),
-        ])
-        .args(1, 2)
-        .banner(|call| format!("Changing password for user \"{}\" ...", call.arg(0))),
-    command("clear_password", Tools::CTL, Section::Users, "Leaves a user without a password, who then cannot log in with one", clear_password)
+    command(
+        "change_password",
+        Tools::CTL,
+        Section::Users,
+        change_password,
+    )
+    .about("Gives a user another password")
+    .usage("change_password <username> <password>")
+    .details(&[
+        ("<username>", "the name of the user"),
+        (
+            "<password>",
+            "the new password; read from standard input when left out",
+        ),
+    ])
+    .args(1, 2)
+    .banner(|call| format!("Changing password for user \"{}\" ...", call.arg(0))),
+    command("clear_password", Tools::CTL, Section::Users, clear_password)
+        .about(
+            "Leaves a user without a password, who then cannot log in with \
+             one",
+        )
         .usage("clear_password <username>")
         .details(&[("<username>", "the name of the user")])
         .args(1, 1)
         .banner(|call| format!("Clearing password for user \"{}\" ...", call.arg(0))),
-    command("authenticate_user", Tools::CTL, Section::Users, "Checks a password; fails when it is wrong", authenticate)
-        .usage("authenticate_user <username> <password>")
-        .details(&[
-            ("<username>", "the name of the user"),
-            ("<password>", "the password; read from standard input when left out"),
-        ])
-        .args(1, 2)
-        .banner(|call| format!("Authenticating user \"{}\" ...", call.arg(0))),
-    command("list_users", Tools::BOTH, Section::Users, "Lists users and their tags", list)
+    command(
+        "authenticate_user",
+        Tools::CTL,
+        Section::Users,
+        authenticate,
+    )
+    .about("Checks a password; fails when it is wrong")
+    .usage("authenticate_user <username> <password>")
+    .details(&[
+        ("<username>", "the name of the user"),
+        (
+            "<password>",
+            "the password; read from standard input when left out",
+        ),
+    ])
+    .args(1, 2)
+    .banner(|call| format!("Authenticating user \"{}\" ...", call.arg(0))),
+    command("list_users", Tools::BOTH, Section::Users, list)
+        .about("Lists users and their tags")
         .usage("list_users [--no-table-headers]")
         .details(&[super::NO_HEADERS])
         .timed()
         .table()
         .banner(|_| "Listing users ...".to_owned()),
-    command("set_user_tags", Tools::CTL, Section::Users, "Sets the tags of a user", set_tags)
+    command("set_user_tags", Tools::CTL, Section::Users, set_tags)
+        .about("Sets the tags of a user")
         .usage("set_user_tags <username> <tag> [...]")
         .details(&[
             ("<username>", "the name of the user"),
-            ("<tag>", "administrator, monitoring, policymaker, management, or another word; none removes all"),
+            (
+                "<tag>",
+                "administrator, monitoring, policymaker, management, or another \
+                 word; none removes all",
+            ),
         ])
         .args(1, usize::MAX)
         .banner(|call| {
             let tags = call.args[1..].join(", ");
             format!("Setting tags for user \"{}\" to [{tags}] ...", call.arg(0))
         }),
-    command("hash_password", Tools::CTL, Section::Users, "Prints the hash of a password", hash)
+    command("hash_password", Tools::CTL, Section::Users, hash)
+        .about("Prints the hash of a password")
+        .offline()
         .usage("hash_password <cleartext_password>")
-        .details(&[("<cleartext_password>", "the password; read from standard input when left out")])
+        .details(&[(
+            "<cleartext_password>",
+            "the password; read from standard input when left out",
+        )])
         .args(0, 1)
         .check(|call| match call.args.first() {
-            Some(password) if password.is_empty() => Err(Misuse::bad("password cannot be an empty string").into()),
+            Some(password) if password.is_empty() => {
+                Err(Misuse::bad("password cannot be an empty string").into())
+            }
             _ => Ok(()),
         })
         .banner(|call| match call.args.first() {
@@ -92,7 +140,12 @@ fn check_add(call: &Call<'_>) -> Result<(), Unfit> {
     if call.args.len() == 2 && call.arg(0).is_empty() {
         return Err(Misuse::bad("user cannot be an empty string").into());
     }
-    if call.flag("pre-hashed-password") && call.args.get(1).is_some_and(|hash| STANDARD.decode(hash).is_err()) {
+    if call.flag("pre-hashed-password")
+        && call
+            .args
+            .get(1)
+            .is_some_and(|hash| STANDARD.decode(hash).is_err())
+    {
         return Err(Misuse::bad("Could not Base64 decode provided password hash value").into());
     }
     Ok(())
@@ -100,12 +153,25 @@ fn check_add(call: &Call<'_>) -> Result<(), Unfit> {
 
 fn add(call: &mut Call<'_>) -> Result<Output, Failure> {
     let is_hash = call.flag("pre-hashed-password");
-    let prompt = if is_hash { "Hashed and salted password: " } else { "Password: " };
-    let password = call.arg_or_line(1, prompt).ok_or_else(|| Failure::new(DATA, NO_PASSWORD))?;
+    let prompt = if is_hash {
+        "Hashed and salted password: "
+    } else {
+        "Password: "
+    };
+    let password = call
+        .arg_or_line(1, prompt)
+        .ok_or_else(|| Failure::new(DATA, NO_PASSWORD))?;
     if is_hash && STANDARD.decode(&password).is_err() {
-        return Err(Failure::new(DATA, "Could not Base64 decode provided password hash value"));
+        return Err(Failure::new(
+            DATA,
+            "Could not Base64 decode provided password hash value",
+        ));
     }
-    let body = if is_hash { json!({"password_hash": password}) } else { json!({"password": password}) };
+    let body = if is_hash {
+        json!({"password_hash": password})
+    } else {
+        json!({"password": password})
+    };
     let user = call.arg(0).to_owned();
     let answer = call.post(&["internal", "users", &user], body)?;
     if answer.status == 400 && answer.reason().ends_with("already exists") {
@@ -147,9 +213,14 @@ fn delete(call: &mut Call<'_>) -> Result<Output, Failure> {
 }
 
 fn change_password(call: &mut Call<'_>) -> Result<Output, Failure> {
-    let password = call.arg_or_line(1, "Password: ").ok_or_else(|| Failure::new(SOFTWARE, NO_PASSWORD))?;
+    let password = call
+        .arg_or_line(1, "Password: ")
+        .ok_or_else(|| Failure::new(SOFTWARE, NO_PASSWORD))?;
     let user = call.arg(0).to_owned();
-    let answer = call.put(&["internal", "users", &user, "password"], json!({"password": password}))?;
+    let answer = call.put(
+        &["internal", "users", &user, "password"],
+        json!({"password": password}),
+    )?;
     if answer.status == 404 {
         return Err(no_such_user(call, &user));
     }
@@ -166,14 +237,21 @@ fn clear_password(call: &mut Call<'_>) -> Result<Output, Failure> {
 }
 
 fn authenticate(call: &mut Call<'_>) -> Result<Output, Failure> {
-    let password = call.arg_or_line(1, "Password: ").ok_or_else(|| Failure::new(SOFTWARE, NO_PASSWORD))?;
+    let password = call
+        .arg_or_line(1, "Password: ")
+        .ok_or_else(|| Failure::new(SOFTWARE, NO_PASSWORD))?;
     let user = call.arg(0).to_owned();
     let body = json!({"username": user, "password": password});
-    let answer = call.post(&["internal", "authenticate-user"], body)?.good()?;
+    let answer = call
+        .post(&["internal", "authenticate-user"], body)?
+        .good()?;
     if flag(&answer.body, "authenticated") {
         return Ok(Output::Text("Success".to_owned()));
     }
-    let text = format!("Error: failed to authenticate user \"{user}\"\nuser '{user}' - invalid credentials");
+    let text = format!(
+        "Error: failed to authenticate user \"{user}\"\nuser '{user}' - \
+         invalid credentials"
+    );
     Err(Failure::new(DATA, text))
 }
 
@@ -181,7 +259,10 @@ fn list(call: &mut Call<'_>) -> Result<Output, Failure> {
     let users = call.list(&["users"])?;
     let tags = |user: &Json| Term::List(texts(user, "tags").into_iter().map(Term::atom).collect());
     let row = |user: &Json| {
-        vec![("user".to_owned(), Term::text(text(user, "name"))), ("tags".to_owned(), tags(user))]
+        vec![
+            ("user".to_owned(), Term::text(text(user, "name"))),
+            ("tags".to_owned(), tags(user)),
+        ]
     };
     Ok(Output::List(users.iter().map(row).collect()))
 }
@@ -197,7 +278,9 @@ fn set_tags(call: &mut Call<'_>) -> Result<Output, Failure> {
 }
 
 fn hash(call: &mut Call<'_>) -> Result<Output, Failure> {
-    let password = call.arg_or_line(0, "Password: ").ok_or_else(|| Failure::new(SOFTWARE, NO_PASSWORD))?;
+    let password = call
+        .arg_or_line(0, "Password: ")
+        .ok_or_else(|| Failure::new(SOFTWARE, NO_PASSWORD))?;
     let mut salt = [0; 4];
     getrandom::fill(&mut salt).map_err(|error| Failure::new(SOFTWARE, error.to_string()))?;
     Ok(Output::Text(STANDARD.encode(salted_hash(salt, &password))))
@@ -205,7 +288,10 @@ fn hash(call: &mut Call<'_>) -> Result<Output, Failure> {
 
 /// RabbitMQ's form: four bytes of salt, then the SHA-256 of salt and password.
 fn salted_hash(salt: [u8; 4], password: &str) -> Vec<u8> {
-    let digest = Sha256::new().chain_update(salt).chain_update(password).finalize();
+    let digest = Sha256::new()
+        .chain_update(salt)
+        .chain_update(password)
+        .finalize();
     salt.iter().chain(digest.iter()).copied().collect()
 }
 
@@ -217,6 +303,9 @@ mod tests {
     fn hashes_are_those_of_rabbitmq() {
         // The example of RabbitMQ's documentation of passwords.
         let hash = salted_hash([0x90, 0x8d, 0xc6, 0x0a], "test12");
-        assert_eq!(STANDARD.encode(hash), "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR");
+        assert_eq!(
+            STANDARD.encode(hash),
+            "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"
+        );
     }
 }

@@ -7,7 +7,9 @@ use crate::term::{Row, Term};
 
 /// A table with a bold header and a line between all rows.
 pub(crate) fn table(rows: &[Row], is_unicode: bool) -> String {
-    let Some(first) = rows.first() else { return String::new() };
+    let Some(first) = rows.first() else {
+        return String::new();
+    };
     let header = first.iter().map(|(key, _)| vec![key.clone()]).collect();
     let cell = |(_, value): &(String, Term)| content(value).lines().map(str::to_owned).collect();
     let body = rows.iter().map(|row| row.iter().map(cell).collect());
@@ -17,7 +19,11 @@ pub(crate) fn table(rows: &[Row], is_unicode: bool) -> String {
 /// One text in a box titled `Output`.
 pub(crate) fn single(text: &str, is_unicode: bool) -> String {
     let lines = text.lines().map(str::to_owned).collect();
-    draw(vec![vec!["Output".to_owned()]], vec![vec![lines]], is_unicode)
+    draw(
+        vec![vec!["Output".to_owned()]],
+        vec![vec![lines]],
+        is_unicode,
+    )
 }
 
 fn content(value: &Term) -> String {
@@ -39,14 +45,29 @@ struct Pen {
 impl Pen {
     /// A horizontal line: left end, crossing, right end.
     fn rule(&self, widths: &[usize], vt100: [char; 3], unicode: [char; 3]) -> String {
-        let ([left, cross, right], dash) = if self.is_unicode { (unicode, '─') } else { (vt100, 'q') };
-        let spans: Vec<String> = widths.iter().map(|width| dash.to_string().repeat(width + 2)).collect();
+        let ([left, cross, right], dash) = if self.is_unicode {
+            (unicode, '─')
+        } else {
+            (vt100, 'q')
+        };
+        let spans: Vec<String> = widths
+            .iter()
+            .map(|width| dash.to_string().repeat(width + 2))
+            .collect();
         let line = format!("{left}{}{right}", spans.join(&cross.to_string()));
-        if self.is_unicode { line + "\n" } else { format!("\u{1b}(0{line}\u{1b}(B\n") }
+        if self.is_unicode {
+            line + "\n"
+        } else {
+            format!("\u{1b}(0{line}\u{1b}(B\n")
+        }
     }
 
     fn bar(&self) -> &'static str {
-        if self.is_unicode { "│" } else { "\u{1b}(0x\u{1b}(B" }
+        if self.is_unicode {
+            "│"
+        } else {
+            "\u{1b}(0x\u{1b}(B"
+        }
     }
 
     fn row(&self, cells: &[Cell], widths: &[usize], is_bold: bool) -> String {
@@ -56,7 +77,11 @@ impl Pen {
             for (cell, width) in cells.iter().zip(widths) {
                 let text = cell.get(line).map(String::as_str).unwrap_or_default();
                 let padding = " ".repeat(width - text.chars().count());
-                let text = if is_bold { crate::help::bold(text) } else { text.to_owned() };
+                let text = if is_bold {
+                    crate::help::bold(text)
+                } else {
+                    text.to_owned()
+                };
                 out.push_str(&format!("{} {text}{padding} ", self.bar()));
             }
             out.push_str(self.bar());
@@ -69,8 +94,14 @@ impl Pen {
 fn draw(header: Vec<Cell>, body: Vec<Vec<Cell>>, is_unicode: bool) -> String {
     let pen = Pen { is_unicode };
     let width = |column: usize| {
-        let cells = std::iter::once(&header).chain(&body).filter_map(|row| row.get(column));
-        cells.flatten().map(|line| line.chars().count()).max().unwrap_or_default()
+        let cells = std::iter::once(&header)
+            .chain(&body)
+            .filter_map(|row| row.get(column));
+        cells
+            .flatten()
+            .map(|line| line.chars().count())
+            .max()
+            .unwrap_or_default()
     };
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
     let mut out = pen.rule(&widths, ['l', 'w', 'k'], ['┌', '┬', '┐']);
@@ -89,7 +120,12 @@ mod tests {
 
     #[test]
     fn boxes_on_a_unicode_terminal() {
-        let row = |name: &str| vec![("name".to_owned(), Term::text(name)), ("n".to_owned(), Term::Int(10))];
+        let row = |name: &str| {
+            vec![
+                ("name".to_owned(), Term::text(name)),
+                ("n".to_owned(), Term::Int(10)),
+            ]
+        };
         assert_eq!(
             table(&[row("a"), row("queue")], true),
             "┌───────┬────┐\n\
