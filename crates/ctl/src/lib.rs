@@ -33,6 +33,7 @@ mod term;
 mod tool;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::process::ExitCode;
 
 use tool::Tool;
@@ -58,12 +59,14 @@ pub fn main(args: Vec<String>, env: BTreeMap<String, String>) -> ExitCode {
         words.remove(0);
     }
     match link::Process::new(env) {
-        Ok(mut process) => ExitCode::from(run::execute(
-            tool.unwrap_or(Tool::Warren),
-            &words,
-            &mut process,
-        )),
-        Err(_) => ExitCode::from(failure::SOFTWARE),
+        Ok(mut process) => {
+            let tool = tool.unwrap_or(Tool::Warren);
+            ExitCode::from(run::execute(tool, &words, &mut process))
+        }
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "Error: cannot start: {error}");
+            ExitCode::from(failure::SOFTWARE)
+        }
     }
 }
 
