@@ -57,7 +57,7 @@ mod wal;
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 
 use batch::MESSAGE_BYTES;
 use copy::Copy;
@@ -204,10 +204,11 @@ impl<D: Disk> Store<D> {
             entries.push((file, entry));
         }
         let records = read::records(queue, &entries, &self.wal, &mut self.files)?;
-        let messages = entries.iter().zip(records);
-        Ok(messages
-            .map(|((_, e), r)| (Seq(e.seq), r.slice(MESSAGE_BYTES..)))
-            .collect())
+        let messages = entries.iter().zip(records).map(|((_, entry), mut record)| {
+            record.advance(MESSAGE_BYTES);
+            (Seq(entry.seq), record)
+        });
+        Ok(messages.collect())
     }
 
     /// Applies a batch without the log: its messages go to a transient file, which no restart

@@ -44,6 +44,10 @@ impl<D: Disk> Store<D> {
         if self.stale {
             return self.write_checkpoint().map(|()| true);
         }
+        if self.excess_logs() > 0 {
+            // Nothing may be copied from a file that is still written.
+            self.sync()?;
+        }
         if let Some(job) = self.plan() {
             return self.step(job, budget_bytes);
         }
@@ -158,12 +162,15 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
+    /// Full log files beyond those that are kept.
+    fn excess_logs(&self) -> u32 {
+        let full = self.wal.tail() - self.first_wal;
+        full.saturating_sub(self.options.wal_files_kept)
+    }
+
     /// What to copy next, if anything.
     fn plan(&mut self) -> Option<Copy> {
-        let full = self.wal.tail() - self.first_wal;
-        let excess = full.saturating_sub(self.options.wal_files_kept);
-        let closed = self.wal.first_open();
-        let logs = self.first_wal..(self.first_wal + excess).min(closed);
+        let logs = self.first_wal..self.first_wal + self.excess_logs();
         if logs.is_empty() && self.surveyed {
             return None;
         }

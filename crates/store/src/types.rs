@@ -132,7 +132,8 @@ pub struct Options {
     pub wal_file_bytes: u64,
     /// Full log files kept before the oldest is copied into a segment.
     pub wal_files_kept: u32,
-    /// Log files, the one being written included, at which `append` refuses until `maintain` has freed one.
+    /// Log files, the one being written included, at which `append` refuses until `maintain` has
+    /// freed one.
     pub wal_files_max: u32,
     /// Log files kept ready, so that no append waits for a file to be filled with zeros.
     pub spare_files: u32,
@@ -145,6 +146,10 @@ pub struct Options {
 
 /// A rule of the store broken on purpose. Only builds with the feature `mutants` can break one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "mutants"),
+    expect(dead_code, unreachable_pub, reason = "no rule is broken in this build")
+)]
 pub enum Mutant {
     /// `sync` returns without having synced.
     ConfirmBeforeSync,

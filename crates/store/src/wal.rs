@@ -98,13 +98,6 @@ impl Wal {
         self.pending.back().map_or(self.durable, Chunk::end)
     }
 
-    /// Lowest file that may still be written.
-    pub(crate) fn first_open(&self) -> u32 {
-        self.pending
-            .front()
-            .map_or(self.tail(), |chunk| chunk.at.file())
-    }
-
     pub(crate) fn durable(&self) -> Position {
         self.durable
     }
