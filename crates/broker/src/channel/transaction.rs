@@ -64,33 +64,42 @@ impl Channel {
     pub(super) fn tx_commit(&mut self, scope: &mut Scope<'_>) -> Result<(), Error> {
         self.check_transactional()?;
         for held in std::mem::take(&mut self.transaction.publishes) {
-            if held.targets.is_empty() {
+            // A queue may have been deleted since the publish: what counts is the commit.
+            let queues = &scope.context.tables.queues;
+            let targets: Vec<QueueId> =
+                held.targets.iter().copied().filter(|id| queues.contains_key(id)).collect();
+            if targets.is_empty() {
                 if held.mandatory {
                     self.return_message(scope, &held.message);
                 }
                 continue;
             }
-            let number = self.expect(held.targets.len() as u32);
-            for queue in held.targets.iter() {
+            let number = self.expect(targets.len() as u32);
+            for queue in targets {
                 let publish = Publish { message: held.message.clone(), number };
-                scope.fx.publish(*queue, Publisher::Channel(self.key), publish);
+                scope.fx.publish(queue, Publisher::Channel(self.key), publish);
             }
         }
         for (_, queue, seq, _, verdict) in std::mem::take(&mut self.transaction.settled) {
             self.settle_now(scope, queue, seq, verdict);
         }
         self.resume_if_below_limit(scope);
-        self.waiting = Some(Waiting::Transaction);
-        self.transaction_progress(scope);
-        Ok(())
+        self.waiting = Some(Waiting::Transaction { refused: false });
+        self.transaction_progress(scope)
     }
 
-    /// Answers commit when every publish is safe.
-    pub(super) fn transaction_progress(&mut self, scope: &mut Scope<'_>) {
-        if matches!(self.waiting, Some(Waiting::Transaction)) && self.unconfirmed.is_empty() {
-            self.waiting = None;
-            scope.send(self.key.number, tx::CommitOk {});
+    /// Answers commit when the fate of every publish is known.
+    pub(super) fn transaction_progress(&mut self, scope: &mut Scope<'_>) -> Result<(), Error> {
+        let Some(Waiting::Transaction { refused }) = self.waiting else { return Ok(()) };
+        if !self.unconfirmed.is_empty() {
+            return Ok(());
         }
+        self.waiting = None;
+        if refused {
+            return Err(Error::from(ChannelError::precondition_failed("partial tx completion")).at((90, 20)));
+        }
+        scope.send(self.key.number, tx::CommitOk {});
+        Ok(())
     }
 
     pub(super) fn tx_rollback(&mut self, scope: &mut Scope<'_>) -> Result<(), Error> {
