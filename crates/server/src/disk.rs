@@ -2,9 +2,9 @@
 //!
 //! Writes go to their place with `pwrite`, data is made durable with `fdatasync`, names with an
 //! `fsync` of the folder. A file made ready ahead of use is filled with zeros rather than only
-//! reserved, since the first write into reserved blocks costs the file system a change of its own at
-//! every sync. The folder is locked for as long as the disk lives: two processes on one folder would
-//! destroy what both of them promised.
+//! reserved, since the first write into reserved blocks costs the file system a change of its own
+//! at every sync. The folder is locked for as long as the disk lives: two processes on one folder
+//! would destroy what both of them promised.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
@@ -19,7 +19,8 @@ const ZEROS: &[u8] = &[0; 1 << 20];
 /// Held locked by the process that uses the folder.
 const LOCK: &str = "lock";
 
-/// Pieces below this size are gathered before they are written; larger ones are written as they are.
+/// Pieces below this size are gathered before they are written; larger ones are written as they
+/// are.
 const GATHER_BYTES: usize = 64 << 10;
 
 /// A folder that serves as the store's disk.

@@ -1,8 +1,9 @@
 //! A batch of changes, encoded by the queue's own thread so that the log thread only writes.
 //!
-//! The encoding is the body of a log envelope (`docs/formats/log.md`). Enqueues of one queue with rising sequences
-//! that follow each other share one group header, so that a small message costs 8 bytes beside its payload.
-//! Invariant: the bytes of a batch always decode to exactly the calls made, in their order.
+//! The encoding is the body of a log envelope (`docs/formats/log.md`). Enqueues of one queue with
+//! rising sequences that follow each other share one group header, so that a small message costs 8
+//! bytes beside its payload. Invariant: the bytes of a batch always decode to exactly the calls
+//! made, in their order.
 
 use crate::types::{QueueKey, Seq};
 
@@ -81,8 +82,8 @@ impl Batch {
         });
     }
 
-    /// Removes the messages whose sequences lie in the runs; both ends of a run belong to it. A sequence without a
-    /// message is no mistake.
+    /// Removes the messages whose sequences lie in the runs; both ends of a run belong to it. A
+    /// sequence without a message is no mistake.
     pub fn remove(&mut self, queue: QueueKey, runs: &[(Seq, Seq)]) {
         if runs.is_empty() {
             return;
@@ -153,7 +154,8 @@ impl Batch {
     }
 }
 
-/// Checksum of one message, over its payload and its place, so that a record found elsewhere does not pass.
+/// Checksum of one message, over its payload and its place, so that a record found elsewhere does
+/// not pass.
 pub(crate) fn message_checksum(queue: QueueKey, seq: Seq, payload: &[u8]) -> u32 {
     let place = (queue.0 ^ seq.0.rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     crc32fast::hash(payload) ^ (place >> 32) as u32

@@ -1,7 +1,7 @@
 //! Reads a batch back: the changes in the body of a log envelope, in their order.
 //!
-//! Used on our own fresh batches and on bytes found at recovery, so malformed bytes end the walk with
-//! an error instead of a panic.
+//! Used on our own fresh batches and on bytes found at recovery, so malformed bytes end the walk
+//! with an error instead of a panic.
 
 use crate::batch::{KIND_ENQUEUE, KIND_FORGET, KIND_REMOVE, MESSAGE_BYTES};
 use crate::codec::Decoder;

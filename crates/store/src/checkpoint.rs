@@ -1,9 +1,10 @@
 //! The checkpoint: one small file that says which files count and what they cannot say themselves.
 //!
-//! It names the first log file recovery needs, the segments, and for each queue its next sequence and
-//! which of its messages in the segments are live. It is written under another name, synced, renamed
-//! and its folder synced; only then may anything it does not name be given up. So each moment has
-//! exactly one valid checkpoint, and damage in it is never taken for an unfinished write.
+//! It names the first log file recovery needs, the segments, and for each queue its next sequence
+//! and which of its messages in the segments are live. It is written under another name, synced,
+//! renamed and its folder synced; only then may anything it does not name be given up. So each
+//! moment has exactly one valid checkpoint, and damage in it is never taken for an unfinished
+//! write.
 
 use crate::codec::{Decoder, put_varint};
 use crate::disk::Disk;

@@ -1,5 +1,5 @@
-//! Reading and writing plain numbers. Everything on disk is little-endian; a varint has seven bits a
-//! byte, lowest first. A decoder never panics: what does not fit is `None`.
+//! Reading and writing plain numbers. Everything on disk is little-endian; a varint has seven bits
+//! a byte, lowest first. A decoder never panics: what does not fit is `None`.
 
 /// Appends a varint.
 pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {

@@ -1,9 +1,9 @@
-//! Copies what is live in some files into new segments, a little at a time, so that the old files can
-//! be given up.
+//! Copies what is live in some files into new segments, a little at a time, so that the old files
+//! can be given up.
 //!
 //! The victims are closed: nothing is added to them, messages in them only die. So what is live in
-//! them at the end is a part of what was copied, and `finish` keeps exactly that part. Until the next
-//! checkpoint is durable the copies count for nothing and the victims stay.
+//! them at the end is a part of what was copied, and `finish` keeps exactly that part. Until the
+//! next checkpoint is durable the copies count for nothing and the victims stay.
 
 use std::collections::{BTreeMap, BTreeSet};
 

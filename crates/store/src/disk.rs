@@ -1,12 +1,15 @@
 //! What the store asks of a disk, and nothing more.
 //!
-//! The order of file work is the whole subject of the store, so a disk is handed to it instead of effects being
-//! handed out (the one exception to rule M4). Names are relative and use `/`, as in `wal/00000001.log`.
+//! The order of file work is the whole subject of the store, so a disk is handed to it instead of
+//! effects being handed out (the one exception to rule M4). Names are relative and use `/`, as in
+//! `wal/00000001.log`.
 //!
 //! What the store believes of a disk:
-//! - Bytes given to `write_at` survive a crash only once `sync_data` of that file has returned well. Until then any
-//!   part of them may survive, in any order; bytes outside the written range are never touched.
-//! - A name made, changed or removed survives only once `sync_directory` of its folder has returned well.
+//! - Bytes given to `write_at` survive a crash only once `sync_data` of that file has returned
+//!   well. Until then any part of them may survive, in any order; bytes outside the written range
+//!   are never touched.
+//! - A name made, changed or removed survives only once `sync_directory` of its folder has returned
+//!   well.
 //! - After an operation has failed, nothing is known of the bytes or names it was about.
 
 use std::io;
@@ -49,7 +52,7 @@ pub trait Disk {
     /// Length of a file in bytes.
     fn len(&mut self, file: &Self::File) -> io::Result<u64>;
 
-    /// Makes the file `len` bytes long by writing zeros from its present end, so that later writes inside it need
-    /// no new room on the disk.
+    /// Makes the file `len` bytes long by writing zeros from its present end, so that later writes
+    /// inside it need no new room on the disk.
     fn preallocate(&mut self, file: &Self::File, len: u64) -> io::Result<()>;
 }

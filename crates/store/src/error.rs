@@ -1,5 +1,5 @@
-//! How the store refuses. A failed write or sync is kept and given to every later caller: after it nothing is
-//! known about the file, and no sync is ever tried again and called good.
+//! How the store refuses. A failed write or sync is kept and given to every later caller: after it
+//! nothing is known about the file, and no sync is ever tried again and called good.
 
 use std::io;
 use std::sync::Arc;
@@ -7,7 +7,8 @@ use std::sync::Arc;
 /// Why the store did not do as asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A write, sync or change of names failed. The store does nothing more until it is opened anew.
+    /// A write, sync or change of names failed. The store does nothing more until it is opened
+    /// anew.
     #[error("the store stopped after a failed disk operation on {file}: {error}")]
     Poisoned {
         /// What the operation was about.
@@ -15,10 +16,12 @@ pub enum StoreError {
         /// The first failure.
         error: Arc<io::Error>,
     },
-    /// The disk has no room for a new log file or segment. Nothing promised is lost; try again when there is room.
+    /// The disk has no room for a new log file or segment. Nothing promised is lost; try again when
+    /// there is room.
     #[error("no room on the disk")]
     DiskFull,
-    /// The log has reached its hard limit; call `maintain` until it says there is nothing to do, then try again.
+    /// The log has reached its hard limit; call `maintain` until it says there is nothing to do,
+    /// then try again.
     #[error("the log is full until it has been checkpointed")]
     LogFull,
     /// The batch does not fit in a log file whatever its state.

@@ -16,10 +16,14 @@ use crate::types::{Mutant, Options};
 /// Files kept open.
 const OPEN_MAX: usize = 64;
 
-/// A file kept open, and when it was used last.
+/// A file kept open.
 struct Open<F> {
     file: F,
+    /// When it was used last.
     used: u64,
+    /// True from a write to the sync after it. A system may tell of a failed write only through the
+    /// handle that wrote, so until then it stays.
+    unsynced: bool,
 }
 
 /// The disk with its open files.
@@ -88,20 +92,29 @@ impl<D: Disk> Files<D> {
 
     fn keep(&mut self, id: FileId, file: D::File) {
         if self.open.len() >= OPEN_MAX {
-            let oldest = self
+            let idle = self
                 .open
                 .iter()
-                .min_by_key(|(_, open)| open.used)
-                .map(|(id, _)| *id);
-            self.open.remove(&oldest.expect("more than none are open"));
+                .filter(|(id, open)| !open.unsynced || matches!(id, FileId::Transient(_)));
+            if let Some(oldest) = idle.min_by_key(|(_, open)| open.used).map(|(id, _)| *id) {
+                self.open.remove(&oldest);
+            }
         }
+        let used = self.uses;
         self.open.insert(
             id,
             Open {
                 file,
-                used: self.uses,
+                used,
+                unsynced: false,
             },
         );
+    }
+
+    fn set_unsynced(&mut self, id: FileId, unsynced: bool) {
+        if let Some(open) = self.open.get_mut(&id) {
+            open.unsynced = unsynced;
+        }
     }
 
     pub(crate) fn create(&mut self, id: FileId) -> Result<(), StoreError> {
@@ -113,7 +126,8 @@ impl<D: Disk> Files<D> {
         Ok(())
     }
 
-    /// Writes the pieces. In the log even a lack of room is a failure: the bytes may be there in part.
+    /// Writes the pieces. In the log even a lack of room is a failure: the bytes may be there in
+    /// part.
     pub(crate) fn write(
         &mut self,
         id: FileId,
@@ -124,6 +138,7 @@ impl<D: Disk> Files<D> {
         let outcome = self
             .file(id)
             .and_then(|(disk, file)| disk.write_at(file, offset, pieces));
+        self.set_unsynced(id, true);
         match (id, outcome) {
             (_, Ok(())) => Ok(()),
             (FileId::Wal(_), Err(error)) => Err(self.poisoned(&id.to_string(), error)),
@@ -137,7 +152,9 @@ impl<D: Disk> Files<D> {
         if outcome.is_err() && self.mutant(Mutant::RetrySync) {
             outcome = self.file(id).and_then(|(disk, file)| disk.sync_data(file));
         }
-        outcome.map_err(|error| self.poisoned(&id.to_string(), error))
+        outcome.map_err(|error| self.poisoned(&id.to_string(), error))?;
+        self.set_unsynced(id, false);
+        Ok(())
     }
 
     pub(crate) fn sync_directory(&mut self, name: &str) -> Result<(), StoreError> {

@@ -2,9 +2,9 @@
 //!
 //! One write-ahead log (`wal`) takes the changes of all queues of a node. `append` gathers them in
 //! memory, `sync` makes all that has gathered durable with one write and one sync. When the log has
-//! grown to a few files, `maintain` copies what is still live in the oldest into a segment, writes a
-//! checkpoint and uses the file again. A message that is consumed while young is written once. Only
-//! the index stays in memory, one to four bytes a message and none of its payload.
+//! grown to a few files, `maintain` copies what is still live in the oldest into a segment, writes
+//! a checkpoint and uses the file again. A message that is consumed while young is written once.
+//! Only the index stays in memory, one to four bytes a message and none of its payload.
 //!
 //! ```text
 //!  append ──> pending ──sync──> wal/7 ── wal/6 ── wal/5 ── wal/4 ──> used again as wal/8
@@ -16,7 +16,8 @@
 //! What the store promises to who holds a position not above the one `sync` returned:
 //!
 //! 1. A message that was enqueued and not removed by then is read again after any crash, bytes and
-//!    order unchanged; it can be missing only if `open` or `read` fails naming the damaged file.
+//!    order unchanged. If synced bytes were damaged since, `open` or `read` fails and names the file;
+//!    only damage to the very last records may pass for a torn tail, which `open` reports too.
 //! 2. A message that was removed by then never comes back.
 //! 3. A sequence handed out by then lies below `next` until its queue is forgotten.
 //! 4. Nothing is ever read that was not enqueued.
@@ -36,6 +37,8 @@
 //!   or segment that it does not name is used again or removed.
 //! - F8. A name in the log's folder is synced before the file is written under it.
 //! - F9. After a failed write or sync nothing is written, synced or promised until `open`.
+//! - F10. `open` writes the end of the log once more before it syncs it, unless later records prove
+//!   it durable: after a failed sync a system may show bytes that it will never write.
 
 mod batch;
 mod change;
@@ -136,9 +139,9 @@ impl<D: Disk> Store<D> {
         Ok((store, recovery))
     }
 
-    /// Takes the changes of a batch, which is empty afterwards. They are read at once, and durable once
-    /// `sync` has returned a position not below the one returned here. A batch that is refused is
-    /// left as it was. A batch that only removes is taken even when the log or the disk is full.
+    /// Takes the changes of a batch, which is empty afterwards. They are read at once, and durable
+    /// once `sync` has returned a position not below the one returned here. A batch that is refused
+    /// is left as it was. A batch that only removes is taken even when the log or the disk is full.
     pub fn append(&mut self, batch: &mut Batch) -> Result<Position, StoreError> {
         self.files.check()?;
         if batch.is_empty() {
@@ -167,8 +170,8 @@ impl<D: Disk> Store<D> {
         Ok(position)
     }
 
-    /// Writes and syncs everything appended so far and returns its position. `DiskFull` loses nothing:
-    /// what was appended waits for the next call.
+    /// Writes and syncs everything appended so far and returns its position. `DiskFull` loses
+    /// nothing: what was appended waits for the next call.
     pub fn sync(&mut self) -> Result<Position, StoreError> {
         self.files.check()?;
         let outcome = self.wal.sync(&mut self.files);
@@ -181,8 +184,8 @@ impl<D: Disk> Store<D> {
         self.wal.durable()
     }
 
-    /// Live messages of a queue from `from` on, by rising sequence. Appended messages are seen before
-    /// they are synced.
+    /// Live messages of a queue from `from` on, by rising sequence. Appended messages are seen
+    /// before they are synced.
     pub fn read(
         &mut self,
         queue: QueueKey,
@@ -282,8 +285,8 @@ impl<D: Disk> Store<D> {
         usage
     }
 
-    /// Ends the store well: everything appended is durable, and damage to the end of the log would be
-    /// told from a crash.
+    /// Ends the store well: everything appended is durable, and damage to the end of the log would
+    /// be told from a crash.
     pub fn close(mut self) -> Result<(), StoreError> {
         self.sync()?;
         self.wal.mark(&mut self.files)?;

@@ -1,9 +1,9 @@
 //! The work behind the log: copying what is still live out of its oldest files, checkpoints, giving
 //! up files, and filling spares.
 //!
-//! Each call does one bounded step. The order of the steps is what keeps messages: copies are synced
-//! before the checkpoint that names them, the checkpoint is durable before anything it does not name
-//! is given up, and nothing is copied from a file that may still grow.
+//! Each call does one bounded step. The order of the steps is what keeps messages: copies are
+//! synced before the checkpoint that names them, the checkpoint is durable before anything it does
+//! not name is given up, and nothing is copied from a file that may still grow.
 
 use std::collections::BTreeSet;
 
@@ -21,10 +21,10 @@ const SPARSE: u64 = 4;
 const SMALL: u64 = 4;
 
 impl<D: Disk> Store<D> {
-    /// Does one step of the work that keeps the log and the disk small, touching about `budget_bytes`.
-    /// True if there is more to do. Nothing depends on it but room: without it `append` refuses one
-    /// day. `DiskFull` says that room is missing; the next call tries again, and until one succeeds
-    /// `append` takes only removals, for which the log has room left.
+    /// Does one step of the work that keeps the log and the disk small, touching about
+    /// `budget_bytes`. True if there is more to do. Nothing depends on it but room: without it
+    /// `append` refuses one day. `DiskFull` says that room is missing; the next call tries again,
+    /// and until one succeeds `append` takes only removals, for which the log has room left.
     pub fn maintain(&mut self, budget_bytes: u64) -> Result<bool, StoreError> {
         self.files.check()?;
         let outcome = self.maintain_step(budget_bytes);

@@ -1,9 +1,9 @@
 //! Recovery: from the newest checkpoint, the footers of its segments, and the log behind it.
 //!
-//! Only the log is read record by record; its length is bounded by `Options`. Whatever the checkpoint
-//! does not name is left over from work a crash cut short, and is removed. The log never goes on in a
-//! file that was written before: behind a torn record there may be whole ones that were never
-//! promised, and the next append must not make them look like part of the log.
+//! Only the log is read record by record; its length is bounded by `Options`. Whatever the
+//! checkpoint does not name is left over from work a crash cut short, and is removed. The log never
+//! goes on in a file that was written before: behind a torn record there may be whole ones that
+//! were never promised, and the next append must not make them look like part of the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -96,7 +96,8 @@ fn remove<D: Disk>(files: &mut Files<D>, directory: &str, name: &str) -> Result<
         .map_err(|error| disk_error(&name, error))
 }
 
-/// Numbers of the files in a folder, by rising number. A file without one is what a crash left behind.
+/// Numbers of the files in a folder, by rising number. A file without one is what a crash left
+/// behind.
 fn numbers<D: Disk>(
     files: &mut Files<D>,
     directory: &str,

@@ -3,7 +3,8 @@
 //!
 //! A segment holds the records of many queues, queue by queue and by rising sequence, then a footer
 //! with the index of each queue's part, then a trailer that says where the footer is. It is written
-//! once, synced, and never changed. Which of its messages are still live is the checkpoint's to say.
+//! once, synced, and never changed. Which of its messages are still live is the checkpoint's to
+//! say.
 //!
 //! One file for all queues, since a file and a sync for each of 100,000 queues would take minutes.
 
@@ -80,7 +81,8 @@ impl SegmentWriter {
         self.written + self.gathered.len() as u64
     }
 
-    /// Adds a record, length and checksum included, of the same queue as the last or of a later one.
+    /// Adds a record, length and checksum included, of the same queue as the last or of a later
+    /// one.
     pub(crate) fn push<D: Disk>(
         &mut self,
         queue: QueueKey,

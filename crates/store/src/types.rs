@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// Which queue a message is stored for. The caller chooses it; one key is one queue until it is forgotten.
+/// Which queue a message is stored for. The caller chooses it; one key is one queue until it is
+/// forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueKey(pub u64);
 
@@ -44,7 +45,8 @@ impl fmt::Display for Position {
     }
 }
 
-/// How much one read may return. At least one message comes back if there is one, whatever its size.
+/// How much one read may return. At least one message comes back if there is one, whatever its
+/// size.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Most messages.
@@ -78,7 +80,8 @@ pub struct Recovery {
 /// Something `open` met and dealt with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
-    /// The log ended in a record that was being written when the node stopped; it was never synced, and is dropped.
+    /// The log ended in a record that was being written when the node stopped; it was never synced,
+    /// and is dropped.
     TornTail {
         /// Name of the log file.
         file: String,
@@ -153,6 +156,10 @@ pub struct Options {
 pub enum Mutant {
     /// `sync` returns without having synced.
     ConfirmBeforeSync,
+    /// A log file is begun before the one before it is synced, which then never is.
+    BeginEarly,
+    /// What is read at the end of the log is taken for durable after a sync alone.
+    SkipRewrite,
     /// Checksums of records are not looked at.
     SkipChecksum,
     /// Folders are never synced.

@@ -4,7 +4,8 @@
 //! are spares, made ready ahead of use. Invariants:
 //! - a file is begun (its header written) only after the file before it is synced to its end;
 //! - `durable` moves only after a sync of the file that holds the bytes before it;
-//! - `pending` holds exactly the envelopes from `durable` to `end`, except that a marker is neither.
+//! - `pending` holds exactly the envelopes from `durable` to `end`, except that a marker is
+//!   neither.
 
 pub(crate) mod format;
 mod scan;
@@ -185,7 +186,8 @@ impl Wal {
         }
         let id = FileId::Wal(file);
         files.write(id, offset, &pieces)?;
-        if !files.mutant(Mutant::ConfirmBeforeSync) {
+        let early = files.mutant(Mutant::BeginEarly) && self.pending.len() > count;
+        if !files.mutant(Mutant::ConfirmBeforeSync) && !early {
             files.sync(id)?;
         }
         self.begun = Some(file);

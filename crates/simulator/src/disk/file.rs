@@ -51,7 +51,8 @@ impl SimulatedFile {
         }
     }
 
-    /// What a failed sync leaves: the writes it was about count as written, whether they were or not.
+    /// What a failed sync leaves: the writes it was about count as written, whether they were or
+    /// not.
     pub(super) fn fail_sync(&mut self, rng: &mut Rng) {
         let writes = std::mem::take(&mut self.unsynced);
         keep_some(&mut self.synced, writes, rng);

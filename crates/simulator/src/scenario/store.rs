@@ -1,11 +1,11 @@
 //! The store on a disk that lies, against a naive model.
 //!
-//! Batches are appended, synced, read, maintained and paged out at random; operations fail, the disk
-//! fills, the process dies, the power goes. After each crash the store must hold exactly what some
-//! number of the batches made, counted in order from the first, and that number must not be below
-//! what `sync` ever claimed. That says at once that nothing durable is lost, nothing removed comes
-//! back, nothing appears that was not enqueued, and sequences are not handed out twice. Where bits of
-//! synced bytes were flipped, the damage must be named, or nothing is changed by it.
+//! Batches are appended, synced, read, maintained and paged out at random; operations fail, the
+//! disk fills, the process dies, the power goes. After each crash the store must hold exactly what
+//! some number of the batches made, counted in order from the first, and that number must not be
+//! below what `sync` ever claimed. That says at once that nothing durable is lost, nothing removed
+//! comes back, nothing appears that was not enqueued, and sequences are not handed out twice. Where
+//! bits of synced bytes were flipped, the damage must be named, or nothing is changed by it.
 
 mod check;
 mod model;

@@ -1,8 +1,9 @@
-//! Up to 64 messages of an extent, delta-encoded: one to four bytes each, and one bit for being live.
+//! Up to 64 messages of an extent, delta-encoded: one to four bytes each, and one bit for being
+//! live.
 //!
-//! Each entry is a varint of its size, shifted left twice; bit 1 says that a varint follows with what
-//! its sequence skips, bit 0 the same of its offset. The first entry has neither: its place is in the
-//! block itself. A backlog of equal messages in a row thus costs one or two bytes a message.
+//! Each entry is a varint of its size, shifted left twice; bit 1 says that a varint follows with
+//! what its sequence skips, bit 0 the same of its offset. The first entry has neither: its place is
+//! in the block itself. A backlog of equal messages in a row thus costs one or two bytes a message.
 
 use super::{Entry, Live};
 use crate::batch::MESSAGE_BYTES;
@@ -60,7 +61,8 @@ impl Block {
         self.count == BLOCK_MESSAGES
     }
 
-    /// All entries, dead ones too, each with whether it is live. Ends early if the data is malformed.
+    /// All entries, dead ones too, each with whether it is live. Ends early if the data is
+    /// malformed.
     pub(super) fn entries(&self) -> Entries<'_> {
         Entries {
             decoder: Decoder::new(&self.data),

@@ -54,7 +54,8 @@ impl Queue {
         self.next = self.next.max(entry.seq.saturating_add(1));
     }
 
-    /// Adds an extent none of whose live sequences is live here already. The caller counts its file.
+    /// Adds an extent none of whose live sequences is live here already. The caller counts its
+    /// file.
     pub(crate) fn insert(&mut self, extent: Extent) {
         if extent.live.messages == 0 {
             return;

@@ -1,7 +1,7 @@
 //! The fixed parts of a log file: its header, and the header of each envelope.
 //!
-//! Both say where they belong, so that what an earlier use of the file left behind never passes for a
-//! record of this one. `docs/formats/log.md` draws them.
+//! Both say where they belong, so that what an earlier use of the file left behind never passes for
+//! a record of this one. `docs/formats/log.md` draws them.
 
 use crate::codec::Decoder;
 use crate::types::Position;

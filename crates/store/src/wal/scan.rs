@@ -204,8 +204,8 @@ pub(crate) fn scan_tail<D: Disk>(
     }
 }
 
-/// True if a header with a fault stands at the end of the log, or the header of a file and the first
-/// envelope at the start of one.
+/// True if a header with a fault stands at the end of the log, or the header of a file and the
+/// first envelope at the start of one.
 fn resembles_header<D: Disk>(window: &mut Window<'_, D>, end: Position) -> Result<bool, OpenError> {
     let mut at = end;
     if end.offset() == 0 {
@@ -232,7 +232,7 @@ pub(crate) fn rewrite<D: Disk>(
     let id = FileId::Wal(number);
     let mut buffer = Vec::new();
     let mut offset = u64::from(from);
-    while offset < u64::from(to) {
+    while offset < u64::from(to) && !files.mutant(Mutant::SkipRewrite) {
         buffer.resize(
             (u64::from(to) - offset).min(WINDOW_BYTES as u64) as usize,
             0,
