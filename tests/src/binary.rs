@@ -21,14 +21,14 @@ pub fn warren() -> &'static Path {
 fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let target = target();
-    let status = Command::new(cargo)
+    let output = Command::new(cargo)
         .args(["build", "--quiet", "--package", "server", "--bin", "warren"])
         .arg("--target-dir")
         .arg(&target)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
+        .output()
         .expect("cargo starts");
-    assert!(status.success(), "warren does not build");
+    assert!(output.status.success(), "warren does not build:\n{}", String::from_utf8_lossy(&output.stderr));
     target.join("debug/warren")
 }
 

@@ -1,8 +1,12 @@
 //! Black-box tests of `warren server`, by client and by subject.
 
+mod alarms;
+mod amqp_tools;
+mod amqplib;
 mod client;
 mod frames;
 mod methods;
 mod pika;
 mod reply_texts;
 mod restart;
+mod scale;
