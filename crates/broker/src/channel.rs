@@ -63,7 +63,7 @@ enum Waiting {
     /// A queue's answer.
     Queue(QueueId, declare::AfterReply),
     /// All publishes of a transaction.
-    Transaction,
+    Transaction { refused: bool },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +110,8 @@ pub struct Channel {
     known: Lookup<QueueId, ()>,
     known_list: Vec<QueueId>,
     last_queue: Option<Name>,
+    /// Queues that were given a name.
+    queues_named: u64,
     counters: Counters,
     last_active: Time,
     idle_since_millis: u64,
@@ -137,6 +139,7 @@ impl Channel {
             known: Lookup::new(),
             known_list: Vec::new(),
             last_queue: None,
+            queues_named: 0,
             counters: Counters::default(),
             last_active: now,
             idle_since_millis: 0,
@@ -263,9 +266,7 @@ impl Channel {
             Method::TxCommit(_) => self.tx_commit(scope),
             Method::TxRollback(_) => self.tx_rollback(scope),
             Method::BasicCancelOk(_) => Ok(()),
-            other => {
-                Err(ConnectionError::command_invalid(format_args!("unimplemented method {}", other.name())).into())
-            }
+            _ => Err(ConnectionError::command_invalid("unimplemented method").into()),
         }
     }
 
@@ -307,15 +308,13 @@ impl Channel {
                         self.safe(number);
                     }
                 }
-                self.transaction_progress(scope);
-                Ok(())
+                self.transaction_progress(scope)
             }
             ChannelEvent::Rejected { numbers, .. } => {
                 for number in numbers {
                     self.rejected(number);
                 }
-                self.transaction_progress(scope);
-                Ok(())
+                self.transaction_progress(scope)
             }
             ChannelEvent::ConsumerCancelled { number, .. } => {
                 self.consumer_cancelled(scope, number);

@@ -19,9 +19,8 @@ pub(crate) fn is_reply_name(key: &[u8]) -> bool {
 
 /// A number that only who knows the connection's secret can tell for a channel.
 fn proof(key: ChannelKey, secret: u64) -> u64 {
-    let mut rng = stdx::Rng::new(secret ^ key.connection.0.rotate_left(17) ^ u64::from(key.life) << 16);
-    let first = rng.next();
-    rng.next() ^ first.wrapping_mul(u64::from(key.number) | 1)
+    let [a, b, c, d, e, f, g, h, ..] = crate::names::keyed("reply-to", secret, key, 0);
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// Whether `claimed` proves that the broker made the name for this channel.

@@ -2,7 +2,7 @@
 
 use amqp::Nack;
 
-use super::{Channel, Mode};
+use super::{Channel, Mode, Waiting};
 
 /// Numbers whose fate is known and not yet told.
 #[derive(Debug, Default)]
@@ -45,8 +45,13 @@ impl Channel {
 
     /// One queue refused the publish; the others keep their copy, but the publisher is told once.
     pub(super) fn rejected(&mut self, number: u64) {
-        if self.unconfirmed.remove(number).is_some() && self.mode == Mode::Confirm {
+        if self.unconfirmed.remove(number).is_none() {
+            return;
+        }
+        if self.mode == Mode::Confirm {
             self.reports.rejected.push(number);
+        } else if let Some(Waiting::Transaction { refused }) = &mut self.waiting {
+            *refused = true;
         }
     }
 

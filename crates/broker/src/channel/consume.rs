@@ -1,5 +1,6 @@
 //! Consumers of a channel: consume, cancel, get, and deliveries on their way to the client.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use amqp::method::basic;
@@ -30,7 +31,9 @@ pub(super) struct Consumer {
 /// Consumers by number and by tag.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    by_number: Vec<Option<Consumer>>,
+    by_number: VecDeque<Option<Consumer>>,
+    /// The number of the first in `by_number`: numbers are not used twice, and those before it are gone.
+    base: u32,
     by_tag: Lookup<Vec<u8>, u32>,
     count: usize,
     /// The tag of the direct reply-to consumer.
@@ -48,17 +51,27 @@ impl Table {
     }
 
     fn add(&mut self, tag: Vec<u8>, consumer: Consumer) -> u32 {
-        let number = self.by_number.len() as u32;
-        self.by_number.push(Some(consumer));
+        let number = self.base + self.by_number.len() as u32;
+        self.by_number.push_back(Some(consumer));
         self.by_tag.insert(tag, number);
         self.count += 1;
         number
     }
 
+    #[inline]
+    fn get_mut(&mut self, number: u32) -> Option<&mut Consumer> {
+        self.by_number.get_mut(number.checked_sub(self.base)? as usize)?.as_mut()
+    }
+
     fn remove(&mut self, number: u32) -> Option<Consumer> {
-        let consumer = self.by_number.get_mut(number as usize)?.take()?;
+        let place = number.checked_sub(self.base)? as usize;
+        let consumer = self.by_number.get_mut(place)?.take()?;
         self.by_tag.remove(&consumer.tag[..]);
         self.count -= 1;
+        while let Some(None) = self.by_number.front() {
+            self.by_number.pop_front();
+            self.base += 1;
+        }
         Some(consumer)
     }
 
@@ -69,6 +82,15 @@ impl Table {
 
 impl Channel {
     pub(super) fn consume(&mut self, scope: &mut Scope<'_>, m: basic::Consume) -> Result<(), Error> {
+        if self.consumers.has_tag(m.consumer_tag.as_bytes()) {
+            let tag = text(m.consumer_tag.as_bytes());
+            return Err(ConnectionError::not_allowed(format_args!("attempt to reuse consumer tag '{tag}'")).into());
+        }
+        if let Some(max) = scope.limits.consumers_per_channel_max
+            && self.consumers.len() >= max as usize
+        {
+            return Err(ConnectionError::not_allowed(format_args!("reached maximum ({max}) of consumers per channel")).into());
+        }
         let tag = if m.consumer_tag.as_bytes().is_empty() {
             self.consumers.drawn += 1;
             let drawn = crate::names::drawn("amq.ctag-", scope.secret, self.key, self.consumers.drawn);
@@ -79,17 +101,9 @@ impl Channel {
         if m.queue.as_bytes() == reply_to::NAME {
             return self.consume_replies(scope, &m, tag);
         }
-        let name = self.queue_name(&m.queue, scope)?;
+        let name = self.queue_name(&m.queue)?;
         scope.may(Right::Read, Resource::Queue(&name))?;
         let queue = scope.queue(&name)?;
-        if self.consumers.has_tag(&tag) {
-            return Err(ConnectionError::not_allowed(format_args!("attempt to reuse consumer tag '{}'", text(&tag))).into());
-        }
-        if let Some(max) = scope.limits.consumers_per_channel_max
-            && self.consumers.len() >= max as usize
-        {
-            return Err(ConnectionError::not_allowed(format_args!("reached maximum ({max}) of consumers per channel")).into());
-        }
         let priority = match m.arguments.get("x-priority") {
             None => 0,
             Some(value) => value.as_i64().ok_or_else(|| {
@@ -133,9 +147,6 @@ impl Channel {
         if self.consumers.reply.is_some() {
             return Err(ChannelError::precondition_failed("reply consumer already set").into());
         }
-        if self.consumers.has_tag(&tag) {
-            return Err(ConnectionError::not_allowed(format_args!("attempt to reuse consumer tag '{}'", text(&tag))).into());
-        }
         let consumer_tag = ShortStr::try_from(&tag[..]).unwrap_or_default();
         self.consumers.reply = Some(tag);
         if !m.no_wait {
@@ -154,8 +165,7 @@ impl Channel {
     ) -> Result<(), Error> {
         match verdict {
             Some(Ok(())) => {
-                let consumer = self.consumers.by_number.get(number as usize).and_then(Option::as_ref);
-                if let Some(consumer) = consumer
+                if let Some(consumer) = self.consumers.get_mut(number)
                     && !no_wait
                 {
                     let consumer_tag = ShortStr::try_from(&consumer.tag[..]).unwrap_or_default();
@@ -180,7 +190,7 @@ impl Channel {
         if self.consumers.reply.as_deref() == Some(tag) {
             self.consumers.reply = None;
         } else if let Some(number) = self.consumers.by_tag.get(tag).copied() {
-            let Some(consumer) = self.consumers.by_number[number as usize].as_ref() else { return Ok(()) };
+            let Some(consumer) = self.consumers.get_mut(number) else { return Ok(()) };
             let queue = consumer.queue;
             let key = ConsumerKey { channel: self.key, number };
             scope.fx.tell(queue, QueueEvent::Cancel { consumer: key, reply: true });
@@ -213,7 +223,7 @@ impl Channel {
     }
 
     pub(super) fn get(&mut self, scope: &mut Scope<'_>, m: &basic::Get) -> Result<(), Error> {
-        let name = self.queue_name(&m.queue, scope)?;
+        let name = self.queue_name(&m.queue)?;
         scope.may(Right::Read, Resource::Queue(&name))?;
         let queue = scope.queue(&name)?;
         self.knows(queue.id);
@@ -264,7 +274,7 @@ impl Channel {
         let mut surplus: Vec<(u32, Seq)> = Vec::new();
         let now = scope.context.now;
         for delivery in items {
-            let Some(Some(consumer)) = self.consumers.by_number.get_mut(delivery.consumer as usize) else { continue };
+            let Some(consumer) = self.consumers.get_mut(delivery.consumer) else { continue };
             if limit > 0 && !consumer.no_ack && self.unacked.len() >= limit {
                 surplus.push((delivery.consumer, delivery.seq));
                 continue;

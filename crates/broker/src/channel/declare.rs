@@ -7,6 +7,7 @@ use amqp::{ChannelError, ConnectionError, Error, Method, ShortStr};
 
 use super::rights::{default_exchange, locked, name_of, no_exchange, no_queue};
 use super::{Channel, Scope, Waiting};
+use crate::exchange::Kind;
 use crate::id::{Name, QueueId};
 use crate::metadata::{Command, Destination, ExchangeSpec, Outcome, QueueSpec, Refusal};
 use crate::permission::{Resource, Right};
@@ -85,15 +86,22 @@ impl Channel {
             }
             return Ok(());
         }
+        if !is_exchange_type(&name_of(&m.kind)) {
+            return Err(refused(Refusal::UnknownExchangeType(name_of(&m.kind).into())));
+        }
         if name.is_empty() {
             return Err(default_exchange());
         }
         scope.may(Right::Configure, Resource::Exchange(&name))?;
-        if scope.vhost()?.exchanges.get(name.as_str()).is_none()
-            && let Some(alternate) = m.arguments.get("alternate-exchange").and_then(amqp::Value::as_str)
-        {
-            scope.may(Right::Read, Resource::Exchange(&name))?;
-            scope.may(Right::Write, Resource::Exchange(alternate))?;
+        if scope.vhost()?.exchanges.get(name.as_str()).is_none() {
+            if name.starts_with("amq.") {
+                let text = format_args!("exchange name '{name}' contains reserved prefix 'amq.*'");
+                return Err(ChannelError::access_refused(text).into());
+            }
+            if let Some(alternate) = m.arguments.get("alternate-exchange").and_then(amqp::Value::as_str) {
+                scope.may(Right::Read, Resource::Exchange(&name))?;
+                scope.may(Right::Write, Resource::Exchange(alternate))?;
+            }
         }
         let spec = ExchangeSpec {
             name: name.into(),
@@ -112,6 +120,13 @@ impl Channel {
         let name = name_of(&m.exchange);
         if name.is_empty() {
             return Err(default_exchange());
+        }
+        if name.starts_with("amq.") {
+            return Err(ChannelError::access_refused(format_args!(
+                "deletion of system exchange '{name}' in vhost '{}' not allowed",
+                scope.vhost
+            ))
+            .into());
         }
         scope.may(Right::Configure, Resource::Exchange(&name))?;
         let command =
@@ -155,22 +170,21 @@ impl Channel {
         source: &str,
         key: &ShortStr,
     ) -> Result<(), Error> {
-        if destination.is_empty() || source.is_empty() {
+        scope.may(Right::Write, Resource::Exchange(destination))?;
+        if destination.is_empty() {
             return Err(default_exchange());
         }
-        scope.may(Right::Write, Resource::Exchange(destination))?;
-        scope.may(Right::Read, Resource::Exchange(source))?;
-        scope.exchange(destination)?;
-        let source = scope.exchange(source)?;
-        scope.may_topic(Right::Read, &source, key.as_bytes())
+        check_source(scope, source, key.as_bytes())?;
+        scope.exchange(source)?;
+        scope.exchange(destination).map(|_| ())
     }
 
     pub(super) fn queue_declare(&mut self, scope: &mut Scope<'_>, m: queue::Declare) -> Result<(), Error> {
-        if m.queue.as_bytes().starts_with(crate::reply_to::NAME) && m.passive {
+        if m.queue.as_bytes().starts_with(crate::reply_to::NAME) {
             return self.declare_reply_queue(scope, &m);
         }
         if m.passive {
-            let name = self.queue_name(&m.queue, scope)?;
+            let name: Name = name_of(&m.queue).into();
             let queue = scope.queue(&name)?;
             self.last_queue = Some(Arc::clone(&name));
             if !m.no_wait {
@@ -186,7 +200,8 @@ impl Channel {
             .into());
         }
         let name: Name = if name.is_empty() {
-            crate::names::drawn("amq.gen-", scope.secret, self.key, self.next_tag ^ scope.context.unix_millis).into()
+            self.queues_named += 1;
+            crate::names::drawn("amq.gen-", scope.secret, self.key, self.queues_named).into()
         } else {
             name.into()
         };
@@ -214,16 +229,28 @@ impl Channel {
         self.propose(scope, command, (50, 10), Then::QueueDeclared { name, no_wait: m.no_wait })
     }
 
-    /// A passive declare tells whether the one who waits for an answer is still there.
+    /// Every declare of such a name is passive: it asks whether somebody waits for an answer.
     fn declare_reply_queue(&mut self, scope: &mut Scope<'_>, m: &queue::Declare) -> Result<(), Error> {
-        if m.queue.as_bytes() == crate::reply_to::NAME && !self.consumers.has_reply_consumer() {
+        let name = m.queue.as_bytes();
+        if name != crate::reply_to::NAME && !self.may_be_waiting(scope, name) {
             return Err(no_queue(&name_of(&m.queue), scope.vhost));
         }
+        self.last_queue = Some(name_of(&m.queue).into());
         if !m.no_wait {
             let ok = queue::DeclareOk { queue: m.queue.clone(), message_count: 0, consumer_count: 1 };
             scope.send(self.key.number, ok);
         }
         Ok(())
+    }
+
+    /// Of channels of other connections only they themselves know.
+    fn may_be_waiting(&self, scope: &Scope<'_>, name: &[u8]) -> bool {
+        match crate::reply_to::read_name(name) {
+            Some((key, proof)) if key == self.key => {
+                self.consumers.has_reply_consumer() && crate::reply_to::is_genuine(key, proof, scope.secret)
+            }
+            found => found.is_some(),
+        }
     }
 
     fn inspect(&mut self, scope: &mut Scope<'_>, queue: QueueId, name: Name) {
@@ -232,13 +259,8 @@ impl Channel {
     }
 
     pub(super) fn queue_bind(&mut self, scope: &mut Scope<'_>, m: queue::Bind) -> Result<(), Error> {
-        let name = self.queue_name(&m.queue, scope)?;
-        // With neither queue nor key, the key is the queue's name (AMQP 0-9-1, queue.bind).
-        let key = if m.queue.as_bytes().is_empty() && m.routing_key.as_bytes().is_empty() {
-            name.as_bytes().to_vec()
-        } else {
-            m.routing_key.as_bytes().to_vec()
-        };
+        let name = self.queue_name(&m.queue)?;
+        let key = binding_key(&m.queue, &m.routing_key, &name);
         let then = Channel::reply_after(m.no_wait, queue::BindOk {});
         let source = name_of(&m.exchange);
         self.check_queue_binding(scope, &name, &source, &key)?;
@@ -253,14 +275,15 @@ impl Channel {
     }
 
     pub(super) fn queue_unbind(&mut self, scope: &mut Scope<'_>, m: queue::Unbind) -> Result<(), Error> {
-        let name = self.queue_name(&m.queue, scope)?;
+        let name = self.queue_name(&m.queue)?;
         let source = name_of(&m.exchange);
-        self.check_queue_binding(scope, &name, &source, m.routing_key.as_bytes())?;
+        let key = binding_key(&m.queue, &m.routing_key, &name);
+        self.check_queue_binding(scope, &name, &source, &key)?;
         let command = Command::Unbind {
             vhost: Arc::clone(scope.vhost),
             source: source.into(),
             destination: Destination::Queue(name),
-            routing_key: m.routing_key.as_bytes().to_vec(),
+            routing_key: key,
             arguments: m.arguments,
         };
         self.propose(scope, command, (50, 50), Channel::reply_after(false, queue::UnbindOk {}))
@@ -268,19 +291,13 @@ impl Channel {
 
     fn check_queue_binding(&self, scope: &Scope<'_>, name: &str, source: &str, key: &[u8]) -> Result<(), Error> {
         scope.may(Right::Write, Resource::Queue(name))?;
-        if source.is_empty() {
-            return Err(default_exchange());
-        }
-        scope.may(Right::Read, Resource::Exchange(source))?;
-        if let Some(exchange) = scope.vhost()?.exchanges.get(source) {
-            scope.may_topic(Right::Read, exchange, key)?;
-        }
-        scope.queue(name)?;
-        scope.exchange(source).map(|_| ())
+        check_source(scope, source, key)?;
+        scope.exchange(source)?;
+        scope.queue(name).map(|_| ())
     }
 
     pub(super) fn queue_purge(&mut self, scope: &mut Scope<'_>, m: queue::Purge) -> Result<(), Error> {
-        let name = self.queue_name(&m.queue, scope)?;
+        let name = self.queue_name(&m.queue)?;
         scope.may(Right::Read, Resource::Queue(&name))?;
         let queue = scope.queue(&name)?;
         scope.fx.tell(queue.id, QueueEvent::Purge { channel: self.key });
@@ -289,7 +306,7 @@ impl Channel {
     }
 
     pub(super) fn queue_delete(&mut self, scope: &mut Scope<'_>, m: queue::Delete) -> Result<(), Error> {
-        let name = self.queue_name(&m.queue, scope)?;
+        let name = self.queue_name(&m.queue)?;
         scope.may(Right::Configure, Resource::Queue(&name))?;
         if scope.vhost()?.queues.get(&name).is_none() {
             // As RabbitMQ 3.x: deleting what is not there is no error.
@@ -411,6 +428,31 @@ impl Channel {
             }
         }
     }
+}
+
+/// Rights on the source of a binding; whether it exists is seen later.
+fn check_source(scope: &Scope<'_>, source: &str, key: &[u8]) -> Result<(), Error> {
+    if source.is_empty() {
+        return Err(default_exchange());
+    }
+    scope.may(Right::Read, Resource::Exchange(source))?;
+    match scope.vhost()?.exchanges.get(source) {
+        Some(exchange) => scope.may_topic(Right::Read, exchange, key),
+        None => Ok(()),
+    }
+}
+
+/// With neither queue nor key, the key is the queue's name (AMQP 0-9-1, queue.bind).
+fn binding_key(queue: &ShortStr, key: &ShortStr, name: &str) -> Vec<u8> {
+    if queue.as_bytes().is_empty() && key.as_bytes().is_empty() {
+        name.as_bytes().to_vec()
+    } else {
+        key.as_bytes().to_vec()
+    }
+}
+
+fn is_exchange_type(name: &str) -> bool {
+    Kind::plain(name).is_some() || name == "x-delayed-message"
 }
 
 /// The one place where refusals of the metadata become AMQP errors.

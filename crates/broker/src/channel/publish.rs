@@ -138,6 +138,9 @@ impl Channel {
             .into());
         }
         scope.may_topic(Right::Write, exchange, publish.routing_key)?;
+        if view.reply_to() == Some(reply_to::NAME) && !self.consumers.has_reply_consumer() {
+            return Err(ChannelError::precondition_failed("fast reply consumer does not exist").into());
+        }
         check_user_id(scope, view)?;
         check_expiration(view)?;
         let extra = extra_keys(view)?;
@@ -206,9 +209,6 @@ impl Channel {
         }
         let mut properties = Properties::decode(incoming.properties)?;
         if fast_reply {
-            if !self.consumers.has_reply_consumer() {
-                return Err(ChannelError::precondition_failed("fast reply consumer does not exist").into());
-            }
             properties.reply_to = reply_to::make_name(self.key, scope.secret);
         }
         if has_bcc && let Some(headers) = &mut properties.headers {

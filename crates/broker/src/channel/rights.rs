@@ -51,13 +51,13 @@ impl Scope<'_> {
 
 impl Channel {
     /// The queue that is meant: empty stands for the last one declared on this channel.
-    pub(super) fn queue_name(&self, name: &ShortStr, scope: &Scope<'_>) -> Result<Name, Error> {
+    pub(super) fn queue_name(&self, name: &ShortStr) -> Result<Name, Error> {
         if !name.as_bytes().is_empty() {
             return Ok(name_of(name).into());
         }
         match &self.last_queue {
             Some(name) => Ok(Arc::clone(name)),
-            None => Err(ChannelError::not_found(format_args!("no previously declared queue in vhost '{}'", scope.vhost)).into()),
+            None => Err(ChannelError::not_found("no previously declared queue").into()),
         }
     }
 }

@@ -42,7 +42,8 @@ impl Channel {
             self.settle(scope, tag, held, verdict);
             return Ok(1);
         }
-        if tag != 0 && (tag >= self.next_tag || self.unacked.first_key().is_none_or(|first| first > tag)) {
+        // As RabbitMQ: the tag itself must be one that is not settled.
+        if tag != 0 && self.unacked.get_mut(tag).is_none() {
             return Err(unknown_tag(tag));
         }
         let last = if tag == 0 { u64::MAX - 1 } else { tag };
