@@ -3,6 +3,7 @@
 //! ```text
 //! AwaitHeader -> Starting -> Tuning -> Opening -> Running -> Closing -> Closed
 //!       \___________\__________\______ a fault before Running: Doomed (silent pause) -> Closed
+//!                                                 Running -> Ending (exclusive queues go) -> Closed
 //! ```
 //!
 //! The driver reads into a buffer and calls [`Connection::receive`] with it; what is consumed is
@@ -16,7 +17,10 @@
 //! * before authentication nothing but the read buffer of one small frame is held;
 //! * publishes to a queue leave in the order in which they came.
 
+mod effects;
 mod handshake;
+mod patience;
+mod status;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -27,14 +31,19 @@ use amqp::method::{channel, connection};
 use amqp::{ConnectionError, Error, FrameKind, Method, PropertiesView, ShortStr, Table};
 use stdx::{Lookup, Time};
 
+pub use effects::{ConnectionEffects, Note};
+
 use crate::channel::{Channel, Scope};
-use crate::delay::Delayed;
-use crate::id::{ConnectionId, Name, QueueId};
+use crate::id::{ConnectionId, Name};
 use crate::message::Message;
 use crate::metadata::{Command, Outcome, Refusal, Tables};
-use crate::queue::{ChannelEvent, ChannelKey, Publish, Publisher, QueueEvent};
-use crate::status::{ConnectionStatus, TlsStatus};
+use crate::queue::{ChannelEvent, ChannelKey};
+use crate::status::TlsStatus;
 
+/// Above this many bytes to be written, direct replies are dropped: they are sent at most once.
+const REPLIES_HIGH_WATER: usize = 16 * 1024 * 1024;
+/// Bytes of unfinished messages that one connection may hold, besides one of the largest size.
+const UNFINISHED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Above this many bytes to be written, events wait.
 pub const OUT_HIGH_WATER: usize = 256 * 1024;
 /// Silence before the socket of a failed handshake closes (as RabbitMQ).
@@ -60,96 +69,22 @@ pub struct Limits {
     pub node: Name,
 }
 
-/// What a driver may be asked for.
-#[derive(Debug, Default)]
-pub struct ConnectionEffects {
-    pub to_queues: Vec<(QueueId, QueueEvent)>,
-    /// To a channel of any connection (direct reply-to), with the proof that its name was genuine.
-    pub to_connections: Vec<(ChannelKey, u64, Message)>,
-    /// Messages that must wait, with their publisher and its number.
-    pub delays: Vec<(Delayed, Publisher, u64)>,
-    /// At most one: its answer comes back by [`Connection::proposed`].
-    pub propose: Option<Command>,
-    /// Commands whose answer nobody waits for.
-    pub propose_and_forget: Vec<Command>,
-    /// Things worth a log line.
-    pub notes: Vec<Note>,
-    open_publishes: Lookup<QueueId, usize>,
-}
-
-/// Things worth a log line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
-    Authenticated,
-    LoginRefused { user: String, reason: &'static str },
-    /// The connection is being closed for a fault of the peer.
-    Faulted(String),
-    ChannelFaulted { channel: u16, text: String },
-}
-
-impl ConnectionEffects {
-    /// Adds a publish to the batch that goes to a queue.
-    #[inline]
-    pub(crate) fn publish(&mut self, queue: QueueId, from: Publisher, publish: Publish) {
-        if let Some(at) = self.open_publishes.get(&queue).copied()
-            && let Some((_, QueueEvent::Publish { from: open, messages })) = self.to_queues.get_mut(at)
-            && *open == from
-        {
-            messages.push(publish);
-            return;
-        }
-        self.open_publishes.insert(queue, self.to_queues.len());
-        self.to_queues.push((queue, QueueEvent::Publish { from, messages: vec![publish] }));
-    }
-
-    /// Adds any other event; publishes that follow start a new batch behind it.
-    pub(crate) fn tell(&mut self, queue: QueueId, event: QueueEvent) {
-        self.open_publishes.remove(&queue);
-        if let QueueEvent::Ack { channel, runs } = &event
-            && let Some((last, QueueEvent::Ack { channel: same, runs: open })) = self.to_queues.last_mut()
-            && *last == queue
-            && same == channel
-        {
-            open.extend_from_slice(runs);
-            return;
-        }
-        self.to_queues.push((queue, event));
-    }
-
-    /// Called by the driver when it has taken the effects.
-    pub fn taken(&mut self) {
-        self.open_publishes.clear();
-    }
-
-    /// Whether nothing was asked for.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.to_queues.is_empty()
-            && self.to_connections.is_empty()
-            && self.delays.is_empty()
-            && self.propose.is_none()
-            && self.propose_and_forget.is_empty()
-            && self.notes.is_empty()
-    }
-}
-
 /// How the world stands when the connection is called.
 #[derive(Clone, Debug)]
 pub struct Context {
     pub now: Time,
     pub unix_millis: u64,
     pub tables: Arc<Tables>,
-    /// Connections of this virtual host and user, and of the node, for limits at `connection.open`.
-    pub counts: OpenCounts,
 }
 
-/// Open connections, asked for only when a connection opens.
+/// What is open on the node; asked for only when a limit must be checked.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OpenCounts {
     pub of_vhost: u64,
     pub of_user: u64,
     pub of_node: u64,
     pub node_max: Option<u64>,
+    /// Channels of this user.
     pub user_channels: u64,
 }
 
@@ -161,6 +96,8 @@ enum State {
     Tuning,
     Opening,
     Running,
+    /// The client closed; its exclusive queues go before it is told so.
+    Ending { until: Time },
     /// Close was sent; close-ok, or the end of patience, ends it.
     Closing { until: Time },
     /// Says nothing more and closes the socket later.
@@ -214,6 +151,13 @@ pub struct Connection {
     told_blocked: bool,
     blocked: bool,
     dirty: Vec<u16>,
+    /// Counts are needed before the next frame can be judged.
+    asks_counts: Option<Name>,
+    counts: Option<OpenCounts>,
+    /// Bytes of messages of which frames are still to come.
+    unfinished: u64,
+    /// When deliveries that nobody acknowledges are looked for next.
+    next_check: Time,
 }
 
 impl Connection {
@@ -249,13 +193,43 @@ impl Connection {
             told_blocked: false,
             blocked: false,
             dirty: Vec::new(),
+            asks_counts: None,
+            counts: None,
+            unfinished: 0,
+            next_check: now,
         }
     }
 
     /// Whether more bytes should be read.
     #[must_use]
     pub fn wants_bytes(&self) -> bool {
-        self.waiting.is_none() && !self.blocked && self.state != State::Closed
+        let ends = matches!(self.state, State::Ending { .. } | State::Closed);
+        self.waiting.is_none() && !self.blocked && !ends
+    }
+
+    /// The virtual host whose connections must be counted, with those of the user and of the node,
+    /// before what was not consumed can be judged.
+    #[must_use]
+    pub fn asks_counts(&self) -> Option<&Name> {
+        self.asks_counts.as_ref()
+    }
+
+    /// The answer to [`Connection::asks_counts`]; the bytes must be given again.
+    pub fn counted(&mut self, counts: OpenCounts) {
+        self.asks_counts = None;
+        self.counts = Some(counts);
+    }
+
+    /// How many channels are open.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// Bytes that are held of what the peer sent, besides what it must give again.
+    #[must_use]
+    pub fn unfinished_bytes(&self) -> u64 {
+        self.unfinished
     }
 
     /// Whether the socket should be closed once `out` is written.
@@ -297,6 +271,9 @@ impl Connection {
             match amqp::split(&bytes[at..], self.frame_max) {
                 Ok(None) => break,
                 Ok(Some((frame, used))) => {
+                    if self.must_count(context, &frame) {
+                        break;
+                    }
                     at += used;
                     if let Err(error) = self.frame(context, &frame, fx) {
                         self.fault(context, error, fx);
@@ -310,6 +287,25 @@ impl Connection {
         }
         self.flush_channels();
         at
+    }
+
+    /// Whether the frame can only be judged by somebody who knows the other connections.
+    fn must_count(&mut self, context: &Context, frame: &amqp::Frame<'_>) -> bool {
+        let limited = || context.tables.users.get(&self.user).is_some_and(|u| u.limits.max_channels.is_some());
+        let opens = match self.state {
+            State::Opening => frame.channel == 0,
+            State::Running => frame.channel != 0 && !self.channels.contains_key(&frame.channel) && limited(),
+            _ => false,
+        };
+        if !opens || frame.kind != FrameKind::Method || self.counts.is_some() {
+            return false;
+        }
+        self.asks_counts = match Method::decode(frame.payload) {
+            Ok(Method::ConnectionOpen(open)) => Some(open.virtual_host.to_str_lossy().into()),
+            Ok(Method::ChannelOpen(_)) => Some(Arc::clone(&self.vhost)),
+            _ => None,
+        };
+        self.asks_counts.is_some()
     }
 
     /// The common case: a whole publish on an open channel.
@@ -380,7 +376,7 @@ impl Connection {
                 }
                 Ok(())
             }
-            State::Doomed { .. } | State::Closed | State::AwaitHeader => Ok(()),
+            State::Doomed { .. } | State::Ending { .. } | State::Closed | State::AwaitHeader => Ok(()),
             _ if frame.channel == 0 => {
                 if frame.kind != FrameKind::Method {
                     return Err(frame.unexpected());
@@ -403,8 +399,13 @@ impl Connection {
         match (&self.state, method) {
             (_, Method::ConnectionClose(_)) if self.state != State::Starting => {
                 self.end_channels(fx);
-                self.send(0, &connection::CloseOk {}.into());
-                self.state = State::Closed;
+                if self.owns_exclusive {
+                    // Whoever sees the client's close done finds its exclusive queues gone.
+                    fx.propose = Some(Command::ConnectionEnded { connection: self.id });
+                    self.state = State::Ending { until: context.now + CLOSE_WAIT };
+                } else {
+                    self.end();
+                }
                 Ok(())
             }
             (State::Running, Method::ConnectionUpdateSecret(_)) => {
@@ -412,11 +413,15 @@ impl Connection {
                 Ok(())
             }
             (State::Running, Method::ConnectionCloseOk(_)) => Ok(()),
-            (State::Running, method) => {
-                Err(ConnectionError::command_invalid(format_args!("unimplemented method {}", method.name())))
-            }
+            (State::Running, _) => Err(ConnectionError::channel_error("unexpected method in connection state running")),
             (_, method) => self.handshake(context, method, fx),
         }
+    }
+
+    /// The orderly end that the client asked for.
+    fn end(&mut self) {
+        self.send(0, &connection::CloseOk {}.into());
+        self.state = State::Closed;
     }
 
     fn channel_frame(
@@ -444,7 +449,30 @@ impl Connection {
         if !self.channels.contains_key(&number) {
             return self.open_channel(context, frame);
         }
-        self.with_channel(context, number, fx, |channel, scope| channel.frame(scope, frame))
+        let held = self.held_by(number);
+        let result = self.with_channel(context, number, fx, |channel, scope| channel.frame(scope, frame));
+        if self.channels.contains_key(&number) {
+            self.unfinished = self.unfinished - held + self.held_by(number);
+        }
+        result?;
+        if frame.kind == FrameKind::Header && self.alarm.is_some() {
+            self.blocked = true;
+        }
+        let max = UNFINISHED_BYTES_MAX + self.limits.message_bytes_max;
+        if self.unfinished > max {
+            return Err(ConnectionError::resource_error(format_args!("unfinished messages are larger than {max} bytes")));
+        }
+        Ok(())
+    }
+
+    fn held_by(&self, number: u16) -> u64 {
+        self.channels.get(&number).map_or(0, |channel| channel.assembly.buffered_bytes() as u64)
+    }
+
+    /// Takes a channel out; its unfinished message goes with it.
+    fn remove_channel(&mut self, number: u16) -> Option<Channel> {
+        self.unfinished -= self.held_by(number);
+        self.channels.remove(&number)
     }
 
     fn open_channel(&mut self, context: &Context, frame: &amqp::Frame<'_>) -> Result<(), ConnectionError> {
@@ -474,7 +502,7 @@ impl Connection {
         }
         let user = context.tables.users.get(&self.user);
         if let Some(max) = user.and_then(|u| u.limits.max_channels)
-            && context.counts.user_channels.max(self.channels.len() as u64) >= max
+            && self.counts.take().unwrap_or_default().user_channels.max(self.channels.len() as u64) >= max
         {
             return Err(ConnectionError::not_allowed(format_args!(
                 "number of channels opened for user '{}' has reached the maximum allowed user limit of ({max})",
@@ -526,7 +554,7 @@ impl Connection {
             Err(Error::Connection(error)) => return Err(error),
             Err(error) => self.channel_fault(context, number, error, fx),
         }
-        if ended && let Some(mut channel) = self.channels.remove(&number) {
+        if ended && let Some(mut channel) = self.remove_channel(number) {
             channel.close(fx);
         }
         Ok(())
@@ -546,7 +574,7 @@ impl Connection {
             Error::Connection(error) => return self.fault(context, error, fx),
             Error::Channel(error) => error,
         };
-        if let Some(mut channel) = self.channels.remove(&number) {
+        if let Some(mut channel) = self.remove_channel(number) {
             channel.flush_reports(&mut self.out);
             channel.close(fx);
         }
@@ -570,7 +598,7 @@ impl Connection {
         match self.state {
             State::Opening | State::Running => self.close_with(context, &error, fx),
             State::Tuning if error.code.value() == 530 => self.close_with(context, &error, fx),
-            State::Closing { .. } | State::Closed | State::Doomed { .. } => {}
+            State::Ending { .. } | State::Closing { .. } | State::Closed | State::Doomed { .. } => {}
             _ => self.state = State::Doomed { until: context.now + DOOM },
         }
     }
@@ -585,6 +613,11 @@ impl Connection {
         };
         self.send(0, &close.into());
         self.state = State::Closing { until: context.now + CLOSE_WAIT };
+        // A blocked connection must still be heard saying close-ok.
+        self.blocked = false;
+        if std::mem::take(&mut self.owns_exclusive) {
+            fx.propose_and_forget.push(Command::ConnectionEnded { connection: self.id });
+        }
     }
 
     /// Closes the connection from our side: 320 with this reason.
@@ -593,6 +626,7 @@ impl Connection {
             State::Running | State::Opening => {
                 self.close_with(context, &ConnectionError::connection_forced(reason), fx);
             }
+            State::Ending { .. } => self.end(),
             State::Closing { .. } | State::Closed => {}
             _ => self.state = State::Closed,
         }
@@ -603,7 +637,24 @@ impl Connection {
     pub fn ended(&mut self, fx: &mut ConnectionEffects) {
         self.end_channels(fx);
         self.state = State::Closed;
-        self.waiting = None;
+        if std::mem::take(&mut self.owns_exclusive) {
+            fx.propose_and_forget.push(Command::ConnectionEnded { connection: self.id });
+        }
+    }
+
+    /// The broker itself failed in dealing with this connection: 541, and nothing more.
+    pub fn failed(&mut self) {
+        let error = ConnectionError::internal_error("the broker failed to serve this connection");
+        if matches!(self.state, State::Opening | State::Running) {
+            let close = connection::Close {
+                reply_code: error.code.value(),
+                reply_text: ShortStr::truncated(&error.text),
+                class_id: 0,
+                method_id: 0,
+            };
+            self.send(0, &close.into());
+        }
+        self.state = State::Closed;
     }
 
     fn end_channels(&mut self, fx: &mut ConnectionEffects) {
@@ -613,13 +664,15 @@ impl Connection {
         }
         self.inbox.clear();
         self.waiting = None;
-        if std::mem::take(&mut self.owns_exclusive) {
-            fx.propose_and_forget.push(Command::ConnectionEnded { connection: self.id });
-        }
+        self.unfinished = 0;
     }
 
     /// The answer to `propose`.
     pub fn proposed(&mut self, context: &Context, answer: Result<Outcome, Refusal>, fx: &mut ConnectionEffects) {
+        if matches!(self.state, State::Ending { .. }) {
+            self.owns_exclusive = false;
+            return self.end();
+        }
         let Some(number) = self.waiting else { return };
         let result = self.with_channel(context, number, fx, |channel, scope| channel.proposed(scope, answer));
         if let Err(error) = result {
@@ -642,7 +695,7 @@ impl Connection {
         message: &Message,
         fx: &mut ConnectionEffects,
     ) {
-        if !crate::reply_to::is_genuine(key, proof, self.secret) {
+        if self.out.len() > REPLIES_HIGH_WATER || !crate::reply_to::is_genuine(key, proof, self.secret) {
             return;
         }
         let _ = self.with_channel(context, key.number, fx, |channel, scope| {
@@ -686,152 +739,6 @@ impl Connection {
         amqp::write_method(&mut self.out, channel, method);
     }
 
-    /// An alarm began, changed or ended.
-    pub fn alarm(&mut self, reason: Option<&str>) {
-        self.alarm = reason.map(str::to_owned);
-        if self.alarm.is_none() {
-            self.blocked = false;
-        }
-        if self.state != State::Running || !capability(&self.client_properties, "connection.blocked") {
-            return;
-        }
-        match (&self.alarm, self.told_blocked) {
-            (Some(reason), false) => {
-                let reason = ShortStr::truncated(reason);
-                self.send(0, &connection::Blocked { reason }.into());
-                self.told_blocked = true;
-            }
-            (None, true) => {
-                self.send(0, &connection::Unblocked {}.into());
-                self.told_blocked = false;
-            }
-            _ => {}
-        }
-    }
-
-    /// The driver wrote bytes.
-    pub fn written(&mut self, now: Time) {
-        self.last_sent = now;
-        self.sent_since = true;
-    }
-
-    /// When [`Connection::tick`] must be called if nothing else happens.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Time> {
-        match self.state {
-            State::AwaitHeader | State::Starting | State::Tuning | State::Opening => {
-                Some(self.born + self.limits.handshake_timeout)
-            }
-            State::Closing { until } | State::Doomed { until } => Some(until),
-            State::Closed => None,
-            State::Running => {
-                let timeout = self.limits.consumer_timeout.and_then(|timeout| {
-                    self.channels.values().filter_map(Channel::oldest_delivery).min().map(|at| at + timeout)
-                });
-                let beat = (self.heartbeat > 0).then(|| {
-                    let half = Duration::from_millis(u64::from(self.heartbeat) * 500);
-                    let dead = self.last_received + Duration::from_secs(u64::from(self.heartbeat) * 2);
-                    if self.blocked { self.last_sent + half } else { dead.min(self.last_sent + half) }
-                });
-                match (timeout, beat) {
-                    (Some(a), Some(b)) => Some(a.min(b)),
-                    (a, b) => a.or(b),
-                }
-            }
-        }
-    }
-
-    /// Time has passed.
-    pub fn tick(&mut self, context: &Context, fx: &mut ConnectionEffects) {
-        let now = context.now;
-        match self.state {
-            State::AwaitHeader | State::Starting | State::Tuning | State::Opening => {
-                if now.since(self.born) >= self.limits.handshake_timeout {
-                    fx.notes.push(Note::Faulted("handshake timeout".to_owned()));
-                    self.state = State::Closed;
-                }
-            }
-            State::Closing { until } | State::Doomed { until } => {
-                if now >= until {
-                    self.state = State::Closed;
-                }
-            }
-            State::Closed => {}
-            State::Running => self.running_tick(context, fx),
-        }
-    }
-
-    fn running_tick(&mut self, context: &Context, fx: &mut ConnectionEffects) {
-        let now = context.now;
-        if self.heartbeat > 0 {
-            let beat = Duration::from_secs(u64::from(self.heartbeat));
-            // While we do not read, we cannot hear the peer's heart.
-            if !self.blocked && self.waiting.is_none() && now.since(self.last_received) >= beat * 2 {
-                fx.notes.push(Note::Faulted(format!("missed heartbeats from client, timeout: {}s", self.heartbeat)));
-                self.ended(fx);
-                return;
-            }
-            if now.since(self.last_sent) >= beat / 2 {
-                amqp::write_heartbeat(&mut self.out);
-                self.last_sent = now;
-            }
-        }
-        if let Some(timeout) = self.limits.consumer_timeout {
-            let late: Vec<u16> = self
-                .channels
-                .iter()
-                .filter(|(_, c)| c.oldest_delivery().is_some_and(|at| now.since(at) >= timeout))
-                .map(|(number, _)| *number)
-                .collect();
-            for number in late {
-                let text = format!(
-                    "delivery acknowledgement on channel {number} timed out. Timeout value used: {} ms. \
-                     This timeout value can be configured, see consumers doc guide to learn more",
-                    timeout.as_millis()
-                );
-                let error = amqp::ChannelError::precondition_failed(text);
-                self.channel_fault(context, number, error.into(), fx);
-            }
-        }
-    }
-
-    /// What an operator may see; counters of bytes are the driver's.
-    #[must_use]
-    pub fn status(&self) -> ConnectionStatus {
-        let name = format!("{} -> {}", self.peer.address, self.peer.host);
-        let state = match self.state {
-            State::Running if self.blocked => "blocked",
-            State::Running if self.alarm.is_some() => "blocking",
-            State::Running => "running",
-            State::Opening => "opening",
-            State::Tuning => "tuning",
-            State::Closing { .. } => "closing",
-            State::Closed | State::Doomed { .. } => "closed",
-            State::AwaitHeader | State::Starting => "starting",
-        };
-        ConnectionStatus {
-            id: self.id,
-            name: name.into(),
-            peer: self.peer.address,
-            host: self.peer.host,
-            vhost: Arc::clone(&self.vhost),
-            user: Arc::clone(&self.user),
-            state,
-            auth_mechanism: self.mechanism,
-            client_properties: Arc::clone(&self.client_properties),
-            channels: self.channels.values().map(Channel::status).collect(),
-            channel_max: self.channel_max,
-            frame_max: self.frame_max,
-            heartbeat: self.heartbeat,
-            connected_at: self.connected_at,
-            received_bytes: 0,
-            received_reads: 0,
-            sent_bytes: 0,
-            sent_writes: 0,
-            send_pending_bytes: self.out.len() as u64,
-            tls: self.peer.tls.clone(),
-        }
-    }
 }
 
 /// Whether the client announced a capability.

@@ -6,18 +6,20 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use broker::connection::{Connection, ConnectionEffects, Context as BrokerContext, Note, OUT_HIGH_WATER, OpenCounts, Peer};
+use broker::connection::{Connection, ConnectionEffects, Context as BrokerContext, Note, OUT_HIGH_WATER, Peer};
 use broker::delay::DELAY_ID;
 use broker::metadata::{Outcome, Refusal};
 use broker::queue::QueueEvent;
 use broker::{ConnectionId, QueueId};
 use stdx::{Lookup, Time};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Sleep;
 
 use crate::clock;
@@ -33,6 +35,10 @@ const MAILBOX_HIGH_WATER: usize = 4 << 20;
 const ROUNDS_MAX: usize = 16;
 /// An output buffer larger than this is given back when it is empty.
 const OUT_KEEP: usize = 64 * 1024;
+/// How long a connection that has ended may take to read what was said last, and to hang up.
+const LINGER: Duration = Duration::from_secs(2);
+/// Queues whose mailboxes are remembered.
+const QUEUES_KEEP: usize = 1024;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -46,7 +52,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let mailbox = Arc::new(Mailbox::new());
-    let handle = Arc::new(ConnectionHandle { mailbox: Arc::clone(&mailbox), identity: parking_lot::RwLock::new(None) });
+    let handle = Arc::new(ConnectionHandle::new(Arc::clone(&mailbox)));
     node.connections.write().insert(id, Arc::clone(&handle));
     node.counters.connections_created.fetch_add(1, Ordering::Relaxed);
     let limits = Arc::clone(&node.limits);
@@ -67,6 +73,8 @@ where
         partial: Vec::new(),
         stalled: false,
         written: 0,
+        unflushed: false,
+        closed_at: None,
         answer: None,
         throttle: None,
         queues: Lookup::new(),
@@ -76,8 +84,33 @@ where
         sent: (0, 0),
         eof: false,
     };
-    std::future::poll_fn(|cx| driver.poll(cx)).await;
-    driver.end();
+    let served = std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| driver.poll(cx))) {
+        Ok(poll) => poll.map(Ok),
+        Err(_) => Poll::Ready(Err(())),
+    })
+    .await;
+    if served.is_err() {
+        // The hook has told where. This connection ends, the others do not notice.
+        tracing::error!("connection {}: the broker failed; the connection is closed", driver.name);
+        driver.connection.failed();
+    }
+    let rest = driver.connection.out.split_off(driver.written.min(driver.connection.out.len()));
+    let eof = driver.eof;
+    if let Ok(stream) = catch_unwind(AssertUnwindSafe(|| driver.end()))
+        && !eof
+    {
+        let _ = tokio::time::timeout(LINGER, hang_up(stream, &rest)).await;
+    }
+}
+
+/// Says the last words and waits for the peer to hang up: a socket that is closed with bytes unread
+/// resets the connection, and the peer may never see why.
+async fn hang_up<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, rest: &[u8]) -> std::io::Result<()> {
+    stream.write_all(rest).await?;
+    stream.shutdown().await?;
+    let mut sink = [0; 4096];
+    while stream.read(&mut sink).await? > 0 {}
+    Ok(())
 }
 
 struct Driver<S> {
@@ -96,6 +129,10 @@ struct Driver<S> {
     stalled: bool,
     /// Bytes of `connection.out` that are written.
     written: usize,
+    /// The stream may keep bytes back.
+    unflushed: bool,
+    /// When the connection came to its end.
+    closed_at: Option<Time>,
     answer: Option<Answer>,
     /// A queue that has too much in its mailbox.
     throttle: Option<Arc<QueueHandle>>,
@@ -117,8 +154,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             let context = self.context();
             self.connection.fill(&context, &mut self.fx);
             self.obey();
+            progress |= self.take_answer(cx);
             progress |= self.write(cx);
-            if self.eof || (self.connection.is_closed() && self.connection.out.is_empty()) {
+            if self.eof || self.is_done() {
                 return Poll::Ready(());
             }
             if !progress {
@@ -126,22 +164,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             }
         }
         cx.waker().wake_by_ref();
-        Poll::Pending
+        // Under constant load, too, hearts beat.
+        self.arm_timer(cx)
+    }
+
+    /// Whether the connection is closed and everything said, or nobody listens.
+    fn is_done(&mut self) -> bool {
+        if !self.connection.is_closed() {
+            return false;
+        }
+        let since = *self.closed_at.get_or_insert_with(clock::now);
+        let said = self.connection.out.is_empty() && !self.unflushed;
+        said || clock::now().since(since) >= LINGER
     }
 
     fn context(&self) -> BrokerContext {
-        let counts = if self.connection.is_running() {
-            OpenCounts::default()
-        } else {
-            let (user, _) = self.connection.identity();
-            self.node.open_counts(user, None)
-        };
-        BrokerContext {
-            now: clock::now(),
-            unix_millis: clock::unix_millis(),
-            tables: self.node.tables.load_full(),
-            counts,
-        }
+        BrokerContext { now: clock::now(), unix_millis: clock::unix_millis(), tables: self.node.tables.load_full() }
     }
 
     fn take_mail(&mut self, cx: &mut Context<'_>) -> bool {
@@ -191,6 +229,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn wants_bytes(&mut self, cx: &mut Context<'_>) -> bool {
         if let Some(queue) = &self.throttle {
             if queue.mailbox.poll_room(cx, MAILBOX_HIGH_WATER).is_pending() {
+                // It is us who do not listen.
+                self.connection.excuse_silence(clock::now());
                 return false;
             }
             self.throttle = None;
@@ -226,7 +266,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 return true;
             }
             let context = self.context();
-            let used = self.connection.receive(&context, &scratch[..filled], &mut self.fx);
+            let mut used = self.connection.receive(&context, &scratch[..filled], &mut self.fx);
+            while let Some(vhost) = self.connection.asks_counts() {
+                let (user, _) = self.connection.identity();
+                let counts = self.node.open_counts(user, Some(vhost));
+                self.connection.counted(counts);
+                used += self.connection.receive(&context, &scratch[used..filled], &mut self.fx);
+            }
+            self.handle.channels.store(self.connection.channels() as u64, Ordering::Relaxed);
             self.partial.clear();
             self.partial.extend_from_slice(&scratch[used..filled]);
             self.stalled = !self.partial.is_empty() && !self.connection.wants_bytes();
@@ -247,7 +294,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                     self.written += count;
                     self.sent.0 += count as u64;
                     self.sent.1 += 1;
+                    self.unflushed = true;
                     progress = true;
+                    // Who takes bytes is alive, even if we are too busy to listen.
+                    self.connection.excuse_silence(clock::now());
                 }
                 Poll::Ready(_) => {
                     self.eof = true;
@@ -262,16 +312,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 self.connection.out = Vec::new();
             }
             self.connection.written(clock::now());
-            // Encrypted streams keep bytes back until told.
-            if Pin::new(&mut self.stream).poll_flush(cx).is_pending() {
-                return progress;
+        }
+        // Encrypted streams keep bytes back until told.
+        if self.unflushed && self.written == 0 {
+            match Pin::new(&mut self.stream).poll_flush(cx) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Err(_)) => {
+                    self.eof = true;
+                    return true;
+                }
             }
         }
         progress
     }
 
     fn arm_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = self.connection.deadline();
+        let deadline = match self.closed_at {
+            Some(at) => Some(at + LINGER),
+            None => self.connection.deadline(),
+        };
         if deadline != self.timer_at {
             self.timer_at = deadline;
             if let Some(at) = deadline {
@@ -309,8 +369,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         if let Some(command) = self.fx.propose.take() {
             let node = Arc::clone(&self.node);
             self.answer = Some(Box::pin(async move { node.propose(command).await }));
-            // The answer is asked for in the next round.
-            let _ = self.mailbox.push(ConnectionMail::Alarm(self.node.alarm.borrow().clone()), 0);
         }
         for command in self.fx.propose_and_forget.drain(..) {
             let node = Arc::clone(&self.node);
@@ -332,6 +390,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 gone(&self.node, id, event);
                 return;
             };
+            if self.queues.len() >= QUEUES_KEEP {
+                self.queues.clear();
+            }
             self.queues.insert(id, handle);
         }
         let Some(handle) = self.queues.get(&id) else { return };
@@ -366,7 +427,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
     }
 
-    fn end(mut self) {
+    /// Everybody hears that this connection is gone; gives the stream back.
+    fn end(mut self) -> S {
         self.connection.ended(&mut self.fx);
         self.node.connections.write().remove(&self.id);
         self.obey();
@@ -376,5 +438,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         if !vhost.is_empty() {
             tracing::info!("closed connection {} (vhost: '{vhost}', user: '{user}')", self.name);
         }
+        self.stream
     }
 }

@@ -44,7 +44,7 @@ impl Desk {
     pub(crate) fn open(node: &Arc<Node>) -> Desk {
         let id = node.next_connection();
         let mailbox = Arc::new(Mailbox::new());
-        let handle = ConnectionHandle { mailbox: Arc::clone(&mailbox), identity: parking_lot::RwLock::new(None) };
+        let handle = ConnectionHandle::new(Arc::clone(&mailbox));
         node.desks.write().insert(id, Arc::new(handle));
         let waiting: Waiting = Arc::default();
         tokio::spawn(hand_out(mailbox, Arc::clone(&waiting)));

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -47,6 +48,7 @@ pub(crate) async fn accept_amqp(node: Arc<Node>, listener: TcpListener, tls: Opt
             () = node.stopping.notified() => return,
         };
         match accepted {
+            Ok(_) if node.is_stopping.load(Ordering::Acquire) => return,
             Ok((stream, _)) => {
                 let (node, tls) = (Arc::clone(&node), tls.clone());
                 match prepare(&stream, &node) {

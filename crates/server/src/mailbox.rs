@@ -83,7 +83,9 @@ impl<T> Mailbox<T> {
         if inner.closed || inner.bytes < limit {
             return Poll::Ready(());
         }
-        inner.waiting.push(cx.waker().clone());
+        if !inner.waiting.iter().any(|waiting| waiting.will_wake(cx.waker())) {
+            inner.waiting.push(cx.waker().clone());
+        }
         Poll::Pending
     }
 

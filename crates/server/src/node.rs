@@ -55,6 +55,14 @@ pub(crate) struct QueueHandle {
 pub(crate) struct ConnectionHandle {
     pub mailbox: Arc<Mailbox<ConnectionMail>>,
     pub identity: RwLock<Option<(Name, Name)>>,
+    /// How many channels are open.
+    pub channels: AtomicU64,
+}
+
+impl ConnectionHandle {
+    pub(crate) fn new(mailbox: Arc<Mailbox<ConnectionMail>>) -> ConnectionHandle {
+        ConnectionHandle { mailbox, identity: RwLock::new(None), channels: AtomicU64::new(0) }
+    }
 }
 
 /// See the file's head.
@@ -177,7 +185,9 @@ impl Node {
         };
         for handle in connections.values() {
             if let Some((its_user, its_vhost)) = &*handle.identity.read() {
-                counts.of_user += u64::from(&**its_user == user);
+                let same_user = &**its_user == user;
+                counts.of_user += u64::from(same_user);
+                counts.user_channels += if same_user { handle.channels.load(Ordering::Relaxed) } else { 0 };
                 counts.of_vhost += u64::from(vhost.is_some_and(|v| &**its_vhost == v));
             }
         }

@@ -154,11 +154,11 @@ impl Connection {
         fx: &mut ConnectionEffects,
     ) -> Result<(), ConnectionError> {
         let name = open.virtual_host.to_str_lossy().into_owned();
-        let counts = &context.counts;
+        let counts = self.counts.take().unwrap_or_default();
         if counts.node_max.is_some_and(|max| counts.of_node > max) {
             let max = counts.node_max.unwrap_or(0);
             return Err(ConnectionError::not_allowed(format_args!(
-                "connection to vhost '{name}' refused: node connection limit ({max}) is reached"
+                "connection refused: node connection limit ({max}) is reached"
             )));
         }
         let Some(vhost) = context.tables.vhosts.get(name.as_str()) else {
