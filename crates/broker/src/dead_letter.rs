@@ -87,7 +87,7 @@ fn record(
     let death = match deaths.iter().position(same).map(|at| deaths.remove(at)) {
         Some(Value::Table(mut death)) => {
             let count = death.get("count").and_then(Value::as_i64).unwrap_or(0);
-            death.insert(name("count"), Value::I64(count + 1));
+            death.insert(name("count"), Value::I64(count.saturating_add(1)));
             death
         }
         _ => {

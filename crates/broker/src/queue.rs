@@ -28,6 +28,8 @@ mod leaving;
 mod ready;
 mod settings;
 mod settle;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -110,11 +112,16 @@ pub struct Queue {
     counters: Counters,
     /// When a consumer's socket last took something.
     last_credit: Time,
+    /// Since when (milliseconds since 1970) deliveries wait for the note of the horizon: what is alive
+    /// then does not expire while it waits.
+    held_since: Option<u64>,
 }
 
 /// How many keys of the store one queue owns: its levels, and its horizon.
 const KEYS_PER_QUEUE: u64 = 512;
 const HORIZON_KEY: u64 = 256;
+/// A stored message is at least so much longer than its body.
+pub(crate) const STORED_BYTES_MIN: u64 = 41;
 
 /// The store's key of one priority level of a queue.
 #[must_use]
@@ -160,15 +167,20 @@ impl Queue {
             persistent_bytes: 0,
             counters: Counters::default(),
             last_credit: now.time,
+            held_since: None,
         };
         for found in recovered {
             queue.next_seq = queue.next_seq.max(found.next.0);
             if let Some(level) = queue.levels.get_mut(usize::from(found.level)) {
-                level.recover(found.messages, found.bytes, found.first);
+                // What the store counts beside bodies is no body.
+                let bytes = found.bytes.saturating_sub(found.messages * STORED_BYTES_MIN);
+                level.recover(found.messages, bytes, found.first, found.next);
                 queue.persistent += found.messages;
-                queue.persistent_bytes += found.bytes;
+                queue.persistent_bytes += bytes;
             }
         }
+        // Transient messages took sequences too: what comes must not look like what they were.
+        queue.next_seq = queue.next_seq.max(queue.horizon.first_unseen());
         queue.horizon.bound(queue.next_seq);
         queue
     }
@@ -178,7 +190,7 @@ impl Queue {
         match event {
             QueueEvent::Publish { from, messages } => self.publish(now, from, messages, out),
             QueueEvent::Consume(ask) => self.consume(now, *ask, out),
-            QueueEvent::Cancel { consumer, reply } => self.cancel(consumer, reply, out),
+            QueueEvent::Cancel { consumer, reply } => self.cancel(now, consumer, reply, out),
             QueueEvent::Get { channel, no_ack } => self.get(now, channel, no_ack, out),
             QueueEvent::Ack { channel, runs } => self.ack(now, channel, &runs),
             QueueEvent::Reject { channel, seqs, requeue } => self.reject(now, channel, &seqs, requeue),
@@ -210,9 +222,15 @@ impl Queue {
                 reply_to(channel, QueueReply::Deletable(verdict), out);
             }
             QueueEvent::Stored { ticket } => self.stored(ticket),
-            QueueEvent::Loaded { key, messages } => self.loaded(key, messages),
+            QueueEvent::Loaded { key, from, messages } => self.loaded(key, from, messages),
             QueueEvent::DeadLettered { numbers } => self.dead_lettered(&numbers),
-            QueueEvent::Settings(settings) => self.settings = settings,
+            QueueEvent::Settings(settings) => {
+                if settings.expires != self.settings.expires {
+                    // A new lease begins now, however long nobody came.
+                    self.last_used = now.time;
+                }
+                self.settings = settings;
+            }
             QueueEvent::Tick => {}
             QueueEvent::Stop => self.horizon.stop(self.id, &mut out.batch),
         }
@@ -237,7 +255,7 @@ impl Queue {
             && (self.settings.length_max.is_some() || self.settings.length_max_bytes.is_some());
         for publish in messages {
             if rejects && self.is_full(&publish) {
-                self.dispatch(now);
+                self.deliver_ready(now, out);
                 if self.is_full(&publish) {
                     self.refuse(from, publish);
                     continue;
@@ -248,9 +266,9 @@ impl Queue {
     }
 
     fn is_full(&self, publish: &Publish) -> bool {
-        let _ = publish;
+        let bytes = publish.message.body_bytes() as u64;
         self.settings.length_max.is_some_and(|max| self.ready_len() >= max)
-            || self.settings.length_max_bytes.is_some_and(|max| self.ready_bytes() >= max)
+            || self.settings.length_max_bytes.is_some_and(|max| self.ready_bytes() + bytes > max)
     }
 
     fn refuse(&mut self, from: Publisher, publish: Publish) {
@@ -287,7 +305,9 @@ impl Queue {
             let list = if persistent { &mut self.safe_when_stored } else { &mut self.safe_now };
             push_run(list, from, number);
         }
-        let budget = if self.settings.lazy { 0 } else { now.budget_bytes };
+        // A lazy queue keeps its backlog on disk; what somebody waits for is no backlog.
+        let pages_at_once = self.settings.lazy && !self.consumers.anyone_in_line();
+        let budget = if pages_at_once { 0 } else { self.level_budget(now) };
         if self.levels[level].must_page(budget) {
             self.levels[level].push_paged(seq, message.body_bytes() as u64, persistent);
             if !persistent {
@@ -301,6 +321,11 @@ impl Queue {
             let entry = Entry { seq, message, expires_at, returns: 0, redelivered: false, stored: persistent };
             self.levels[level].push(entry);
         }
+    }
+
+    /// What one level may keep in memory.
+    fn level_budget(&self, now: Now) -> u64 {
+        now.budget_bytes / self.levels.len() as u64
     }
 
     /// The earlier of the queue's and the message's time to live, as a point in time.
@@ -331,9 +356,11 @@ impl Queue {
         reply_to(channel, QueueReply::Consuming(Ok(())), out);
     }
 
-    fn cancel(&mut self, consumer: ConsumerKey, reply: bool, out: &mut QueueEffects) {
+    fn cancel(&mut self, now: Now, consumer: ConsumerKey, reply: bool, out: &mut QueueEffects) {
         self.flush_outgoing(out);
-        self.consumers.remove(consumer);
+        if self.consumers.remove(consumer).is_some() {
+            self.last_used = now.time;
+        }
         if reply {
             reply_to(consumer.channel, QueueReply::Cancelled, out);
         }
@@ -349,8 +376,9 @@ impl Queue {
     fn get(&mut self, now: Now, channel: ChannelKey, no_ack: bool, out: &mut QueueEffects) {
         self.last_used = now.time;
         self.expire(now, false);
-        self.page_in(out);
-        if !self.horizon.may_deliver(self.id, &mut out.batch) || self.front_is_on_disk() {
+        self.page_in(now, out);
+        let is_empty = self.ready_len() == 0;
+        if !is_empty && (self.front_is_on_disk() || !self.horizon.may_deliver(self.id, &mut out.batch)) {
             self.horizon.later(channel, no_ack);
             return;
         }
@@ -381,6 +409,9 @@ impl Queue {
 
     fn hold(&mut self, entry: Entry, consumer: Option<ConsumerKey>, channel: ChannelKey) {
         self.unacked_bytes += entry.message.body_bytes() as u64;
+        if consumer.is_none() {
+            self.consumers.got(channel);
+        }
         self.unacked.insert(entry.seq.0, Unacked { entry, consumer, channel });
     }
 
@@ -391,8 +422,9 @@ impl Queue {
         }
         let held = self.unacked.remove(seq.0)?;
         self.unacked_bytes -= held.entry.message.body_bytes() as u64;
-        if let Some(consumer) = held.consumer {
-            self.consumers.settled(consumer, 1);
+        match held.consumer {
+            Some(consumer) => self.consumers.settled(consumer),
+            None => self.consumers.settled_other(channel),
         }
         Some(held.entry)
     }
@@ -400,12 +432,18 @@ impl Queue {
     /// A message has left for good.
     fn gone(&mut self, level: usize, entry: &Entry) {
         if self.durable && entry.message.is_persistent() {
-            self.persistent -= 1;
-            self.persistent_bytes = self.persistent_bytes.saturating_sub(entry.message.body_bytes() as u64);
+            self.forget_persistent(1, entry.message.body_bytes() as u64);
         }
         if entry.stored {
             push_seq(&mut self.removed[level], entry.seq);
         }
+    }
+
+    fn forget_persistent(&mut self, messages: u64, bytes: u64) {
+        self.persistent = self.persistent.saturating_sub(messages);
+        // Bytes that a restart found are an estimate: what is left of it goes with the last message.
+        let left = self.persistent_bytes.saturating_sub(bytes);
+        self.persistent_bytes = if self.persistent == 0 { 0 } else { left };
     }
 
     fn ack(&mut self, now: Now, channel: ChannelKey, runs: &[(Seq, Seq)]) {
@@ -469,8 +507,11 @@ impl Queue {
             }
         }
         // Deliveries that were on their way when the channel ended are not in its list.
-        let stray: Vec<u64> =
-            self.unacked.iter().filter(|(_, held)| held.channel == channel).map(|(seq, _)| seq).collect();
+        let stray: Vec<u64> = if self.consumers.has_others(channel) {
+            self.unacked.iter().filter(|(_, held)| held.channel == channel).map(|(seq, _)| seq).collect()
+        } else {
+            Vec::new()
+        };
         for seq in stray {
             if let Some(entry) = self.release(channel, Seq(seq)) {
                 self.requeue(entry);
@@ -492,8 +533,7 @@ impl Queue {
                 self.gone(level, entry);
             }
             if paged.messages > 0 {
-                self.persistent = self.persistent.saturating_sub(paged.persistent);
-                self.persistent_bytes = self.persistent_bytes.saturating_sub(paged.bytes);
+                self.forget_persistent(paged.persistent, paged.persistent_bytes);
                 self.purge_paged(level, Seq(paged.next), next);
             }
         }

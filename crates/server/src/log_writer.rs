@@ -192,7 +192,7 @@ impl<D: Disk> Worker<D> {
             Job::Load { load, to } => {
                 let limits = Limits { messages: load.messages, bytes: load.bytes };
                 let messages = self.store.read(load.key, load.from, limits)?;
-                let event = QueueEvent::Loaded { key: load.key, messages };
+                let event = QueueEvent::Loaded { key: load.key, from: load.from, messages };
                 let _ = to.push(QueueMail::Event(event), 0);
             }
             Job::Barrier(done) => self.barriers.push(done),

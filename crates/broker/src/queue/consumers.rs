@@ -75,6 +75,9 @@ pub(crate) struct Consumers {
     single_active: bool,
     /// Slots with outgoing deliveries.
     dirty: Vec<usize>,
+    /// Unacked messages of a channel that no present consumer holds: from `basic.get`, or from
+    /// consumers that were cancelled.
+    others: Lookup<ChannelKey, u32>,
 }
 
 impl Consumers {
@@ -95,7 +98,8 @@ impl Consumers {
     }
 
     pub(crate) fn has_exclusive(&self) -> bool {
-        self.iter().any(|c| c.exclusive)
+        // An exclusive consumer is the only one.
+        self.iter().next().is_some_and(|c| c.exclusive)
     }
 
     pub(crate) fn single_active(&self) -> Option<&Consumer> {
@@ -141,6 +145,9 @@ impl Consumers {
         }
         self.dirty.retain(|s| *s != slot);
         self.free.push(slot);
+        if consumer.unacked > 0 {
+            *self.others.get_or_insert_with(key.channel, || 0) += consumer.unacked;
+        }
         if self.single_active && !consumer.waiting {
             self.activate_next();
         }
@@ -254,9 +261,33 @@ impl Consumers {
         self.change(key, |c| c.credit_bytes = (c.credit_bytes + bytes as i64).min(CREDIT_BYTES));
     }
 
-    /// `count` of its messages were acked, rejected or returned.
-    pub(crate) fn settled(&mut self, key: ConsumerKey, count: u32) {
-        self.change(key, |c| c.unacked = c.unacked.saturating_sub(count));
+    /// One of its messages was acked, rejected or returned.
+    pub(crate) fn settled(&mut self, key: ConsumerKey) {
+        if self.by_key.contains_key(&key) {
+            self.change(key, |c| c.unacked = c.unacked.saturating_sub(1));
+        } else {
+            self.settled_other(key.channel);
+        }
+    }
+
+    /// A channel holds a message without a consumer.
+    pub(crate) fn got(&mut self, channel: ChannelKey) {
+        *self.others.get_or_insert_with(channel, || 0) += 1;
+    }
+
+    /// A channel holds one message less that belongs to no present consumer.
+    pub(crate) fn settled_other(&mut self, channel: ChannelKey) {
+        if let Some(count) = self.others.get_mut(&channel) {
+            *count -= 1;
+            if *count == 0 {
+                self.others.remove(&channel);
+            }
+        }
+    }
+
+    /// Whether a channel holds messages that belong to no present consumer.
+    pub(crate) fn has_others(&self, channel: ChannelKey) -> bool {
+        self.others.contains_key(&channel)
     }
 
     /// Whether the speed of a socket alone decides how much somebody takes.

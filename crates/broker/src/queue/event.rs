@@ -79,7 +79,7 @@ pub enum QueueEvent {
     /// Batches up to this ticket are on stable storage.
     Stored { ticket: u64 },
     /// What a [`Load`] found.
-    Loaded { key: QueueKey, messages: Vec<(Seq, Bytes)> },
+    Loaded { key: QueueKey, from: Seq, messages: Vec<(Seq, Bytes)> },
     /// Dead letters that their targets hold as safely as this queue did, or that nobody wanted.
     DeadLettered { numbers: Vec<u64> },
     Settings(Arc<Settings>),

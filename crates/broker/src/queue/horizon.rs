@@ -110,6 +110,11 @@ impl Horizon {
         self.seen == u64::MAX
     }
 
+    /// The first sequence of which an orderly stop said that nobody saw it.
+    pub(crate) fn first_unseen(&self) -> u64 {
+        if self.ignorant() { 0 } else { self.seen + 1 }
+    }
+
     /// Everything below `first_new` is of an earlier life that may have delivered it.
     pub(crate) fn bound(&mut self, first_new: u64) {
         if self.ignorant() {

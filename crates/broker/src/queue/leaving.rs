@@ -17,7 +17,13 @@ pub(crate) struct Leaving {
     /// By number; `None` for a publish that was refused and is only forwarded.
     kept: BTreeMap<u64, Option<Entry>>,
     fresh: Vec<DeadLetter>,
+    /// Bytes of memory of what is kept.
+    bytes: u64,
 }
+
+/// So much may be on its way to dead-letter targets before expiry waits for them.
+const KEPT_MESSAGES_MAX: usize = 8192;
+const KEPT_BYTES_MAX: u64 = 8 << 20;
 
 impl Leaving {
     /// Forwards a publish that the queue refused (`reject-publish-dlx`).
@@ -25,8 +31,14 @@ impl Leaving {
         self.send(message, Reason::MaxLength, 0, None);
     }
 
+    /// Whether the targets are behind: what can wait should.
+    pub(crate) fn is_full(&self) -> bool {
+        self.kept.len() >= KEPT_MESSAGES_MAX || self.bytes >= KEPT_BYTES_MAX
+    }
+
     fn send(&mut self, message: Message, reason: Reason, count: u32, entry: Option<Entry>) {
         self.next += 1;
+        self.bytes += entry.as_ref().map_or(0, |e| e.message.memory_bytes() as u64);
         self.kept.insert(self.next, entry);
         self.fresh.push(DeadLetter { number: self.next, message, reason, count });
     }
@@ -46,6 +58,7 @@ impl Queue {
     pub(super) fn dead_lettered(&mut self, numbers: &[u64]) {
         for number in numbers {
             if let Some(Some(entry)) = self.leaving.kept.remove(number) {
+                self.leaving.bytes -= entry.message.memory_bytes() as u64;
                 let level = self.level_of(&entry.message);
                 self.gone(level, &entry);
             }

@@ -38,10 +38,13 @@ pub(crate) struct Paged {
     pub messages: u64,
     /// Body bytes; an estimate for messages that a restart found.
     pub bytes: u64,
-    /// Of the messages, those of a durable queue that are persistent.
+    /// Of the messages, those of a durable queue that are persistent, and their bytes.
     pub persistent: u64,
+    pub persistent_bytes: u64,
     /// No paged message is before this.
     pub next: u64,
+    /// Before this a restart found them, and their bytes are counted as stored.
+    pub recovered: u64,
 }
 
 /// See the file's head.
@@ -50,8 +53,8 @@ pub(crate) struct Ready {
     returned: BTreeMap<Seq, Entry>,
     head: VecDeque<Entry>,
     pub paged: Paged,
-    /// A read is under way.
-    pub loading: bool,
+    /// A read is under way, from this sequence on.
+    pub loading: Option<u64>,
     /// Body bytes of returned, head and paged.
     bytes: u64,
     /// Bytes of memory of returned and head.
@@ -92,14 +95,18 @@ impl Ready {
             self.paged.next = seq.0;
         }
         self.paged.messages += 1;
-        self.paged.persistent += u64::from(persistent);
+        if persistent {
+            self.paged.persistent += 1;
+            self.paged.persistent_bytes += body_bytes;
+        }
         self.paged.bytes += body_bytes;
         self.bytes += body_bytes;
     }
 
     /// What a restart found in the store.
-    pub(crate) fn recover(&mut self, messages: u64, bytes: u64, first: Seq) {
-        self.paged = Paged { messages, bytes, persistent: messages, next: first.0 };
+    pub(crate) fn recover(&mut self, messages: u64, bytes: u64, first: Seq, next: Seq) {
+        self.paged =
+            Paged { messages, bytes, persistent: messages, persistent_bytes: bytes, next: first.0, recovered: next.0 };
         self.bytes += bytes;
     }
 
@@ -110,37 +117,46 @@ impl Ready {
         self.returned.insert(entry.seq, entry);
     }
 
-    /// Takes in what the store read. Fewer messages than `limit` means that there are no more.
-    pub(crate) fn loaded(&mut self, entries: Vec<Entry>, limit: usize) {
-        let stale = !entries.is_empty() && entries.iter().all(|e| e.seq.0 < self.paged.next);
-        if stale {
-            // The answer to a read from before a purge; the answer to the present one follows.
-            return;
+    /// Passes over messages that cannot be read, of which `last` is the last.
+    pub(crate) fn skip(&mut self, messages: u64, last: Seq) {
+        if messages > 0 {
+            self.paged.messages = self.paged.messages.saturating_sub(messages);
+            self.paged.next = self.paged.next.max(last.0 + 1);
         }
-        self.loading = false;
-        let complete = entries.len() < limit;
-        let count = entries.len() as u64;
-        let estimate = if complete || count >= self.paged.messages {
-            self.paged.bytes
-        } else {
-            self.paged.bytes * count / self.paged.messages
-        };
-        self.bytes -= estimate;
-        self.paged.bytes -= estimate;
-        if complete {
-            self.paged.messages = 0;
-        }
-        for entry in entries {
-            self.paged.next = entry.seq.0 + 1;
-            self.paged.persistent = self.paged.persistent.saturating_sub(u64::from(entry.message.is_persistent()));
+    }
+
+    /// Takes in what the store read, each with its stored length. An empty answer means that there is
+    /// nothing, unless `more` says otherwise; gives what was counted and is not there.
+    pub(crate) fn loaded(&mut self, entries: Vec<(Entry, u64)>, more: bool) -> Paged {
+        self.loading = None;
+        let found_nothing = entries.is_empty() && !more;
+        for (entry, stored_bytes) in entries {
+            let body_bytes = entry.message.body_bytes() as u64;
+            let counted = if entry.seq.0 < self.paged.recovered { stored_bytes } else { body_bytes };
+            let counted = counted.min(self.paged.bytes);
+            self.bytes -= counted;
+            self.paged.bytes -= counted;
+            self.paged.messages = self.paged.messages.saturating_sub(1);
+            if entry.message.is_persistent() {
+                self.paged.persistent = self.paged.persistent.saturating_sub(1);
+                self.paged.persistent_bytes = self.paged.persistent_bytes.saturating_sub(counted);
+            }
+            self.paged.next = self.paged.next.max(entry.seq.0 + 1);
             self.push(entry);
         }
-        self.paged.messages = self.paged.messages.saturating_sub(count);
+        let mut missing = Paged::default();
+        if found_nothing || self.paged.messages == 0 {
+            missing = std::mem::take(&mut self.paged);
+            self.paged.next = missing.next;
+            self.bytes -= missing.bytes;
+        }
+        missing
     }
 
     /// Whether the head should be filled from the store.
-    pub(crate) fn wants_load(&self, low_water: usize) -> bool {
-        !self.loading && self.paged.messages > 0 && self.head.len() < low_water
+    pub(crate) fn wants_load(&self, low_water: usize, low_bytes: u64) -> bool {
+        let is_low = self.head.is_empty() || (self.head.len() < low_water && self.memory < low_bytes);
+        self.loading.is_none() && self.paged.messages > 0 && is_low
     }
 
     /// The next message, if it is in memory.
@@ -178,7 +194,7 @@ impl Ready {
         let paged = std::mem::take(&mut self.paged);
         self.bytes = 0;
         self.memory = 0;
-        self.loading = false;
+        self.loading = None;
         (entries, paged)
     }
 }

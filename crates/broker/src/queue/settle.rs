@@ -10,11 +10,13 @@ use crate::message::Message;
 use crate::metadata::Command;
 use crate::queue::event::{ChannelEvent, Load, Publisher, QueueEffects, QueueEvent, Reason};
 use crate::queue::ready::{Entry, NEVER};
-use crate::queue::{Now, Overflow, Queue, key_owner, level_key};
+use crate::queue::{Now, Overflow, Queue, STORED_BYTES_MIN, key_owner, level_key, push_seq};
 
 /// Messages and bytes of one read of the store.
 const LOAD_MESSAGES: usize = 4096;
 const LOAD_BYTES: usize = 1 << 20;
+/// What a queue may read at once, however little memory there is for it.
+const LOAD_BYTES_MIN: u64 = 4 << 10;
 /// Below this many messages in the head, the next read is asked for.
 const LOW_WATER: usize = 2048;
 
@@ -23,15 +25,10 @@ impl Queue {
     pub fn settle(&mut self, now: Now, out: &mut QueueEffects) {
         self.expire(now, false);
         self.serve_waiting_gets(now, out);
-        if self.consumers.anyone_in_line()
-            && self.ready_len() > 0
-            && self.horizon.may_deliver(self.id, &mut out.batch)
-        {
-            self.dispatch(now);
-        }
+        self.deliver_ready(now, out);
         self.expire(now, true);
         self.enforce_limits();
-        self.page_in(out);
+        self.page_in(now, out);
         self.flush_outgoing(out);
         self.send_dead_letters(out);
         self.write_removals(out);
@@ -44,6 +41,24 @@ impl Queue {
         {
             self.propose_delete(out);
         }
+    }
+
+    /// Deliveries, once the note that they begin is in the log.
+    pub(super) fn deliver_ready(&mut self, now: Now, out: &mut QueueEffects) {
+        if !self.consumers.anyone_in_line() || self.ready_len() == 0 {
+            self.held_since = None;
+        } else if self.horizon.may_deliver(self.id, &mut out.batch) {
+            self.dispatch(now);
+            self.held_since = None;
+        } else {
+            self.held_since.get_or_insert(now.unix_millis);
+        }
+    }
+
+    /// The moment by which expiry judges. With a consumer ready, the wait for the log costs no
+    /// message its life.
+    fn judged_at(&self, now: Now) -> u64 {
+        self.held_since.unwrap_or(now.unix_millis).min(now.unix_millis)
     }
 
     pub(super) fn propose_delete(&mut self, out: &mut QueueEffects) {
@@ -66,10 +81,11 @@ impl Queue {
     }
 
     /// Deliveries as long as somebody is in line and messages are in memory.
-    pub(super) fn dispatch(&mut self, now: Now) {
+    fn dispatch(&mut self, now: Now) {
+        let judged_at = self.judged_at(now);
         while let Some(no_ack) = self.consumers.next_takes_no_ack() {
             let Some((level, mut entry)) = self.pop_front() else { break };
-            if entry.expires_at < now.unix_millis {
+            if entry.expires_at < judged_at {
                 self.leave(entry, Reason::Expired);
                 continue;
             }
@@ -93,11 +109,12 @@ impl Queue {
     /// Takes expired messages from the heads. `due_now` also takes those whose time is this very
     /// moment: a time to live of 0 means "deliver at once or never".
     pub(super) fn expire(&mut self, now: Now, due_now: bool) {
+        let judged_at = self.judged_at(now);
+        let due_now = due_now && self.held_since.is_none();
         for level in (0..self.levels.len()).rev() {
             while let Some(front) = self.levels[level].front() {
-                let expired = front.expires_at < now.unix_millis
-                    || (due_now && front.expires_at == now.unix_millis);
-                if !expired {
+                let expired = front.expires_at < judged_at || (due_now && front.expires_at == judged_at);
+                if !expired || self.leaving.is_full() {
                     break;
                 }
                 if let Some(entry) = self.levels[level].pop() {
@@ -108,6 +125,10 @@ impl Queue {
     }
 
     pub(super) fn expiry_deadline(&self, now: Now) -> Option<Time> {
+        if self.leaving.is_full() || self.held_since.is_some() {
+            // What expiry waits for wakes the queue.
+            return None;
+        }
         let heads = self.levels.iter().filter_map(|l| l.front());
         let first = heads.map(|e| e.expires_at).filter(|at| *at != NEVER).min()?;
         Some(now.time + Duration::from_millis(first.saturating_sub(now.unix_millis)))
@@ -129,31 +150,45 @@ impl Queue {
         }
     }
 
-    pub(super) fn page_in(&mut self, out: &mut QueueEffects) {
+    pub(super) fn page_in(&mut self, now: Now, out: &mut QueueEffects) {
+        let share = (now.budget_bytes / self.levels.len() as u64 / 4).max(LOAD_BYTES_MIN);
         for (level, ready) in self.levels.iter_mut().enumerate() {
-            if ready.wants_load(LOW_WATER) {
-                ready.loading = true;
+            if ready.wants_load(LOW_WATER, share) {
+                ready.loading = Some(ready.paged.next);
                 out.loads.push(Load {
                     key: level_key(self.id, level as u8),
                     from: Seq(ready.paged.next),
                     messages: LOAD_MESSAGES,
-                    bytes: LOAD_BYTES,
+                    bytes: LOAD_BYTES.min(share as usize),
                 });
             }
         }
     }
 
-    pub(super) fn loaded(&mut self, key: QueueKey, messages: Vec<(Seq, Bytes)>) {
+    pub(super) fn loaded(&mut self, key: QueueKey, from: Seq, messages: Vec<(Seq, Bytes)>) {
         let (_, Some(level)) = key_owner(key) else { return };
         let Some(ready) = self.levels.get_mut(usize::from(level)) else { return };
-        if !ready.loading {
+        if ready.loading != Some(from.0) {
             // Purged while the read was under way.
             return;
         }
         self.counters.disk_reads += messages.len() as u64;
-        let complete = messages.is_empty();
-        let entries: Vec<Entry> = messages.into_iter().filter_map(|(seq, bytes)| stored_entry(seq, &bytes)).collect();
-        ready.loaded(entries, usize::from(!complete));
+        let mut entries = Vec::with_capacity(messages.len());
+        let (mut unreadable, mut last) = (0, from);
+        for (seq, bytes) in messages {
+            match stored_entry(seq, &bytes) {
+                Some(entry) => entries.push((entry, (bytes.len() as u64).saturating_sub(STORED_BYTES_MIN))),
+                // Bytes that no message was made of: they cannot be delivered and must not be met again.
+                None => {
+                    push_seq(&mut self.removed[usize::from(level)], seq);
+                    unreadable += 1;
+                    last = seq;
+                }
+            }
+        }
+        ready.skip(unreadable, last);
+        let missing = ready.loaded(entries, unreadable > 0);
+        self.forget_persistent(missing.persistent, missing.persistent_bytes);
     }
 
     /// Takes what is outgoing into effects.

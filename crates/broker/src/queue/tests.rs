@@ -1,0 +1,10 @@
+//! A queue told in its nouns: events in, effects out. The fixture keeps what the queue stores in a real
+//! store on a disk in memory, and answers reads and syncs when the test says so.
+
+mod disk;
+mod fixture;
+mod limits;
+mod lives;
+mod property;
+
+use fixture::{Fixture, body, channel, dead_letters_to, number, persistent, transient};

@@ -1,0 +1,192 @@
+//! Deliveries and what survives: redelivered, order, requeue, restarts, leases.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::queue::{ConsumerKey, Overflow, QueueEvent, QueueReply, Settings};
+
+#[test]
+fn nothing_is_delivered_before_the_log_holds_the_note() {
+    let mut f = Fixture::new(Settings::default());
+    f.consume(1, 0);
+    f.publish([persistent(1)]);
+    f.expect_deliveries(&[]);
+    assert_eq!(f.confirmed, []);
+    f.answer_all();
+    f.expect_deliveries(&[1]);
+    assert_eq!(f.confirmed, [1]);
+}
+
+#[test]
+fn a_full_queue_delivers_nothing_before_the_log_holds_the_note() {
+    let settings = Settings { length_max: Some(1), overflow: Overflow::RejectPublish, ..Settings::default() };
+    let mut f = Fixture::new(settings);
+    f.consume(1, 0);
+    f.publish([persistent(1), persistent(2)]);
+    f.expect_deliveries(&[]);
+    f.answer_all();
+    f.expect_deliveries(&[1]);
+    assert_eq!(f.rejected, [2]);
+}
+
+#[test]
+fn a_message_with_no_time_to_live_reaches_a_ready_consumer_of_a_fresh_queue() {
+    let mut f = Fixture::new(Settings { message_ttl: Some(Duration::ZERO), ..dead_letters_to("dlx") });
+    f.consume(1, 1);
+    f.publish([persistent(1), persistent(2)]);
+    f.pass(30);
+    f.answer_all();
+    f.expect_deliveries(&[1]);
+    assert_eq!(f.letters.len(), 1);
+}
+
+#[test]
+fn a_lazy_queue_hands_a_message_with_no_time_to_live_to_a_ready_consumer() {
+    let mut f = Fixture::with(
+        Settings { lazy: true, message_ttl: Some(Duration::ZERO), ..Settings::default() },
+        false,
+    );
+    f.consume(1, 0);
+    f.publish([transient(1)]);
+    f.expect_deliveries(&[1]);
+}
+
+#[test]
+fn an_idle_client_that_polls_an_empty_queue_costs_no_write() {
+    let mut f = Fixture::new(Settings::default());
+    f.get(1);
+    assert!(matches!(f.replies[..], [(_, QueueReply::Got(None))]));
+    assert!(f.answers.is_empty());
+}
+
+#[test]
+fn requeued_messages_return_to_their_place() {
+    let mut f = Fixture::new(Settings::default());
+    f.publish((1..=5).map(persistent));
+    f.consume(1, 3);
+    f.answer_all();
+    let seqs = f.expect_deliveries(&[1, 2, 3]);
+    f.cancel(1);
+    f.reject(1, &[seqs[2]], true);
+    f.reject(1, &[seqs[0]], true);
+    f.consume(2, 0);
+    let again = f.delivered();
+    assert_eq!(body(&again), [1, 3, 4, 5]);
+    let flags: Vec<bool> = again.iter().map(|(_, d)| d.redelivered).collect();
+    assert_eq!(flags, [true, true, false, false]);
+}
+
+#[test]
+fn a_closed_channel_gives_back_what_was_on_its_way() {
+    let mut f = Fixture::new(Settings::default());
+    f.publish((1..=4).map(persistent));
+    f.consume(1, 2);
+    f.answer_all();
+    f.cancel(1);
+    f.get(1);
+    assert_eq!(f.queue.status().messages_unacked, 3);
+    f.close(1);
+    assert_eq!(f.queue.status().messages_unacked, 0);
+    f.delivered();
+    f.consume(2, 0);
+    f.expect_deliveries(&[1, 2, 3, 4]);
+}
+
+#[test]
+fn after_a_stop_in_good_order_new_messages_are_fresh_though_transient_ones_were_delivered() {
+    let mut f = Fixture::new(Settings::default());
+    f.consume(1, 0);
+    f.publish((1..=50).map(transient));
+    f.answer_all();
+    f.delivered();
+    f.restart(true);
+    f.consume(1, 0);
+    f.publish([persistent(51)]);
+    f.answer_all();
+    let delivered = f.delivered();
+    assert_eq!(body(&delivered), [51]);
+    assert!(!delivered[0].1.redelivered);
+}
+
+#[test]
+fn after_a_crash_what_was_there_is_flagged_and_what_comes_is_not() {
+    let mut f = Fixture::new(Settings::default());
+    f.publish((1..=3).map(persistent));
+    f.consume(1, 1);
+    f.answer_all();
+    f.delivered();
+    f.restart(false);
+    assert_eq!(f.queue.status().messages_ready, 3);
+    f.publish([persistent(4)]);
+    f.consume(1, 0);
+    f.answer_all();
+    let delivered = f.delivered();
+    assert_eq!(body(&delivered), [1, 2, 3, 4]);
+    let flags: Vec<bool> = delivered.iter().map(|(_, d)| d.redelivered).collect();
+    assert_eq!(flags, [true, true, true, false]);
+}
+
+#[test]
+fn priorities_survive_a_restart() {
+    let mut f = Fixture::new(Settings { priority_max: Some(3), ..Settings::default() });
+    let of = |n: u64, priority| fixture::message(n, priority, true, None, 0);
+    f.publish([of(1, 0), of(2, 3), of(3, 1), of(4, 9), of(5, 0)]);
+    f.restart(true);
+    f.consume(1, 0);
+    f.answer_all();
+    let seqs = f.expect_deliveries(&[2, 4, 3, 1, 5]);
+    f.ack(1, &seqs);
+    assert_eq!(f.stored(), 0);
+    assert_eq!(f.queue.status().bytes_persistent, 0);
+}
+
+#[test]
+fn a_lease_begins_when_the_last_consumer_leaves() {
+    let mut f = Fixture::new(Settings { expires: Some(Duration::from_secs(60)), ..Settings::default() });
+    f.consume(1, 0);
+    f.pass(3_600_000);
+    f.cancel(1);
+    assert!(f.proposals.is_empty());
+    f.pass(60_000);
+    f.tick();
+    assert_eq!(f.proposals.len(), 1);
+}
+
+#[test]
+fn a_policy_that_brings_a_lease_deletes_no_idle_queue_at_once() {
+    let mut f = Fixture::new(Settings::default());
+    f.pass(3_600_000);
+    let settings = Settings { expires: Some(Duration::from_secs(60)), ..Settings::default() };
+    f.round(vec![QueueEvent::Settings(Arc::new(settings))]);
+    assert!(f.proposals.is_empty());
+    f.pass(60_000);
+    f.tick();
+    assert_eq!(f.proposals.len(), 1);
+}
+
+#[test]
+fn the_next_consumer_takes_over_from_the_single_active_one() {
+    let mut f = Fixture::with(Settings { single_active_consumer: true, ..Settings::default() }, false);
+    f.consume(1, 1);
+    f.consume(2, 0);
+    f.publish((1..=3).map(transient));
+    f.expect_deliveries(&[1]);
+    f.close(1);
+    let delivered = f.delivered();
+    assert_eq!(body(&delivered), [1, 2, 3]);
+    assert!(delivered.iter().all(|(key, _)| *key == ConsumerKey { channel: channel(2), number: 0 }));
+}
+
+#[test]
+fn an_expired_dead_letter_stays_stored_until_its_targets_hold_it() {
+    let mut f = Fixture::new(Settings { message_ttl: Some(Duration::from_millis(5)), ..dead_letters_to("dlx") });
+    f.publish([persistent(1)]);
+    f.pass(10);
+    f.tick();
+    assert_eq!(f.letters.iter().map(|letter| number(&letter.message)).collect::<Vec<_>>(), [1]);
+    assert_eq!(f.stored(), 1);
+    let numbers = vec![f.letters[0].number];
+    f.round(vec![QueueEvent::DeadLettered { numbers }]);
+    assert_eq!(f.stored(), 0);
+}
