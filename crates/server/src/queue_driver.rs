@@ -12,14 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use broker::dead_letter::dead_letter;
-use broker::metadata;
+use broker::metadata::{self, Command};
 use broker::queue::{ChannelEvent, DeadLetter, Now, Publish, Publisher, Queue, QueueEffects, QueueEvent, QueueReply};
 use broker::{ConnectionId, QueueId};
 
 use crate::clock;
 use crate::log_writer::Job;
 use crate::mailbox::{Closed, Mailbox};
-use crate::node::{ConnectionHandle, ConnectionMail, Node, QueueHandle, QueueMail};
+use crate::node::{ConnectionHandle, ConnectionMail, Node, ProposeFailure, QueueHandle, QueueMail};
 
 /// Starts the task of a queue.
 pub(crate) fn start(node: &Arc<Node>, queue: Queue, record: Arc<metadata::Queue>) {
@@ -63,6 +63,13 @@ const CONGESTION: std::time::Duration = std::time::Duration::from_millis(5);
 impl Driver {
     async fn run(mut self) {
         let mut mails = Vec::new();
+        let settings = &self.record.settings;
+        if settings.message_ttl.is_some() || settings.dead_letter_exchange.is_some() {
+            // What a restart found may expire, though nobody comes to ask for it.
+            let now = self.now();
+            self.queue.settle(now, &mut self.fx);
+            self.obey(now);
+        }
         loop {
             self.wait(&mut mails).await;
             let now = self.now();
@@ -157,7 +164,9 @@ impl Driver {
                 self.obey(now);
             }
             QueueMail::Stop(done) => {
-                self.queue.handle(now, QueueEvent::Stop, &mut self.fx);
+                if !self.deleted {
+                    self.queue.handle(now, QueueEvent::Stop, &mut self.fx);
+                }
                 self.stopping.push(done);
             }
         }
@@ -210,14 +219,15 @@ impl Driver {
     }
 
     fn hand_over(&mut self) {
+        // Before the log's batch, which may remove what is paged out here.
+        if !self.fx.transient.is_empty() {
+            self.node.log.submit(Job::Transient(std::mem::take(&mut self.fx.transient)));
+        }
         if !self.fx.batch.is_empty() || self.fx.ticket.is_some() {
             let mut batch = std::mem::take(&mut self.fx.batch);
             batch.seal();
             let report = self.fx.ticket.take().map(|ticket| (Arc::clone(&self.mailbox), ticket));
             self.node.log.submit(Job::Append { batch, report });
-        }
-        if !self.fx.transient.is_empty() {
-            self.node.log.submit(Job::Transient(std::mem::take(&mut self.fx.transient)));
         }
         for load in self.fx.loads.drain(..) {
             self.node.log.submit(Job::Load { load, to: Arc::clone(&self.mailbox) });
@@ -230,11 +240,7 @@ impl Driver {
         }
         for command in std::mem::take(&mut self.fx.proposals) {
             let node = Arc::clone(&self.node);
-            tokio::spawn(async move {
-                if let Err(error) = node.propose(command).await {
-                    tracing::debug!(?error, "a queue's own deletion was not accepted");
-                }
-            });
+            tokio::spawn(propose(node, self.record.id, command));
         }
     }
 
@@ -280,6 +286,23 @@ impl Driver {
             send(&self.node, target, QueueEvent::Publish { from, messages });
         }
         homeless
+    }
+}
+
+/// Proposes a queue's own deletion until it is accepted, refused or done by somebody else.
+async fn propose(node: Arc<Node>, queue: QueueId, command: Command) {
+    while node.queue(queue).is_some() && !node.is_stopping.load(Ordering::Acquire) {
+        match node.propose(command.clone()).await {
+            Err(ProposeFailure::Unavailable(error)) => {
+                tracing::debug!(error, "a queue's own deletion is tried again");
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            }
+            Err(error @ ProposeFailure::Refused(_)) => {
+                tracing::debug!(?error, "a queue's own deletion was not accepted");
+                return;
+            }
+            Ok(_) => return,
+        }
     }
 }
 
