@@ -750,3 +750,6 @@ fn capability(client_properties: &Table, name: &str) -> bool {
         .and_then(amqp::Value::as_bool)
         .unwrap_or(false)
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

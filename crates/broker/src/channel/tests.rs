@@ -1,0 +1,158 @@
+//! What a client sees of its channel: codes, texts, and who hears what.
+
+use amqp::Properties;
+use amqp::method::{basic, confirm, exchange, queue, tx};
+
+use super::*;
+use crate::connection::tests::{Client, open_connection, publish_method, short};
+use crate::metadata::Command;
+
+fn declared(name: &str) -> (Client, QueueId) {
+    let mut client = open_connection();
+    let id = client.world.queue(name);
+    (client, id)
+}
+
+#[test]
+fn channel_errors_have_rabbitmqs_codes_and_texts() {
+    let cases: Vec<(Method, u16, &str)> = vec![
+        (
+            queue::Declare { passive: true, ..Default::default() }.into(),
+            404,
+            "NOT_FOUND - no queue '' in vhost '/'",
+        ),
+        (basic::Get::default().into(), 404, "NOT_FOUND - no previously declared queue"),
+        (
+            queue::Declare { queue: short("amq.foo"), ..Default::default() }.into(),
+            403,
+            "ACCESS_REFUSED - queue name 'amq.foo' contains reserved prefix 'amq.*'",
+        ),
+        (
+            exchange::Declare { exchange: short("amq.foo"), kind: short("direct"), ..Default::default() }.into(),
+            403,
+            "ACCESS_REFUSED - exchange name 'amq.foo' contains reserved prefix 'amq.*'",
+        ),
+        (
+            exchange::Delete { exchange: short("amq.direct"), ..Default::default() }.into(),
+            403,
+            "ACCESS_REFUSED - deletion of system exchange 'amq.direct' in vhost '/' not allowed",
+        ),
+        (
+            queue::Bind { queue: short("no"), exchange: short("nosuch"), ..Default::default() }.into(),
+            404,
+            "NOT_FOUND - no exchange 'nosuch' in vhost '/'",
+        ),
+        (
+            queue::Bind { queue: short("no"), ..Default::default() }.into(),
+            403,
+            "ACCESS_REFUSED - operation not permitted on the default exchange",
+        ),
+        (
+            basic::Ack { delivery_tag: 99, multiple: true }.into(),
+            406,
+            "PRECONDITION_FAILED - unknown delivery tag 99",
+        ),
+        (tx::Commit {}.into(), 406, "PRECONDITION_FAILED - channel is not transactional"),
+        (
+            basic::Consume { queue: short("amq.rabbitmq.reply-to"), ..Default::default() }.into(),
+            406,
+            "PRECONDITION_FAILED - reply consumer cannot acknowledge",
+        ),
+    ];
+    for (method, code, text) in cases {
+        let mut client = open_connection();
+        let id = method.id();
+        client.send(1, method);
+        match &client.said()[..] {
+            [(1, Method::ChannelClose(close))] => {
+                assert_eq!((close.reply_code, &*close.reply_text.to_str_lossy()), (code, text));
+                assert_eq!((close.class_id, close.method_id), id, "{text}");
+            }
+            said => panic!("{said:?} instead of {text}"),
+        }
+        assert!(client.fx.propose.is_none() && client.told().is_empty(), "an effect after {text}");
+    }
+}
+
+#[test]
+fn an_unknown_exchange_type_comes_before_permissions() {
+    let mut client = open_connection();
+    client.world.done(Command::ClearPermission { vhost: "/".into(), user: "alice".into() });
+    client.send(1, exchange::Declare { exchange: short("x"), kind: short("zz"), ..Default::default() });
+    client.expect_close(503, "COMMAND_INVALID - unknown exchange type 'zz'");
+}
+
+#[test]
+fn a_consumer_tag_is_compared_before_the_queue_is_looked_for() {
+    let (mut client, id) = declared("q");
+    client.send(1, basic::Consume { queue: short("q"), consumer_tag: short("a"), ..Default::default() });
+    assert_eq!(client.told()[0].0, id);
+    client.reply(1, QueueReply::Consuming(Ok(())));
+    client.expect(1, basic::ConsumeOk { consumer_tag: short("a") });
+    client.send(1, basic::Consume { queue: short("nosuch"), consumer_tag: short("a"), ..Default::default() });
+    client.expect_close(530, "NOT_ALLOWED - attempt to reuse consumer tag 'a'");
+}
+
+#[test]
+fn queues_named_by_the_server_in_one_moment_have_different_names() {
+    let mut client = open_connection();
+    for _ in 0..3 {
+        client.send(1, queue::Declare { no_wait: true, ..Default::default() });
+        client.commit();
+    }
+    assert_eq!(client.world.vhost().queues.size(), 3);
+}
+
+#[test]
+fn a_consumer_tag_is_free_again_after_cancel_without_an_answer() {
+    let (mut client, _) = declared("q");
+    for _ in 0..100 {
+        client.send(1, basic::Consume { queue: short("q"), consumer_tag: short("a"), ..Default::default() });
+        client.reply(1, QueueReply::Consuming(Ok(())));
+        client.send(1, basic::Cancel { consumer_tag: short("a"), no_wait: true });
+        client.reply(1, QueueReply::Cancelled);
+    }
+    assert_eq!(client.said().len(), 100);
+}
+
+#[test]
+fn a_refused_publish_fails_the_commit_of_a_transaction() {
+    let (mut client, id) = declared("q");
+    client.send(1, tx::Select {});
+    client.publish(1, "", "q", &Properties::default(), b"x");
+    client.send(1, tx::Commit {});
+    client.expect(1, tx::SelectOk {});
+    let told = client.told();
+    let [(queue, QueueEvent::Publish { messages, .. })] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(*queue, id);
+    let (channel, numbers) = (client.key(1), vec![messages[0].number]);
+    client.event(ChannelEvent::Rejected { channel, numbers });
+    client.expect_channel_close(1, 406, "PRECONDITION_FAILED - partial tx completion");
+}
+
+#[test]
+fn a_return_comes_before_its_confirm() {
+    let mut client = open_connection();
+    client.send(1, confirm::Select { no_wait: true });
+    let mut publish = publish_method("", "nobody");
+    publish.mandatory = true;
+    let mut bytes = Vec::new();
+    amqp::write_method(&mut bytes, 1, &publish.into());
+    amqp::write_content_header(&mut bytes, 1, 1, &Properties::default().to_bytes());
+    amqp::write_body(&mut bytes, 1, b"x", 4096);
+    client.bytes(&bytes);
+    let said = client.said();
+    assert!(matches!(&said[..], [(1, Method::BasicReturn(_)), (1, Method::BasicAck(_))]), "{said:?}");
+}
+
+#[test]
+fn a_reply_to_without_a_reply_consumer_is_refused_before_other_properties() {
+    let mut client = open_connection();
+    let properties = Properties {
+        reply_to: Some(short("amq.rabbitmq.reply-to")),
+        expiration: Some(short("abc")),
+        ..Properties::default()
+    };
+    client.publish(1, "", "q", &properties, b"x");
+    client.expect_channel_close(1, 406, "PRECONDITION_FAILED - fast reply consumer does not exist");
+}
