@@ -4,6 +4,9 @@
 //! reason (RabbitMQ, "Dead Letter Exchanges"). A message that comes round to a queue in which it has
 //! died, with no rejection on the way, is dropped there: an automatic cycle would never end.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use amqp::{Properties, ShortStr, Table, Value};
