@@ -69,9 +69,9 @@ fn the_highest_priority_wins_and_ties_go_by_name() {
             ..policy(name, "", max_length(1))
         }));
     };
-    // An empty pattern matches nothing that has a name.
-    set(&mut fixture, "x", 9);
-    assert_eq!(in_force(&fixture, "q"), None);
+    // An empty pattern is found in every name.
+    set(&mut fixture, "x", -9);
+    assert_eq!(in_force(&fixture, "q").as_deref(), Some("x"));
     let set = |fixture: &mut Fixture, name: &str, priority: i64| {
         fixture.done(set_policy(PolicySpec {
             priority,
