@@ -7,16 +7,14 @@ use anyhow::{Context as _, Result};
 use management::node::Listener as Shown;
 use management::{Management, Settings};
 use tokio::net::TcpListener;
-use tower::ServiceExt;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::reload::Handle;
-use tracing_subscriber::util::SubscriberInitExt;
+use tower::ServiceExt;
 
 use crate::admin::Admin;
 use crate::config::{Arguments, Config, Cookie, Environment, HttpService, Listener};
+use crate::data_folder::DataFolder;
 use crate::log_writer::LogWriter;
+use crate::logging::Logs;
 use crate::node::Node;
 use crate::tls::Tls;
 use crate::{alarms, http, listener, node_port, start};
@@ -29,59 +27,35 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => {
             eprintln!("warren cannot start: {error}");
-            return ExitCode::from(78);
+            return ExitCode::from(EXIT_CONFIG);
         }
     };
-    let level = Level::install(&config);
+    // Claimed before the log is opened: a node that runs already goes on writing its own alone.
+    let claimed = DataFolder::claim(&config.data_dir).and_then(|folder| Ok((folder, Logs::install(&config)?)));
+    let (_folder, logs) = match claimed {
+        Ok(claimed) => claimed,
+        Err(error) => {
+            eprintln!("warren cannot start: {error:#}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    match serve(config, &environment, level) {
+    match serve(config, &environment, &logs) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
-            eprintln!("warren stopped: {error:#}");
+            eprintln!("warren cannot go on: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// The level of the log, which may change while the node runs.
-struct Level(Handle<EnvFilter, tracing_subscriber::Registry>);
+/// As in `sysexits.h`: something the operator has to put right.
+const EXIT_CONFIG: u8 = 78;
 
-impl Level {
-    fn install(config: &Config) -> Level {
-        let level = config.log.console.level.name();
-        let (filter, handle) = tracing_subscriber::reload::Layer::new(filter(level));
-        let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_target(false);
-        tracing_subscriber::registry().with(filter).with(lines).init();
-        Level(handle)
-    }
-
-    fn set(&self, level: &str) -> Result<(), String> {
-        let known = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency", "none"];
-        if !known.contains(&level) {
-            return Err(format!("unknown log level: {level}; one of {}", known.join(", ")));
-        }
-        self.0.reload(filter(level)).map_err(|error| error.to_string())
-    }
-}
-
-/// RabbitMQ's level names in tracing's terms; the consensus engine is quiet unless something is wrong.
-fn filter(level: &str) -> EnvFilter {
-    let level = match level {
-        "debug" => "debug",
-        "info" | "notice" => "info",
-        "warning" => "warn",
-        "none" => "off",
-        _ => "error",
-    };
-    EnvFilter::new(format!("{level},openraft=error,hyper=warn,rustls=warn"))
-}
-
-fn serve(config: Config, environment: &Environment<'_>, level: Level) -> Result<()> {
-    std::fs::create_dir_all(&config.data_dir)
-        .with_context(|| format!("cannot create the data folder {}", config.data_dir.display()))?;
+fn serve(config: Config, environment: &Environment<'_>, logs: &Logs) -> Result<()> {
     let mut fresh = [0; 32];
     getrandom::fill(&mut fresh)?;
     let cookie = Cookie::load(environment, &config.data_dir, fresh)?;
@@ -101,7 +75,7 @@ fn serve(config: Config, environment: &Environment<'_>, level: Level) -> Result<
             resources.total_memory_available_override_value,
         );
         tokio::spawn(alarms::watch(Arc::clone(&node)));
-        open_ports(&node, cookie, level).await?;
+        open_ports(&node, cookie, logs.clone()).await?;
         banner(&node);
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -111,7 +85,10 @@ fn serve(config: Config, environment: &Environment<'_>, level: Level) -> Result<
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 () = node.stopping.notified() => break,
-                _ = hangup.recv() => reload_tls(&node),
+                _ = hangup.recv() => {
+                    logs.reopen();
+                    reload_tls(&node);
+                }
             }
         }
         tracing::info!("stopping node {}", node.name);
@@ -125,7 +102,7 @@ fn serve(config: Config, environment: &Environment<'_>, level: Level) -> Result<
 }
 
 /// Binds everything first: a port that is taken stops the start before anybody is served.
-async fn open_ports(node: &Arc<Node>, cookie: cluster::handshake::Cookie, level: Level) -> Result<()> {
+async fn open_ports(node: &Arc<Node>, cookie: cluster::handshake::Cookie, logs: Logs) -> Result<()> {
     let network = &node.config.network;
     let options = &network.tcp_listen_options;
     let show = |protocol: &'static str, at: &Listener, socket: &TcpListener| -> Result<()> {
@@ -137,20 +114,20 @@ async fn open_ports(node: &Arc<Node>, cookie: cluster::handshake::Cookie, level:
         });
         Ok(())
     };
-    let admin = Admin::new(Arc::clone(node), Box::new(move |text| level.set(text)));
+    let admin = Admin::new(Arc::clone(node), Box::new(move |text| logs.set_level(text)));
     let management = Management::new(Arc::new(admin), settings(&node.config));
     let router = management.router();
     import_definitions(node, &router).await?;
     let mut amqp = Vec::new();
     for at in &network.tcp {
-        let socket = listener::bind(*at, options)?;
+        let socket = bind(*at, options, "listeners.tcp.1")?;
         show("amqp", at, &socket)?;
         amqp.push((socket, None));
     }
     if !network.ssl.is_empty() {
         let tls = load_tls("ssl_options", &node.config.tls)?;
         for at in &network.ssl {
-            let socket = listener::bind(*at, options)?;
+            let socket = bind(*at, options, "listeners.ssl.1")?;
             show("amqp/ssl", at, &socket)?;
             keep_tls(node, &tls);
             amqp.push((socket, Some(Arc::clone(&tls))));
@@ -159,12 +136,12 @@ async fn open_ports(node: &Arc<Node>, cookie: cluster::handshake::Cookie, level:
     let HttpService { tcp, ssl, ssl_options } = &node.config.management.service;
     let mut web = Vec::new();
     if let Some(at) = tcp {
-        let socket = listener::bind(*at, options)?;
+        let socket = bind(*at, options, "management.tcp.port")?;
         show("http", at, &socket)?;
         web.push((socket, None));
     }
     if let Some(at) = ssl {
-        let socket = listener::bind(*at, options)?;
+        let socket = bind(*at, options, "management.ssl.port")?;
         show("https", at, &socket)?;
         let tls = load_tls("management.ssl", ssl_options)?;
         keep_tls(node, &tls);
@@ -172,7 +149,7 @@ async fn open_ports(node: &Arc<Node>, cookie: cluster::handshake::Cookie, level:
     }
     let distribution = &node.config.cluster.distribution;
     let at = Listener { ip: distribution.interface, port: distribution.port_min };
-    let socket = listener::bind(at, options)?;
+    let socket = bind(at, options, "distribution.listener.port_range.min")?;
     show("clustering", &at, &socket)?;
     tokio::spawn(node_port::accept(Arc::clone(node), socket, cookie, router.clone()));
     for (socket, tls) in web {
@@ -189,6 +166,11 @@ async fn open_ports(node: &Arc<Node>, cookie: cluster::handshake::Cookie, level:
         }
     });
     Ok(())
+}
+
+/// Binds a listener, or says which key moves it elsewhere.
+fn bind(at: Listener, options: &crate::config::TcpOptions, key: &str) -> Result<TcpListener> {
+    listener::bind(at, options).with_context(|| format!("stop what uses port {}, or set {key} to another", at.port))
 }
 
 /// `load_definitions`: what the files say is imported before anybody is served.
@@ -266,6 +248,7 @@ fn settings(config: &Config) -> Settings {
         disable_stats: m.disable_stats,
         enable_queue_totals: m.enable_queue_totals,
         consumer_timeout: config.limits.consumer_timeout.unwrap_or_default(),
+        login_session_timeout: Some(m.login_session_timeout.as_secs() / 60),
         ..Settings::default()
     }
 }
