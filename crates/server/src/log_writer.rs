@@ -76,7 +76,7 @@ impl LogWriter {
         let shared = Arc::new(Shared::default());
         let writer = LogWriter { shared: Arc::clone(&shared) };
         let thread = std::thread::Builder::new().name("log-writer".to_owned()).spawn(move || {
-            let mut worker = Worker { store, shared, reports: Vec::new(), barriers: Vec::new(), dirty_since: None, unsynced: 0, surveyed: Instant::now() };
+            let worker = Worker { store, shared, reports: Vec::new(), barriers: Vec::new(), dirty_since: None, unsynced: 0, surveyed: Instant::now() };
             if let Err(error) = worker.run() {
                 failed(error.to_string());
             }
@@ -134,7 +134,7 @@ struct Worker<D: Disk> {
 }
 
 impl<D: Disk> Worker<D> {
-    fn run(&mut self) -> Result<(), StoreError> {
+    fn run(mut self) -> Result<(), StoreError> {
         let mut idle = false;
         loop {
             let jobs = self.wait(idle);
@@ -154,7 +154,7 @@ impl<D: Disk> Worker<D> {
                 self.sync()?;
             }
             if stop {
-                return Ok(());
+                return self.store.close();
             }
             idle = !self.keep_house()?;
         }

@@ -32,7 +32,8 @@ impl Metadata {
     /// The state before the first command: nothing at all, not even a virtual host or a user.
     #[must_use]
     pub fn new() -> Metadata {
-        Metadata::default()
+        // Zero is the id of the messages that wait for their time (`delay::DELAY_ID`).
+        Metadata { next_queue: 1, ..Metadata::default() }
     }
 
     pub(super) fn restored(

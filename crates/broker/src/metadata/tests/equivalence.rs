@@ -96,10 +96,10 @@ fn a_queue_that_is_equivalent_is_found() {
         assert_eq!(fixture.done(declare(existing)), created(0));
         let found = Outcome::Declared(Declared {
             created: false,
-            queue: Some(QueueId(0)),
+            queue: Some(QueueId(1)),
         });
         assert_eq!(fixture.done(declare(declared)), found);
-        assert_eq!(fixture.take_changes(), [Change::QueueCreated(QueueId(0))]);
+        assert_eq!(fixture.take_changes(), [Change::QueueCreated(QueueId(1))]);
     }
 }
 

@@ -204,7 +204,7 @@ fn exclusive_queues_go_with_their_connection() {
     fixture.done(Command::ConnectionEnded {
         connection: ConnectionId(1),
     });
-    assert_eq!(fixture.take_changes(), [Change::QueueDeleted(QueueId(0))]);
+    assert_eq!(fixture.take_changes(), [Change::QueueDeleted(QueueId(1))]);
     assert_eq!(names(fixture.vhost().queues.keys()), ["durable", "other"]);
     assert_eq!(fixture.vhost().bindings.size(), 0);
     fixture.check_restores();
