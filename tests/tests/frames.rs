@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use black_box::{Closed, Method, Node, Wire};
 
-use crate::methods::{DECLARE_OK, declare};
+use crate::methods::{DECLARE_OK, confirm_select, declare};
 
 const HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
 const START: (u16, u16) = (10, 10);
@@ -103,6 +103,18 @@ fn a_channel_is_opened_once() {
     assert_eq!(wire.closed(), Closed::Connection(504, expected));
 }
 
+#[test]
+fn methods_behind_a_declaration_wait_their_turn() {
+    let node = Node::start();
+    let mut wire = Wire::open(node.amqp());
+    for round in 0..20 {
+        wire.method(1, &declare(&format!("new-{round}"), 0, &[]));
+        wire.method(1, &confirm_select());
+        wire.expect(DECLARE_OK);
+        wire.expect((85, 11));
+    }
+}
+
 /// Logs in with a heartbeat of one second.
 fn beating(node: &Node) -> Wire {
     let mut wire = Wire::connect(node.amqp());
@@ -110,7 +122,7 @@ fn beating(node: &Node) -> Wire {
     wire.expect(START);
     wire.start_ok("guest", "guest");
     wire.expect((10, 30));
-    wire.method(0, &Method::new(10, 31).short(0).long(131_072).short(1));
+    wire.method(0, &Method::new(10, 31).short(2047).long(131_072).short(1));
     wire.method(0, &Method::new(10, 40).text("/").text("").octet(0));
     wire.expect((10, 41));
     wire

@@ -5,6 +5,7 @@ mod amqp_tools;
 mod amqplib;
 mod client;
 mod frames;
+mod lapin;
 mod methods;
 mod pika;
 mod reply_texts;

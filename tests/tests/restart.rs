@@ -11,7 +11,7 @@ use lapin::types::FieldTable;
 use lapin::{BasicProperties, Confirmation, Connection, ConnectionProperties, PublisherConfirm};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use crate::client::{confirm, connect, drain, publish, publish_persistent, queue};
+use crate::client::{confirm, connect, drain, publish, publish_persistent, queue, soon};
 use crate::methods::{DECLARE_OK, DURABLE, PASSIVE, bind, confirm_select, declare, exchange};
 
 async fn fill(node: &Node) {
@@ -128,7 +128,7 @@ async fn killed_under_load() {
         // Each round ends at another moment.
         let enough = 100 + round * 379 % 1500;
         while confirmed.len() < enough {
-            confirmed.push(hears.recv().await.expect("publishers go on"));
+            confirmed.push(soon(hears.recv()).await.expect("publishers go on"));
         }
         node.kill();
         while let Some(more) = hears.recv().await {
@@ -161,13 +161,13 @@ async fn flags_after(end: fn(&mut Node)) -> Vec<bool> {
     let options = BasicConsumeOptions::default();
     let mut consumer = channel.basic_consume("seen".into(), "c".into(), options, FieldTable::default()).await.unwrap();
     for _ in 0..5 {
-        assert!(!consumer.next().await.unwrap().unwrap().redelivered);
+        assert!(!soon(consumer.next()).await.unwrap().unwrap().redelivered);
     }
     end(&mut node);
     node.resume();
     let (_connection, channel) = connect(&node).await;
     let mut flags = Vec::new();
-    while let Some(message) = channel.basic_get("seen".into(), BasicGetOptions::default()).await.unwrap() {
+    while let Some(message) = soon(channel.basic_get("seen".into(), BasicGetOptions::default())).await.unwrap() {
         assert_eq!(message.delivery.data, format!("{}", flags.len()).as_bytes());
         flags.push(message.delivery.redelivered);
     }
