@@ -381,6 +381,7 @@ impl Channel {
         }
         if m.global {
             self.global_prefetch = m.prefetch_count;
+            self.tell_prefetch(scope);
             self.resume_if_below_limit(scope);
         } else {
             self.prefetch = m.prefetch_count;

@@ -312,15 +312,15 @@ impl Connection {
     #[inline]
     fn fast_publish(&mut self, context: &Context, bytes: &[u8], fx: &mut ConnectionEffects) -> usize {
         let Some(whole) = amqp::whole_publish(bytes, self.frame_max) else { return 0 };
+        if self.alarm.is_some() && self.channels.contains_key(&whole.channel) {
+            self.meet_alarm();
+        }
         let number = whole.channel;
         let Some(channel) = self.channels.get_mut(&number) else { return 0 };
         if !channel.assembly.is_idle() {
             return 0;
         }
         let Ok(view) = PropertiesView::parse(whole.header.properties) else { return 0 };
-        if self.alarm.is_some() {
-            self.blocked = true;
-        }
         let wire = &bytes[13..if whole.body.is_empty() { whole.used } else { whole.used - 1 }];
         let mut scope = Scope {
             context,
@@ -456,7 +456,7 @@ impl Connection {
         }
         result?;
         if frame.kind == FrameKind::Header && self.alarm.is_some() {
-            self.blocked = true;
+            self.meet_alarm();
         }
         let max = UNFINISHED_BYTES_MAX + self.limits.message_bytes_max;
         if self.unfinished > max {

@@ -69,6 +69,23 @@ fn long(text: &[u8]) -> Value {
     Value::LongStr(text.to_vec())
 }
 
+/// One entry for each pair of queue and reason, counts added up: brokers of old wrote one for each death.
+fn grouped(deaths: &[Value]) -> Vec<Value> {
+    let mut groups: Vec<Table> = Vec::new();
+    for death in deaths.iter().filter_map(Value::as_table) {
+        let count = |t: &Table| t.get("count").and_then(Value::as_i64).unwrap_or(1);
+        let like = |t: &&mut Table| t.get("queue") == death.get("queue") && t.get("reason") == death.get("reason");
+        match groups.iter_mut().find(like) {
+            Some(group) => {
+                let sum = count(group).saturating_add(count(death));
+                group.insert(name("count"), Value::I64(sum));
+            }
+            None => groups.push(death.clone()),
+        }
+    }
+    groups.into_iter().map(Value::Table).collect()
+}
+
 /// Writes this death into the headers; answers the whole history.
 fn record(
     headers: &mut Table,
@@ -80,7 +97,7 @@ fn record(
 ) -> Vec<Value> {
     let reason = letter.reason.name();
     let message = &letter.message;
-    let mut deaths: Vec<Value> = headers.get("x-death").and_then(Value::as_array).unwrap_or_default().to_vec();
+    let mut deaths = grouped(headers.get("x-death").and_then(Value::as_array).unwrap_or_default());
     let same = |death: &Value| {
         death.as_table().is_some_and(|t| {
             t.get("queue").and_then(Value::as_bytes) == Some(source.name.as_bytes())
@@ -89,7 +106,7 @@ fn record(
     };
     let death = match deaths.iter().position(same).map(|at| deaths.remove(at)) {
         Some(Value::Table(mut death)) => {
-            let count = death.get("count").and_then(Value::as_i64).unwrap_or(0);
+            let count = death.get("count").and_then(Value::as_i64).unwrap_or(1);
             death.insert(name("count"), Value::I64(count.saturating_add(1)));
             death
         }

@@ -103,6 +103,10 @@ pub struct Queue {
     safe_when_stored: Vec<(Publisher, Vec<(u64, u64)>)>,
     refused: Vec<(Publisher, Vec<u64>)>,
     removed: Vec<Vec<(Seq, Seq)>>,
+    /// Messages or limits came since the limits were last enforced.
+    limits_due: bool,
+    /// Channels that hear of their cancel when the queue has deleted itself.
+    farewells: Vec<ChannelKey>,
     had_consumer: bool,
     deleting: bool,
     last_used: Time,
@@ -159,6 +163,8 @@ impl Queue {
             safe_when_stored: Vec::new(),
             refused: Vec::new(),
             removed: vec![Vec::new(); levels],
+            limits_due: true,
+            farewells: Vec::new(),
             had_consumer: false,
             deleting: false,
             last_used: now.time,
@@ -202,16 +208,19 @@ impl Queue {
             }
             QueueEvent::ChannelClosed { channel, seqs } => self.channel_closed(now, channel, &seqs, out),
             QueueEvent::Inspect { channel } => {
+                self.settle_ready(now, out);
                 self.last_used = now.time;
                 let reply =
                     QueueReply::Inspected { messages: self.ready_len(), consumers: self.consumers.len() as u32 };
                 reply_to(channel, reply, out);
             }
             QueueEvent::Purge { channel } => {
+                self.settle_ready(now, out);
                 let messages = self.purge();
                 reply_to(channel, QueueReply::Purged { messages }, out);
             }
             QueueEvent::Delete { channel, if_unused, if_empty } => {
+                self.settle_ready(now, out);
                 let verdict = if if_unused && !self.consumers.is_empty() {
                     Err(DeleteError::InUse)
                 } else if if_empty && self.ready_len() > 0 {
@@ -224,7 +233,9 @@ impl Queue {
             QueueEvent::Stored { ticket } => self.stored(ticket),
             QueueEvent::Loaded { key, from, messages } => self.loaded(key, from, messages),
             QueueEvent::DeadLettered { numbers } => self.dead_lettered(&numbers),
+            QueueEvent::Prefetch { consumer, prefetch } => self.consumers.set_prefetch(consumer, prefetch),
             QueueEvent::Settings(settings) => {
+                self.limits_due = true;
                 if settings.expires != self.settings.expires {
                     // A new lease begins now, however long nobody came.
                     self.last_used = now.time;
@@ -250,6 +261,7 @@ impl Queue {
 
     fn publish(&mut self, now: Now, from: Publisher, messages: Vec<Publish>, out: &mut QueueEffects) {
         self.counters.publish += messages.len() as u64;
+        self.limits_due = true;
         self.last_active_millis = now.unix_millis;
         let rejects = self.settings.overflow != Overflow::DropHead
             && (self.settings.length_max.is_some() || self.settings.length_max_bytes.is_some());
@@ -361,10 +373,13 @@ impl Queue {
         if self.consumers.remove(consumer).is_some() {
             self.last_used = now.time;
         }
-        if reply {
+        self.after_consumers_left(out);
+        if reply && self.deleting {
+            // Who cancels the last consumer of an auto-delete queue finds the queue gone.
+            self.farewells.push(consumer.channel);
+        } else if reply {
             reply_to(consumer.channel, QueueReply::Cancelled, out);
         }
-        self.after_consumers_left(out);
     }
 
     fn after_consumers_left(&mut self, out: &mut QueueEffects) {
@@ -375,7 +390,7 @@ impl Queue {
 
     fn get(&mut self, now: Now, channel: ChannelKey, no_ack: bool, out: &mut QueueEffects) {
         self.last_used = now.time;
-        self.expire(now, false);
+        self.settle_ready(now, out);
         self.page_in(now, out);
         let is_empty = self.ready_len() == 0;
         if !is_empty && (self.front_is_on_disk() || !self.horizon.may_deliver(self.id, &mut out.batch)) {
@@ -586,6 +601,9 @@ impl Queue {
             out.batch.forget(level_key(self.id, level as u8));
         }
         self.horizon.forget(self.id, &mut out.batch);
+        for channel in std::mem::take(&mut self.farewells) {
+            reply_to(channel, QueueReply::Cancelled, out);
+        }
         for consumer in self.consumers.iter() {
             let key = consumer.key;
             let event = ChannelEvent::ConsumerCancelled { channel: key.channel, number: key.number };

@@ -296,8 +296,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                     self.sent.1 += 1;
                     self.unflushed = true;
                     progress = true;
-                    // Who takes bytes is alive, even if we are too busy to listen.
-                    self.connection.excuse_silence(clock::now());
+                    if self.connection.out.len() > OUT_KEEP {
+                        // Who takes much is alive, even if we are too busy to listen. Our own
+                        // heartbeats prove nothing.
+                        self.connection.excuse_silence(clock::now());
+                    }
                 }
                 Poll::Ready(_) => {
                     self.eof = true;

@@ -26,6 +26,8 @@ pub(super) struct Consumer {
     queue: QueueId,
     no_ack: bool,
     credit: u64,
+    /// The per-consumer limit it was started with.
+    prefetch: u16,
 }
 
 /// Consumers by number and by tag.
@@ -75,6 +77,11 @@ impl Table {
         Some(consumer)
     }
 
+    fn numbered(&self) -> impl Iterator<Item = (u32, &Consumer)> {
+        let places = (self.base..).zip(&self.by_number);
+        places.filter_map(|(number, consumer)| Some((number, consumer.as_ref()?)))
+    }
+
     fn has_tag(&self, tag: &[u8]) -> bool {
         self.by_tag.contains_key(tag) || self.reply.as_deref() == Some(tag)
     }
@@ -115,7 +122,7 @@ impl Channel {
             })?,
         };
         let shared: Arc<[u8]> = Arc::from(&tag[..]);
-        let consumer = Consumer { tag: Arc::clone(&shared), queue: queue.id, no_ack: m.no_ack, credit: 0 };
+        let consumer = Consumer { tag: Arc::clone(&shared), queue: queue.id, no_ack: m.no_ack, credit: 0, prefetch: self.prefetch };
         let number = self.consumers.add(tag, consumer);
         self.knows(queue.id);
         let ask = Consume {
@@ -123,7 +130,7 @@ impl Channel {
             tag: shared,
             no_ack: m.no_ack,
             exclusive: m.exclusive,
-            prefetch: self.effective_prefetch(),
+            prefetch: smaller_limit(self.prefetch, self.global_prefetch),
             priority,
             arguments: m.arguments,
         };
@@ -132,11 +139,14 @@ impl Channel {
         Ok(())
     }
 
-    /// The smaller of the two limits that are set; 0 when none is.
-    fn effective_prefetch(&self) -> u32 {
-        match (u32::from(self.prefetch), u32::from(self.global_prefetch)) {
-            (0, limit) | (limit, 0) => limit,
-            (a, b) => a.min(b),
+    /// The channel's global limit has changed: no queue need send more than it allows.
+    pub(super) fn tell_prefetch(&self, scope: &mut Scope<'_>) {
+        for (number, consumer) in self.consumers.numbered() {
+            if !consumer.no_ack {
+                let key = ConsumerKey { channel: self.key, number };
+                let prefetch = smaller_limit(consumer.prefetch, self.global_prefetch);
+                scope.fx.tell(consumer.queue, QueueEvent::Prefetch { consumer: key, prefetch });
+            }
         }
     }
 
@@ -318,6 +328,14 @@ impl Channel {
         let delivery_tag = self.next_tag;
         self.next_tag += 1;
         write_delivery(scope, self.key.number, &tag, delivery_tag, false, message);
+    }
+}
+
+/// The smaller of two limits that are set; 0 when none is.
+fn smaller_limit(one: u16, other: u16) -> u32 {
+    match (u32::from(one), u32::from(other)) {
+        (0, limit) | (limit, 0) => limit,
+        (a, b) => a.min(b),
     }
 }
 

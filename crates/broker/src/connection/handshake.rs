@@ -191,9 +191,6 @@ impl Connection {
         self.state = State::Running;
         self.send(0, &connection::OpenOk {}.into());
         fx.notes.push(Note::Authenticated);
-        if let Some(reason) = self.alarm.clone() {
-            self.alarm(Some(&reason));
-        }
         Ok(())
     }
 }

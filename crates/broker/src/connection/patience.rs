@@ -23,20 +23,23 @@ impl Connection {
         if self.alarm.is_none() {
             self.blocked = false;
         }
-        if self.state != State::Running || !capability(&self.client_properties, "connection.blocked") {
+        if self.alarm.is_none() && self.told_blocked && self.state == State::Running {
+            self.send(0, &connection::Unblocked {}.into());
+            self.told_blocked = false;
+        }
+    }
+
+    /// A publish arrived during an alarm: it is the last that is read, and the client is told why
+    /// (RabbitMQ, "Blocked Connection Notifications": publishing connections hear of it).
+    pub(super) fn meet_alarm(&mut self) {
+        self.blocked = true;
+        if self.told_blocked || !capability(&self.client_properties, "connection.blocked") {
             return;
         }
-        match (&self.alarm, self.told_blocked) {
-            (Some(reason), false) => {
-                let reason = ShortStr::truncated(reason);
-                self.send(0, &connection::Blocked { reason }.into());
-                self.told_blocked = true;
-            }
-            (None, true) => {
-                self.send(0, &connection::Unblocked {}.into());
-                self.told_blocked = false;
-            }
-            _ => {}
+        if let Some(reason) = &self.alarm {
+            let reason = ShortStr::truncated(reason);
+            self.send(0, &connection::Blocked { reason }.into());
+            self.told_blocked = true;
         }
     }
 

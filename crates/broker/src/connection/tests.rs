@@ -272,8 +272,9 @@ fn exclusive_queues_go_even_if_the_commit_never_answers() {
 fn an_alarm_blocks_who_publishes_bodies_of_many_frames() {
     let mut client = open_connection();
     client.connection.alarm(Some("low on memory"));
-    client.expect(0, connection::Blocked { reason: short("low on memory") });
+    assert_eq!(client.said(), [], "who does not publish is not told");
     client.publish(1, "", "q", &Properties::default(), &[7; 10_000]);
+    client.expect(0, connection::Blocked { reason: short("low on memory") });
     assert!(!client.connection.wants_bytes());
     client.connection.alarm(None);
     client.expect(0, connection::Unblocked {});
@@ -285,6 +286,7 @@ fn a_blocked_client_that_is_closed_is_heard_saying_close_ok() {
     let mut client = open_connection();
     client.connection.alarm(Some("low on disk"));
     client.publish(1, "", "q", &Properties::default(), b"x");
+    client.expect(0, connection::Blocked { reason: short("low on disk") });
     let context = client.context();
     client.connection.close(&context, "shutdown", &mut client.fx);
     client.expect_close(320, "CONNECTION_FORCED - shutdown");
@@ -296,6 +298,8 @@ fn a_blocked_client_that_is_closed_is_heard_saying_close_ok() {
 fn connection_blocked_is_told_to_the_capable_alone() {
     let mut client = open_capable(&[]);
     client.connection.alarm(Some("low on memory"));
+    client.publish(1, "", "q", &Properties::default(), b"x");
+    assert!(!client.connection.wants_bytes());
     assert_eq!(client.said(), []);
 }
 

@@ -14,7 +14,7 @@ use super::tables::{Queue, Tables, Vhost};
 use crate::id::{ConnectionId, Name, QueueId};
 
 /// The replicated metadata. Applies committed commands in order; see the module's head.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Metadata {
     pub(super) tables: Arc<Tables>,
     /// The index of the last command that was applied.
@@ -28,12 +28,18 @@ pub struct Metadata {
     changed: bool,
 }
 
+impl Default for Metadata {
+    fn default() -> Metadata {
+        // Queue 0 is that of the messages that wait for their time (`delay::DELAY_ID`).
+        Metadata::restored(Arc::default(), (0, 1), BTreeSet::new(), BTreeSet::new())
+    }
+}
+
 impl Metadata {
     /// The state before the first command: nothing at all, not even a virtual host or a user.
     #[must_use]
     pub fn new() -> Metadata {
-        // Zero is the id of the messages that wait for their time (`delay::DELAY_ID`).
-        Metadata { next_queue: 1, ..Metadata::default() }
+        Metadata::default()
     }
 
     pub(super) fn restored(

@@ -297,6 +297,10 @@ impl Consumers {
         })
     }
 
+    pub(crate) fn set_prefetch(&mut self, key: ConsumerKey, prefetch: u32) {
+        self.change(key, |c| c.prefetch = prefetch);
+    }
+
     pub(crate) fn pause(&mut self, channel: ChannelKey, paused: bool) {
         let keys: Vec<ConsumerKey> = self.iter().filter(|c| c.key.channel == channel).map(|c| c.key).collect();
         for key in keys {

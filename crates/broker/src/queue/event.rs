@@ -69,6 +69,8 @@ pub enum QueueEvent {
     Surplus { consumer: ConsumerKey, seqs: Vec<Seq> },
     /// The channel is below its global limit again.
     Resume { channel: ChannelKey },
+    /// How many unacked messages a consumer may hold from now on; 0 is no limit.
+    Prefetch { consumer: ConsumerKey, prefetch: u32 },
     /// Bytes of deliveries that left for the socket.
     Credit { consumer: ConsumerKey, bytes: u64 },
     /// The channel is gone; what it held comes back in `seqs`.

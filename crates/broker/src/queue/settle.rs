@@ -61,6 +61,13 @@ impl Queue {
         self.held_since.unwrap_or(now.unix_millis).min(now.unix_millis)
     }
 
+    /// What publishes of this round lead to, before somebody asks what there is.
+    pub(super) fn settle_ready(&mut self, now: Now, out: &mut QueueEffects) {
+        self.deliver_ready(now, out);
+        self.expire(now, true);
+        self.enforce_limits();
+    }
+
     pub(super) fn propose_delete(&mut self, out: &mut QueueEffects) {
         self.deleting = true;
         out.proposals.push(Command::DeleteQueue { vhost: "".into(), name: "".into(), only: Some(self.id) });
@@ -113,7 +120,9 @@ impl Queue {
         let due_now = due_now && self.held_since.is_none();
         for level in (0..self.levels.len()).rev() {
             while let Some(front) = self.levels[level].front() {
-                let expired = front.expires_at < judged_at || (due_now && front.expires_at == judged_at);
+                // What came back has had its moment, if its time to live was none.
+                let due = due_now || front.returns > 0;
+                let expired = front.expires_at < judged_at || (due && front.expires_at == judged_at);
                 if !expired || self.leaving.is_full() {
                     break;
                 }
@@ -134,9 +143,10 @@ impl Queue {
         Some(now.time + Duration::from_millis(first.saturating_sub(now.unix_millis)))
     }
 
-    /// Drops from the head what is over the limits, lowest priority first.
+    /// Drops from the head what is over the limits. The head is of the highest priority, as RabbitMQ has it.
     fn enforce_limits(&mut self) {
-        if self.settings.overflow != Overflow::DropHead {
+        // Only a publish or new limits push messages out; what comes back to its place does not.
+        if !std::mem::take(&mut self.limits_due) || self.settings.overflow != Overflow::DropHead {
             return;
         }
         let (length, bytes) = (self.settings.length_max, self.settings.length_max_bytes);
@@ -144,8 +154,11 @@ impl Queue {
             return;
         }
         while length.is_some_and(|max| self.ready_len() > max) || bytes.is_some_and(|max| self.ready_bytes() > max) {
-            let Some(level) = self.levels.iter().position(|l| l.len() > 0) else { break };
-            let Some(entry) = self.levels[level].pop() else { break };
+            let Some(level) = self.levels.iter().rposition(|l| l.len() > 0) else { break };
+            let Some(entry) = self.levels[level].pop() else {
+                self.limits_due = true;
+                break;
+            };
             self.leave(entry, Reason::MaxLength);
         }
     }

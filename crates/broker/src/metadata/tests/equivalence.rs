@@ -93,7 +93,7 @@ fn a_queue_that_is_equivalent_is_found() {
     ];
     for (existing, declared) in cases {
         let mut fixture = Fixture::new();
-        assert_eq!(fixture.done(declare(existing)), created(0));
+        assert_eq!(fixture.done(declare(existing)), created(1));
         let found = Outcome::Declared(Declared {
             created: false,
             queue: Some(QueueId(1)),

@@ -168,7 +168,7 @@ fn a_batch_is_answered_one_by_one() {
         panic!("{outcome:?}")
     };
     assert_eq!(answers.len(), 4);
-    assert_eq!(answers[0], Ok(created(0)));
+    assert_eq!(answers[0], Ok(created(1)));
     assert!(matches!(answers[1], Err(Refusal::AccessRefused(_))));
     assert_eq!(answers[2], Ok(Outcome::Done));
     assert!(matches!(answers[3], Err(Refusal::Invalid(_))));

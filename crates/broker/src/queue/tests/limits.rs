@@ -21,12 +21,12 @@ fn a_publish_that_would_exceed_the_bytes_is_refused() {
 }
 
 #[test]
-fn over_the_limit_the_lowest_priority_goes_first() {
+fn over_the_limit_the_head_goes_which_is_of_the_highest_priority() {
     let settings = Settings { length_max: Some(2), priority_max: Some(1), ..dead_letters_to("dlx") };
     let mut f = Fixture::with(settings, false);
     let of = |n: u64, priority| message(n, priority, false, None, 0);
     f.publish([of(1, 1), of(2, 0), of(3, 0), of(4, 1)]);
-    assert_eq!(f.letters.iter().map(|l| number(&l.message)).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(f.letters.iter().map(|l| number(&l.message)).collect::<Vec<_>>(), [1, 4]);
     assert_eq!(ready(&f), (2, 16));
 }
 
