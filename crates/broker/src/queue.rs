@@ -495,6 +495,7 @@ impl Queue {
         } else {
             let level = self.level_of(&entry.message);
             self.levels[level].put_back(entry);
+            self.limits_due = true;
         }
     }
 

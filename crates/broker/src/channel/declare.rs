@@ -278,7 +278,15 @@ impl Channel {
         let name = self.queue_name(&m.queue)?;
         let source = name_of(&m.exchange);
         let key = binding_key(&m.queue, &m.routing_key, &name);
-        self.check_queue_binding(scope, &name, &source, &key)?;
+        scope.may(Right::Write, Resource::Queue(&name))?;
+        check_source(scope, &source, &key)?;
+        let vhost = scope.vhost()?;
+        if !vhost.queues.contains_key(&name) || !vhost.exchanges.contains_key(source.as_str()) {
+            // As RabbitMQ: taking away what is not there is no error.
+            scope.send(self.key.number, queue::UnbindOk {});
+            return Ok(());
+        }
+        scope.queue(&name)?;
         let command = Command::Unbind {
             vhost: Arc::clone(scope.vhost),
             source: source.into(),

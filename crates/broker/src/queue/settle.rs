@@ -145,7 +145,7 @@ impl Queue {
 
     /// Drops from the head what is over the limits. The head is of the highest priority, as RabbitMQ has it.
     fn enforce_limits(&mut self) {
-        // Only a publish or new limits push messages out; what comes back to its place does not.
+        // Publishes, returned messages and new limits push messages out; nothing else need look.
         if !std::mem::take(&mut self.limits_due) || self.settings.overflow != Overflow::DropHead {
             return;
         }
