@@ -256,7 +256,7 @@ impl Connection {
         let mut at = 0;
         while at < bytes.len() && self.wants_bytes() {
             let used = match self.state {
-                State::AwaitHeader => self.header(context, &bytes[at..]),
+                State::AwaitHeader => self.header(&bytes[at..]),
                 State::Running => self.fast_publish(context, &bytes[at..], fx),
                 State::Doomed { .. } => bytes.len() - at,
                 _ => 0,

@@ -67,8 +67,7 @@ impl Message {
     /// # Errors
     /// When the bytes are not a message.
     pub fn from_bytes(bytes: &[u8]) -> Result<Message, NotAMessage> {
-        let (header_at, properties_at, properties_end) = Head::frames(bytes).ok_or(NotAMessage)?;
-        let _ = header_at;
+        let (_, properties_at, properties_end) = Head::frames(bytes).ok_or(NotAMessage)?;
         let view = PropertiesView::parse(&bytes[properties_at..properties_end]).map_err(|_| NotAMessage)?;
         Message::from_wire(bytes, &view).ok_or(NotAMessage)
     }

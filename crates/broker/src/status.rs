@@ -27,6 +27,24 @@ pub struct Counters {
     pub disk_writes: u64,
 }
 
+impl std::ops::AddAssign<&Counters> for Counters {
+    fn add_assign(&mut self, more: &Counters) {
+        self.publish += more.publish;
+        self.confirm += more.confirm;
+        self.return_unroutable += more.return_unroutable;
+        self.drop_unroutable += more.drop_unroutable;
+        self.deliver += more.deliver;
+        self.deliver_no_ack += more.deliver_no_ack;
+        self.get += more.get;
+        self.get_no_ack += more.get_no_ack;
+        self.get_empty += more.get_empty;
+        self.redeliver += more.redeliver;
+        self.ack += more.ack;
+        self.disk_reads += more.disk_reads;
+        self.disk_writes += more.disk_writes;
+    }
+}
+
 /// A queue's contents and consumers.
 #[derive(Clone, Debug, Default)]
 pub struct QueueStatus {

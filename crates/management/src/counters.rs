@@ -306,20 +306,3 @@ fn put_group(
         rates,
     );
 }
-
-/// Adds counters up.
-pub(crate) fn add(sum: &mut Counters, more: &Counters) {
-    sum.publish += more.publish;
-    sum.confirm += more.confirm;
-    sum.return_unroutable += more.return_unroutable;
-    sum.drop_unroutable += more.drop_unroutable;
-    sum.deliver += more.deliver;
-    sum.deliver_no_ack += more.deliver_no_ack;
-    sum.get += more.get;
-    sum.get_no_ack += more.get_no_ack;
-    sum.get_empty += more.get_empty;
-    sum.redeliver += more.redeliver;
-    sum.ack += more.ack;
-    sum.disk_reads += more.disk_reads;
-    sum.disk_writes += more.disk_writes;
-}

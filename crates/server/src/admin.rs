@@ -237,7 +237,7 @@ impl Api for Admin {
     async fn totals(&self) -> Totals {
         let mut messages = Counters::default();
         for report in self.queue_statuses().await {
-            add(&mut messages, &report.status.counters);
+            messages += &report.status.counters;
         }
         Totals { messages, churn: self.churn(), ..Totals::default() }
     }
@@ -372,21 +372,5 @@ fn count_files(dir: &str) -> u64 {
 
 fn fd_limit() -> u64 {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(0)
-}
-
-fn add(sum: &mut Counters, one: &Counters) {
-    sum.publish += one.publish;
-    sum.confirm += one.confirm;
-    sum.return_unroutable += one.return_unroutable;
-    sum.drop_unroutable += one.drop_unroutable;
-    sum.deliver += one.deliver;
-    sum.deliver_no_ack += one.deliver_no_ack;
-    sum.get += one.get;
-    sum.get_no_ack += one.get_no_ack;
-    sum.get_empty += one.get_empty;
-    sum.redeliver += one.redeliver;
-    sum.ack += one.ack;
-    sum.disk_reads += one.disk_reads;
-    sum.disk_writes += one.disk_writes;
 }
 

@@ -58,11 +58,8 @@ struct ServerOptions {
 fn main() -> ExitCode {
     let called = std::env::args_os().next().unwrap_or_default();
     let called = Path::new(&called).file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    if called.starts_with("rabbitmq") {
-        return ctl::main(std::env::args().collect(), std::env::vars().collect());
-    }
     // The tools have their own way with arguments.
-    if std::env::args_os().nth(1).is_some_and(|word| word == "ctl") {
+    if called.starts_with("rabbitmq") || std::env::args_os().nth(1).is_some_and(|word| word == "ctl") {
         return ctl::main(std::env::args().collect(), std::env::vars().collect());
     }
     match Cli::parse().command {

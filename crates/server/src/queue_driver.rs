@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 
 use broker::dead_letter::dead_letter;
 use broker::metadata::{self, Command};
-use broker::queue::{ChannelEvent, DeadLetter, Now, Publish, Publisher, Queue, QueueEffects, QueueEvent, QueueReply};
+use broker::queue::{ChannelEvent, ChannelKey, DeadLetter, Now, Publish, Publisher, Queue, QueueEffects, QueueEvent, QueueReply};
 use broker::{ConnectionId, QueueId};
 
 use crate::clock;
@@ -368,21 +368,24 @@ pub(crate) fn gone(node: &Node, queue: QueueId, event: QueueEvent) {
                 Publisher::Queue(_) => {}
             }
         }
-        QueueEvent::Consume(ask) => {
-            let channel = ask.consumer.channel;
-            tell(channel.connection, ChannelEvent::Replied { channel, reply: QueueReply::Gone });
+        other => {
+            if let Some(channel) = asker(&other) {
+                tell(channel.connection, ChannelEvent::Replied { channel, reply: QueueReply::Gone });
+            }
         }
-        QueueEvent::Cancel { consumer, reply: true } => {
-            let channel = consumer.channel;
-            tell(channel.connection, ChannelEvent::Replied { channel, reply: QueueReply::Gone });
-        }
+    }
+}
+
+/// The channel that waits for an answer to this event, if one does.
+fn asker(event: &QueueEvent) -> Option<ChannelKey> {
+    match event {
+        QueueEvent::Consume(ask) => Some(ask.consumer.channel),
+        QueueEvent::Cancel { consumer, reply: true } => Some(consumer.channel),
         QueueEvent::Get { channel, .. }
         | QueueEvent::Inspect { channel }
         | QueueEvent::Purge { channel }
-        | QueueEvent::Delete { channel, .. } => {
-            tell(channel.connection, ChannelEvent::Replied { channel, reply: QueueReply::Gone });
-        }
-        _ => {}
+        | QueueEvent::Delete { channel, .. } => Some(*channel),
+        _ => None,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::user;
 
 impl Connection {
     /// Reads the protocol header; an unknown one is answered with ours.
-    pub(super) fn header(&mut self, context: &Context, bytes: &[u8]) -> usize {
+    pub(super) fn header(&mut self, bytes: &[u8]) -> usize {
         let seen = &bytes[..bytes.len().min(8)];
         let known = [*b"AMQP\0\0\x09\x01", *b"AMQP\x01\x01\0\x09", *b"AMQP\x01\x01\x08\0"];
         if !known.iter().any(|header| header.starts_with(seen)) {
@@ -30,7 +30,6 @@ impl Connection {
         };
         self.send(0, &start.into());
         self.state = State::Starting;
-        let _ = context;
         8
     }
 
@@ -111,7 +110,7 @@ impl Connection {
             None => {}
         }
         let loopback_only = self.limits.loopback_users.iter().any(|u| u == name);
-        if loopback_only && !is_loopback(self.peer.address.ip()) {
+        if loopback_only && !self.peer.address.ip().to_canonical().is_loopback() {
             return Err("user can only connect via localhost");
         }
         Ok(())
@@ -223,11 +222,4 @@ fn amqplain(response: &[u8]) -> Option<(String, Option<Vec<u8>>)> {
     let name = table.get("LOGIN").and_then(Value::as_str)?.to_owned();
     let password = table.get("PASSWORD").and_then(Value::as_bytes)?.to_vec();
     Some((name, Some(password)))
-}
-
-fn is_loopback(ip: std::net::IpAddr) -> bool {
-    match ip {
-        std::net::IpAddr::V4(ip) => ip.is_loopback(),
-        std::net::IpAddr::V6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
-    }
 }

@@ -103,7 +103,7 @@ fn visible_messages(totals: &Totals, who: &Identity, tables: &Tables) -> broker:
         .iter()
         .filter(|vhost| access::is_visible(who, tables, &vhost.vhost))
     {
-        counters::add(&mut sum, &vhost.messages);
+        sum += &vhost.messages;
     }
     sum
 }
