@@ -5,4 +5,5 @@
 //! `simulator`.
 
 pub mod handshake;
+pub mod link;
 pub mod metadata_log;
