@@ -6,4 +6,5 @@
 
 pub mod handshake;
 pub mod link;
+pub mod membership;
 pub mod metadata_log;
