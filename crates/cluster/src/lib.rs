@@ -6,3 +6,4 @@
 
 pub mod handshake;
 pub mod metadata_log;
+pub mod ring;

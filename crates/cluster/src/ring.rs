@@ -1,0 +1,546 @@
+//! Guaranteed multicast on a ring.
+
+mod mutant;
+mod packet;
+mod publisher;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use mutant::Mutant;
+pub use packet::{DecodeError, Handover, Packet};
+use packet::{Part, Phase};
+use publisher::Publisher;
+
+/// One life of one member. A member that was started again is another one and has another id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemberId(pub u64);
+
+/// Who is in the ring, as the consensus log says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Grows from view to view. Steps of one spare a resend; larger ones are right too.
+    pub version: u64,
+    /// Living members in ring order, none twice. The right neighbour of the last is the first.
+    pub members: Vec<MemberId>,
+}
+
+/// What a member asks of the world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send this to another member. If it cannot be sent it may be dropped, as long as
+    /// [`Member::reconnected`] follows.
+    Send { to: MemberId, packet: Packet },
+    /// Publications of another member, without a gap from number `first` on.
+    Deliver {
+        publisher: MemberId,
+        first: u64,
+        payloads: Vec<Bytes>,
+    },
+    /// All members of the installed view have stored the own publications up to this number.
+    Completed { up_to: u64 },
+    /// The publications of another member up to this number are complete: all have stored them.
+    Settled { publisher: MemberId, up_to: u64 },
+    /// This member is in the ring. Comes before anything of it is delivered.
+    Born(MemberId),
+    /// This member is out of the ring and nothing more of it will be delivered, here or elsewhere.
+    Died(MemberId),
+    /// The installed view is without this member, which does nothing any more.
+    Stopped,
+    /// What came from the left does not continue what is here, so somebody has broken a rule of
+    /// this file. The member does nothing any more and has to be taken out of the view.
+    Diverged,
+}
+
+/// A member of the ring. See the top of this file.
+#[derive(Clone, Debug)]
+pub struct Member {
+    me: MemberId,
+    view: View,
+    /// Neighbours; `None` while alone.
+    left: Option<MemberId>,
+    right: Option<MemberId>,
+    /// All of the view, this member too, and the dead that are not cleared yet.
+    publishers: BTreeMap<MemberId, Publisher>,
+    phase: Phase,
+    left_phase: Phase,
+    sent_phase: Phase,
+    /// Number of the last packet sent.
+    sent_number: u64,
+    /// Number of the next packet from the left; `None` until a whole one has come.
+    expected: Option<u64>,
+    /// The next packet to the right has to be whole.
+    relink: bool,
+    /// Packets of views that are not installed yet, by sender, in order.
+    early: BTreeMap<MemberId, Vec<Packet>>,
+    stopped: bool,
+    #[cfg(test)]
+    mutant: Option<Mutant>,
+}
+
+/// What came does not continue what is here.
+struct Divergence;
+
+impl Member {
+    /// A founder: a member of the first view that this ring had, and of all since.
+    #[must_use]
+    pub fn new(me: MemberId, view: View) -> Member {
+        Member::start(me, view, BTreeMap::new())
+    }
+
+    /// A newcomer, with the state of a member that had installed a view with the newcomer in it.
+    /// It must hold a copy of everything that was delivered there. Once this copy is stored, that
+    /// is told with [`Member::stored`], for each publisher in [`Member::held`].
+    #[must_use]
+    pub fn join(me: MemberId, handover: Handover) -> Member {
+        let parts = handover.parts.into_iter();
+        let publishers = parts
+            .filter(|part| part.publisher != me)
+            .map(|part| (part.publisher, Publisher::handed(part)))
+            .collect();
+        Member::start(me, handover.view, publishers)
+    }
+
+    fn start(me: MemberId, view: View, publishers: BTreeMap<MemberId, Publisher>) -> Member {
+        let mut member = Member {
+            me,
+            view: View {
+                version: 0,
+                members: Vec::new(),
+            },
+            left: None,
+            right: None,
+            publishers,
+            phase: Phase::Start,
+            left_phase: Phase::Start,
+            sent_phase: Phase::Start,
+            sent_number: 0,
+            expected: None,
+            relink: true,
+            early: BTreeMap::new(),
+            stopped: false,
+            #[cfg(test)]
+            mutant: None,
+        };
+        // The caller knows these births.
+        member.adopt(view, &mut Vec::new());
+        member
+    }
+
+    /// What a newcomer needs, taken after a view with the newcomer in it was installed. Together
+    /// with it goes a copy of all that was delivered here, broadcasts of this member included.
+    #[must_use]
+    pub fn handover(&self) -> Handover {
+        let publishers = self.publishers.iter();
+        Handover {
+            view: self.view.clone(),
+            parts: publishers
+                .map(|(&id, publisher)| publisher.whole(id))
+                .collect(),
+        }
+    }
+
+    /// Sends `payload` to all members. Returns its number; they count from 1 without a gap.
+    pub fn broadcast(&mut self, payload: Bytes, out: &mut Vec<Effect>) -> u64 {
+        self.broadcast_all(&[payload], out)
+    }
+
+    /// Sends several payloads as one packet. Returns the number of the last. (Once stopped: zero,
+    /// and nothing is sent.)
+    pub fn broadcast_all(&mut self, payloads: &[Bytes], out: &mut Vec<Effect>) -> u64 {
+        if self.stopped {
+            return 0;
+        }
+        let own = self.own();
+        own.append(payloads);
+        let number = own.received();
+        self.flush(out);
+        number
+    }
+
+    /// A later view. Older ones and the present one are ignored.
+    pub fn install(&mut self, view: View, out: &mut Vec<Effect>) {
+        if self.stopped || view.version <= self.view.version {
+            return;
+        }
+        if !view.members.contains(&self.me) {
+            self.stop(Effect::Stopped, out);
+            return;
+        }
+        self.adopt(view, out);
+        self.settle_own(out);
+        self.advance(out);
+        self.receive_early(out);
+        self.flush(out);
+    }
+
+    /// A packet from another member, over a link that keeps the order while it lasts.
+    pub fn receive(&mut self, from: MemberId, packet: Packet, out: &mut Vec<Effect>) {
+        if self.stopped {
+            return;
+        }
+        if packet.version > self.view.version {
+            if self.breaks(Mutant::DropEarly) {
+                return;
+            }
+            let early = self.early.entry(from).or_default();
+            if packet.whole {
+                // It says all that the ones before it say.
+                early.clear();
+            }
+            early.push(packet);
+            return;
+        }
+        self.accept(from, packet, out);
+        self.flush(out);
+    }
+
+    /// The link to `with` was lost, and with it perhaps packets. The next Send effects reach it.
+    pub fn reconnected(&mut self, with: MemberId, out: &mut Vec<Effect>) {
+        if self.right == Some(with) && !self.breaks(Mutant::NoResend) {
+            self.relink = true;
+        }
+        self.flush(out);
+    }
+
+    /// All of `publisher` up to `number`, which must be here, is as durable as it must be.
+    pub fn stored(&mut self, publisher: MemberId, number: u64, out: &mut Vec<Effect>) {
+        // The dead are forgotten at some time, and who has stopped knows nobody.
+        if let Some(publisher) = self.publishers.get_mut(&publisher) {
+            assert!(
+                number <= publisher.received(),
+                "only what is here can be stored"
+            );
+            publisher.stored = publisher.stored.max(number);
+            self.settle_own(out);
+            self.advance(out);
+            self.flush(out);
+        }
+    }
+
+    /// How many own broadcasts all members of the view have stored.
+    #[must_use]
+    pub fn completed(&self) -> u64 {
+        self.publishers.get(&self.me).map_or(0, |own| own.settled)
+    }
+
+    /// Payload bytes that are kept for resending.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.publishers
+            .values()
+            .map(|publisher| publisher.pending_bytes)
+            .sum()
+    }
+
+    /// Payload bytes of packets that wait for their view.
+    #[must_use]
+    pub fn early_bytes(&self) -> usize {
+        self.early
+            .values()
+            .flatten()
+            .map(Packet::payload_bytes)
+            .sum()
+    }
+
+    /// The last number that is here of each publisher, this member and the dead included.
+    #[must_use]
+    pub fn held(&self) -> Vec<(MemberId, u64)> {
+        let publishers = self.publishers.iter();
+        publishers
+            .map(|(&id, publisher)| (id, publisher.received()))
+            .collect()
+    }
+
+    /// The installed view.
+    #[must_use]
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    fn own(&mut self) -> &mut Publisher {
+        self.publishers.entry(self.me).or_default()
+    }
+
+    fn stop(&mut self, why: Effect, out: &mut Vec<Effect>) {
+        self.stopped = true;
+        self.right = None;
+        self.left = None;
+        self.publishers.clear();
+        self.early.clear();
+        out.push(why);
+    }
+
+    /// Takes its place in a view: neighbours, births, nothing heard yet.
+    fn adopt(&mut self, view: View, out: &mut Vec<Effect>) {
+        let place = view.members.iter().position(|&member| member == self.me);
+        let place = place.expect("a member is in the view that it takes");
+        let count = view.members.len();
+        let neighbour = |steps: usize| (count > 1).then(|| view.members[(place + steps) % count]);
+        let (left, right) = (neighbour(count - 1), neighbour(1));
+
+        // A view that was not seen may have had other neighbours, who have dropped packets.
+        let skipped = view.version != self.view.version + 1 && !self.breaks(Mutant::IgnoreSkipped);
+        self.relink |= right != self.right || skipped;
+        if left != self.left {
+            self.expected = None;
+        }
+        self.left = left;
+        self.right = right;
+
+        for &member in &view.members {
+            self.publishers.entry(member).or_insert_with(|| {
+                if member != self.me {
+                    out.push(Effect::Born(member));
+                }
+                Publisher::default()
+            });
+        }
+        for (id, publisher) in &mut self.publishers {
+            publisher.living = view.members.contains(id);
+            publisher.begin_view();
+        }
+        self.phase = Phase::Start;
+        self.left_phase = Phase::Start;
+        self.sent_phase = Phase::Start;
+        self.view = view;
+    }
+
+    /// Takes what came too early for the views before.
+    fn receive_early(&mut self, out: &mut Vec<Effect>) {
+        let version = self.view.version;
+        for (from, mut packets) in std::mem::take(&mut self.early) {
+            let ripe = packets
+                .iter()
+                .take_while(|packet| packet.version <= version)
+                .count();
+            for packet in packets.drain(..ripe) {
+                self.accept(from, packet, out);
+            }
+            if !packets.is_empty() && !self.stopped {
+                self.early.insert(from, packets);
+            }
+        }
+    }
+
+    /// A packet of this view or an older one.
+    fn accept(&mut self, from: MemberId, packet: Packet, out: &mut Vec<Effect>) {
+        if self.left != Some(from) {
+            return;
+        }
+        if !packet.whole && self.expected != Some(packet.number) {
+            // One before it is lost; a whole one will follow.
+            return;
+        }
+        self.expected = Some(packet.number + 1);
+        let of_this_view = packet.version == self.view.version;
+        for part in packet.parts {
+            let id = part.publisher;
+            if id == self.me {
+                if of_this_view {
+                    let own = self.own();
+                    own.left_mark = own.left_mark.max(part.mark);
+                }
+            } else if self.take(part, of_this_view, out).is_err() {
+                self.stop(Effect::Diverged, out);
+                return;
+            }
+        }
+        if of_this_view {
+            self.left_phase = self.left_phase.max(packet.phase);
+        }
+        self.settle_own(out);
+        self.advance(out);
+    }
+
+    /// What the left neighbour says of another publisher.
+    fn take(
+        &mut self,
+        mut part: Part,
+        of_this_view: bool,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Divergence> {
+        let id = part.publisher;
+        let publisher = match self.publishers.get_mut(&id) {
+            Some(publisher) => publisher,
+            // Of somebody who is cleared here and will be at the left.
+            None if part.payloads.is_empty() => return Ok(()),
+            // Somebody who came and went in views that were not seen here.
+            None if self.phase < Phase::Seal => {
+                out.push(Effect::Born(id));
+                self.publishers.entry(id).or_default()
+            }
+            None => return Err(Divergence),
+        };
+        if !part.payloads.is_empty() {
+            let next = publisher.received() + 1;
+            let doubles = next.checked_sub(part.first).ok_or(Divergence)?;
+            let doubles = part.payloads.len().min(doubles as usize);
+            part.payloads.drain(..doubles);
+            if !part.payloads.is_empty() {
+                if publisher.death_told {
+                    return Err(Divergence);
+                }
+                publisher.append(&part.payloads);
+                out.push(Effect::Deliver {
+                    publisher: id,
+                    first: next,
+                    payloads: part.payloads,
+                });
+            }
+        }
+        if part.settled > publisher.received() {
+            return Err(Divergence);
+        }
+        if publisher.settle(part.settled) {
+            out.push(Effect::Settled {
+                publisher: id,
+                up_to: part.settled,
+            });
+        }
+        if of_this_view {
+            publisher.left_mark = publisher.left_mark.max(part.mark);
+        }
+        Ok(())
+    }
+
+    /// What to tell the right neighbour about the storing of this publisher's.
+    fn mark(&self, id: MemberId, publisher: &Publisher) -> u64 {
+        publisher.mark(id == self.me, self.left == Some(id))
+    }
+
+    /// Reports own broadcasts as complete if the mark has come back.
+    fn settle_own(&mut self, out: &mut Vec<Effect>) {
+        let alone = self.left.is_none();
+        let Some(own) = self.publishers.get_mut(&self.me) else {
+            return;
+        };
+        let complete = if alone {
+            own.stored
+        } else {
+            own.stored.min(own.left_mark)
+        };
+        if own.settle(complete) {
+            out.push(Effect::Completed { up_to: complete });
+        }
+    }
+
+    /// Lets the phases go on as far as they can.
+    fn advance(&mut self, out: &mut Vec<Effect>) {
+        while let Some(next) = self.phase.next() {
+            let at_head = self.view.members.first() == Some(&self.me);
+            let may = match (at_head, self.left) {
+                (true, None) => true,
+                // All the way round.
+                (true, Some(_)) => self.left_phase >= self.phase,
+                (false, _) => self.left_phase >= next,
+            };
+            if !may || self.stopped || next == Phase::Store && !self.dead_are_stored() {
+                return;
+            }
+            self.phase = next;
+            match next {
+                Phase::Start | Phase::Gather | Phase::Store => (),
+                Phase::Seal => self.tell_deaths(out),
+                Phase::Settle => self.settle_dead(out),
+                Phase::Clear => self.publishers.retain(|_, publisher| publisher.living),
+            }
+        }
+    }
+
+    fn dead_are_stored(&self) -> bool {
+        let mut dead = self
+            .publishers
+            .values()
+            .filter(|publisher| !publisher.living);
+        dead.all(|publisher| publisher.stored >= publisher.received())
+    }
+
+    fn tell_deaths(&mut self, out: &mut Vec<Effect>) {
+        for (&id, publisher) in &mut self.publishers {
+            if !publisher.living && !publisher.death_told {
+                publisher.death_told = true;
+                out.push(Effect::Died(id));
+            }
+        }
+    }
+
+    fn settle_dead(&mut self, out: &mut Vec<Effect>) {
+        for (&id, publisher) in self.publishers.iter_mut().filter(|(_, dead)| !dead.living) {
+            let up_to = publisher.received();
+            if publisher.settle(up_to) {
+                out.push(Effect::Settled {
+                    publisher: id,
+                    up_to,
+                });
+            }
+        }
+    }
+
+    /// Sends the right neighbour what it was not told yet, if that is worth a packet.
+    fn flush(&mut self, out: &mut Vec<Effect>) {
+        let Some(right) = self.right else { return };
+        if self.relink {
+            self.publishers.values_mut().for_each(Publisher::unsend);
+        }
+        let whole = std::mem::take(&mut self.relink);
+        let worth = whole
+            || self.phase > self.sent_phase
+            || self
+                .publishers
+                .iter()
+                .any(|(&id, publisher)| self.is_worth_sending(id, publisher));
+        if !worth {
+            return;
+        }
+        let mut parts = Vec::with_capacity(1);
+        for (&id, publisher) in &mut self.publishers {
+            let mark = publisher.mark(id == self.me, self.left == Some(id));
+            let part = publisher.part(id, mark, id == right);
+            if part.settled > 0 || part.mark > 0 || !part.payloads.is_empty() {
+                parts.push(part);
+            }
+        }
+        self.sent_phase = self.phase;
+        self.sent_number += 1;
+        let packet = Packet {
+            version: self.view.version,
+            number: self.sent_number,
+            whole,
+            phase: self.phase,
+            parts,
+        };
+        out.push(Effect::Send { to: right, packet });
+    }
+
+    fn is_worth_sending(&self, id: MemberId, publisher: &Publisher) -> bool {
+        if self.mark(id, publisher) > publisher.sent_mark {
+            return true;
+        }
+        if self.right == Some(id) {
+            return false;
+        }
+        // What is complete of the own goes with following traffic, unless there is little left
+        // that will cause any.
+        let unsaid = publisher.settled - publisher.sent_settled;
+        let settled = match id == self.me {
+            true => unsaid > 0 && unsaid >= publisher.pending.len() as u64,
+            false => unsaid > 0,
+        };
+        settled || publisher.received() > publisher.sent
+    }
+
+    fn breaks(&self, mutant: Mutant) -> bool {
+        #[cfg(test)]
+        return self.mutant == Some(mutant);
+        #[cfg(not(test))]
+        {
+            let _ = mutant;
+            false
+        }
+    }
+}
