@@ -172,6 +172,9 @@ impl Member {
             return;
         }
         self.adopt(view, out);
+        if self.breaks(Mutant::DieAtOnce) {
+            self.tell_deaths(out);
+        }
         self.settle_own(out);
         self.advance(out);
         self.receive_early(out);
@@ -300,9 +303,13 @@ impl Member {
                 Publisher::default()
             });
         }
+        let keeps_marks = self.breaks(Mutant::KeepMarks);
         for (id, publisher) in &mut self.publishers {
             publisher.living = view.members.contains(id);
-            publisher.begin_view();
+            publisher.sent_mark = 0;
+            if !keeps_marks {
+                publisher.left_mark = 0;
+            }
         }
         self.phase = Phase::Start;
         self.left_phase = Phase::Start;
@@ -329,15 +336,16 @@ impl Member {
 
     /// A packet of this view or an older one.
     fn accept(&mut self, from: MemberId, packet: Packet, out: &mut Vec<Effect>) {
-        if self.left != Some(from) {
+        if self.left != Some(from) && !self.breaks(Mutant::AnyNeighbour) {
             return;
         }
-        if !packet.whole && self.expected != Some(packet.number) {
-            // One before it is lost; a whole one will follow.
+        let follows = self.expected == Some(packet.number) || self.breaks(Mutant::IgnoreLoss);
+        if !packet.whole && !follows {
+            // One before it is lost; a whole one will come.
             return;
         }
         self.expected = Some(packet.number + 1);
-        let of_this_view = packet.version == self.view.version;
+        let of_this_view = packet.version == self.view.version || self.breaks(Mutant::ForeignMarks);
         for part in packet.parts {
             let id = part.publisher;
             if id == self.me {
@@ -365,6 +373,8 @@ impl Member {
         out: &mut Vec<Effect>,
     ) -> Result<(), Divergence> {
         let id = part.publisher;
+        let doubles_are_news = self.breaks(Mutant::TakeDoubles);
+        let stores_at_once = self.breaks(Mutant::MarkUnstored);
         let publisher = match self.publishers.get_mut(&id) {
             Some(publisher) => publisher,
             // Of somebody who is cleared here and will be at the left.
@@ -379,13 +389,19 @@ impl Member {
         if !part.payloads.is_empty() {
             let next = publisher.received() + 1;
             let doubles = next.checked_sub(part.first).ok_or(Divergence)?;
-            let doubles = part.payloads.len().min(doubles as usize);
+            let doubles = match doubles_are_news {
+                true => 0,
+                false => part.payloads.len().min(doubles as usize),
+            };
             part.payloads.drain(..doubles);
             if !part.payloads.is_empty() {
                 if publisher.death_told {
                     return Err(Divergence);
                 }
                 publisher.append(&part.payloads);
+                if stores_at_once {
+                    publisher.stored = publisher.received();
+                }
                 out.push(Effect::Deliver {
                     publisher: id,
                     first: next,
@@ -415,14 +431,16 @@ impl Member {
 
     /// Reports own broadcasts as complete if the mark has come back.
     fn settle_own(&mut self, out: &mut Vec<Effect>) {
+        // Alone, nobody else has to store it.
         let alone = self.left.is_none();
+        let hasty = self.breaks(Mutant::CompleteUnstored);
         let Some(own) = self.publishers.get_mut(&self.me) else {
             return;
         };
-        let complete = if alone {
-            own.stored
-        } else {
-            own.stored.min(own.left_mark)
+        let complete = match alone {
+            true => own.stored,
+            false if hasty => own.left_mark,
+            false => own.stored.min(own.left_mark),
         };
         if own.settle(complete) {
             out.push(Effect::Completed { up_to: complete });
@@ -435,11 +453,13 @@ impl Member {
             let at_head = self.view.members.first() == Some(&self.me);
             let may = match (at_head, self.left) {
                 (true, None) => true,
+                (true, _) if next == Phase::Seal && self.breaks(Mutant::SealUngathered) => true,
                 // All the way round.
                 (true, Some(_)) => self.left_phase >= self.phase,
                 (false, _) => self.left_phase >= next,
             };
-            if !may || self.stopped || next == Phase::Store && !self.dead_are_stored() {
+            let waits = next == Phase::Store && !self.dead_are_stored();
+            if !may || waits && !self.breaks(Mutant::SettleUnstored) {
                 return;
             }
             self.phase = next;
@@ -447,6 +467,7 @@ impl Member {
                 Phase::Start | Phase::Gather | Phase::Store => (),
                 Phase::Seal => self.tell_deaths(out),
                 Phase::Settle => self.settle_dead(out),
+                Phase::Clear if self.breaks(Mutant::ClearUnsettled) => (),
                 Phase::Clear => self.publishers.retain(|_, publisher| publisher.living),
             }
         }
@@ -479,12 +500,15 @@ impl Member {
                 });
             }
         }
+        if self.breaks(Mutant::ClearUnsettled) {
+            self.publishers.retain(|_, publisher| publisher.living);
+        }
     }
 
     /// Sends the right neighbour what it was not told yet, if that is worth a packet.
     fn flush(&mut self, out: &mut Vec<Effect>) {
         let Some(right) = self.right else { return };
-        if self.relink {
+        if self.relink && !self.breaks(Mutant::NoCatchup) {
             self.publishers.values_mut().for_each(Publisher::unsend);
         }
         let whole = std::mem::take(&mut self.relink);
@@ -528,6 +552,7 @@ impl Member {
         // that will cause any.
         let unsaid = publisher.settled - publisher.sent_settled;
         let settled = match id == self.me {
+            true if self.breaks(Mutant::NeverSettle) => false,
             true => unsaid > 0 && unsaid >= publisher.pending.len() as u64,
             false => unsaid > 0,
         };

@@ -72,12 +72,6 @@ impl Publisher {
         self.sent_mark = 0;
     }
 
-    /// Forgets what was said in the view before.
-    pub(super) fn begin_view(&mut self) {
-        self.left_mark = 0;
-        self.sent_mark = 0;
-    }
-
     /// Up to which number everybody from the publisher to here has stored it, in this view. The
     /// publisher waits for itself when the mark comes back, so it begins with the right neighbour.
     /// The dead have no marks; the phases are for them.
