@@ -69,6 +69,8 @@ pub struct Member {
     phase: Phase,
     left_phase: Phase,
     sent_phase: Phase,
+    /// Somebody between the head and here knows dead that are not cleared.
+    left_dead: bool,
     /// Number of the last packet sent.
     sent_number: u64,
     /// Number of the next packet from the left; `None` until a whole one has come.
@@ -118,6 +120,7 @@ impl Member {
             phase: Phase::Start,
             left_phase: Phase::Start,
             sent_phase: Phase::Start,
+            left_dead: false,
             sent_number: 0,
             expected: None,
             relink: true,
@@ -314,6 +317,7 @@ impl Member {
         self.phase = Phase::Start;
         self.left_phase = Phase::Start;
         self.sent_phase = Phase::Start;
+        self.left_dead = false;
         self.view = view;
     }
 
@@ -360,6 +364,7 @@ impl Member {
         }
         if of_this_view {
             self.left_phase = self.left_phase.max(packet.phase);
+            self.left_dead |= packet.dead && !self.breaks(Mutant::HeadKnowsAll);
         }
         self.settle_own(out);
         self.advance(out);
@@ -458,8 +463,13 @@ impl Member {
                 (true, Some(_)) => self.left_phase >= self.phase,
                 (false, _) => self.left_phase >= next,
             };
-            let waits = next == Phase::Store && !self.dead_are_stored();
-            if !may || waits && !self.breaks(Mutant::SettleUnstored) {
+            let waits = match next {
+                // Nobody has anything to do.
+                Phase::Seal => at_head && !self.knows_dead(),
+                Phase::Store => !self.dead_are_stored() && !self.breaks(Mutant::SettleUnstored),
+                Phase::Start | Phase::Gather | Phase::Settle | Phase::Clear => false,
+            };
+            if waits || !may {
                 return;
             }
             self.phase = next;
@@ -473,12 +483,20 @@ impl Member {
         }
     }
 
-    fn dead_are_stored(&self) -> bool {
-        let mut dead = self
-            .publishers
+    fn dead(&self) -> impl Iterator<Item = &Publisher> {
+        self.publishers
             .values()
-            .filter(|publisher| !publisher.living);
-        dead.all(|publisher| publisher.stored >= publisher.received())
+            .filter(|publisher| !publisher.living)
+    }
+
+    /// Whether there are dead that are not cleared, as far as the phase has come.
+    fn knows_dead(&self) -> bool {
+        self.left_dead || self.dead().next().is_some()
+    }
+
+    fn dead_are_stored(&self) -> bool {
+        self.dead()
+            .all(|publisher| publisher.stored >= publisher.received())
     }
 
     fn tell_deaths(&mut self, out: &mut Vec<Effect>) {
@@ -529,6 +547,7 @@ impl Member {
                 parts.push(part);
             }
         }
+        let dead = self.knows_dead();
         self.sent_phase = self.phase;
         self.sent_number += 1;
         let packet = Packet {
@@ -536,6 +555,7 @@ impl Member {
             number: self.sent_number,
             whole,
             phase: self.phase,
+            dead,
             parts,
         };
         out.push(Effect::Send { to: right, packet });

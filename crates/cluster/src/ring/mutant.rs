@@ -30,6 +30,8 @@ pub(super) enum Mutant {
     DieAtOnce,
     /// The head does not wait until all have turned away from the dead.
     SealUngathered,
+    /// Dead whom the head does not know are nobody's business.
+    HeadKnowsAll,
     /// What the dead have left is settled before it is stored.
     SettleUnstored,
     /// The dead are cleared before all have settled them.
@@ -53,6 +55,7 @@ impl Mutant {
         Mutant::NeverSettle,
         Mutant::DieAtOnce,
         Mutant::SealUngathered,
+        Mutant::HeadKnowsAll,
         Mutant::SettleUnstored,
         Mutant::ClearUnsettled,
     ];

@@ -12,7 +12,8 @@ use super::{MemberId, View};
 const NUMBER_MAX: u64 = u64::MAX >> 2;
 
 const WHOLE: u8 = 1;
-const PHASE_SHIFT: u32 = 1;
+const DEAD: u8 = 2;
+const PHASE_SHIFT: u32 = 2;
 
 const PART_PUBLICATIONS: u8 = 1;
 const PART_SETTLED: u8 = 2;
@@ -29,6 +30,8 @@ pub struct Packet {
     /// The parts hold all that the sender holds, so this packet needs none before it.
     pub(super) whole: bool,
     pub(super) phase: Phase,
+    /// The sender, or somebody whom this view's phase has passed before, knows dead.
+    pub(super) dead: bool,
     pub(super) parts: Vec<Part>,
 }
 
@@ -116,8 +119,8 @@ impl Packet {
     /// Appends the bytes of this packet to `to`.
     pub fn encode(&self, to: &mut Vec<u8>) {
         to.reserve(self.payload_bytes() + 24);
-        let whole = if self.whole { WHOLE } else { 0 };
-        to.push(whole | (self.phase as u8) << PHASE_SHIFT);
+        let flags = flag(self.whole, WHOLE) | flag(self.dead, DEAD);
+        to.push(flags | (self.phase as u8) << PHASE_SHIFT);
         write_number(to, self.version);
         write_number(to, self.number);
         write_parts(to, &self.parts);
@@ -134,6 +137,7 @@ impl Packet {
             number: reader.number()?,
             whole: head & WHOLE != 0,
             phase,
+            dead: head & DEAD != 0,
             parts: reader.parts()?,
         };
         reader.end(packet)
@@ -179,7 +183,6 @@ impl Part {
     }
 
     fn write(&self, to: &mut Vec<u8>) {
-        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         to.push(
             flag(!self.payloads.is_empty(), PART_PUBLICATIONS)
                 | flag(self.settled > 0, PART_SETTLED)
@@ -233,6 +236,10 @@ impl Part {
         }
         Ok(part)
     }
+}
+
+fn flag(set: bool, flag: u8) -> u8 {
+    if set { flag } else { 0 }
 }
 
 fn write_parts(to: &mut Vec<u8>, parts: &[Part]) {

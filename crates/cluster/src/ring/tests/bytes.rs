@@ -35,6 +35,7 @@ fn packet() -> Packet {
         number: 1,
         whole: true,
         phase: Phase::Clear,
+        dead: true,
         parts: vec![publications, mark, told],
     }
 }
@@ -80,11 +81,12 @@ fn the_bytes_are_these() {
         number: 4,
         whole: true,
         phase: Phase::Seal,
+        dead: false,
         parts: vec![part],
     };
     #[rustfmt::skip]
     let expected = [
-        0b101, 3, 4, // whole, phase 2; version; number
+        0b1001, 3, 4, // whole, phase 2; version; number
         1, 0b111, 0, 0, 0, 0, 0, 0, 0, 5, // one part: publications, settled, mark; publisher
         1, 0xc8, 0x01, // settled, mark
         2, 1, 2, b'a', b'b', // first, count; length, payload
