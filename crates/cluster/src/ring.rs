@@ -1,4 +1,180 @@
-//! Guaranteed multicast on a ring.
+//! Guaranteed multicast on a ring: what one member broadcasts, all members get and store.
+//!
+//! Every queue that is kept on several nodes has a ring; its members are the copies of the queue.
+//! Who is a member is not decided here: a consensus log says so, view by view. Inside a view no
+//! agreement is needed, and any member may broadcast at any time.
+//!
+//! # Guarantee
+//!
+//! - **Delivery**. Members that stay in the ring deliver the same publications of each publisher,
+//!   each once, in the order of their numbers, without a gap: all that a living publisher sends; of
+//!   a dead one, all that any survivor has got.
+//! - **Completion**. When a member is told `Completed { up_to }`, every member of the view that it
+//!   has installed has stored its broadcasts up to that number, itself included.
+//! - **What is complete is kept**. It was or will be delivered at every member of every later view.
+//! - **Settling**. What is told `Settled` is complete, and was received by every member that the
+//!   installed view has. Its payload is forgotten.
+//! - **Births and deaths**. `Born(p)` comes before everything else of p, `Died(p)` after it, each
+//!   once. All survivors have the same of p when they are told `Died(p)`.
+//! - **Memory**. A member keeps of a publisher what that has not settled, and nothing of the dead
+//!   once all have stored what they left.
+//!
+//! No order is promised between publishers. The last broadcasts of a member that dies may reach
+//! nobody; then they were not complete.
+//!
+//! # How it works
+//!
+//! ```text
+//!        publications, marks, what is settled, phases: all travel to the right
+//!     +--> A --------> B --------> C --+
+//!     +--------------------------------+
+//! ```
+//!
+//! *Publications*. A sends to B; each member keeps, delivers and at once passes on what is new to
+//! it, before its own disk; C does not return to A what is A's.
+//!
+//! *Marks*. Behind them a number travels: "from the publisher to here all have stored up to n". B
+//! begins with what it has stored itself, each other member passes on the smaller of that and what
+//! it hears. What C says to A, and A has stored itself, is complete. So the disks of all work at
+//! the same time, and the publisher waits for the slowest and not for the sum.
+//!
+//! *Settling*. A tells what is complete: with its next packet, or at once if not much is left that
+//! would cause one. This makes a second circle, on which each member forgets payloads. Until then
+//! it keeps them for its right neighbour, which may come to be another one.
+//!
+//! All this is gathered: a call makes at most one packet, with everything that is new. Publications
+//! and what is settled are *facts*: they stay true and are taken in whatever view they arrive.
+//! Marks and phases are *of a view*: with each view all begin at nothing, and they count only at a
+//! receiver which has the view of the sender. Whoever has not installed it yet keeps the packet.
+//!
+//! *Links*. Packets between two members are numbered. A packet is *whole* if it says everything
+//! that its sender holds; any other is taken only if it follows the one before it. The first one to
+//! a new right neighbour is whole, so is the next one after the link was lost, and so is the first
+//! after a step in the views that was not seen. A receiver takes packets from its left neighbour in
+//! the installed view alone.
+//!
+//! *The dead*. The first member of a view is its head. It inherits the dead, who are those that
+//! have left and are not cleared. With each view it sends phases round the ring; each begins at the
+//! head when the one before has come back there, and others pass it on:
+//!
+//! ```text
+//!   gather   at once                              whoever passes it hears no dead any more
+//!   seal     at once; Died is told                has all of the dead that any member has
+//!   store    once all of the dead is stored here  -
+//!   settle   at once; the payloads are forgotten  -
+//!   clear    at once; the names are forgotten     -
+//! ```
+//!
+//! If no member knows of a dead one, it ends with the first circle.
+//!
+//! Another way is to let the nearest member downstream inherit, as it has heard most. That needs
+//! all members to have seen the same views in the same order, newcomers to stand right behind the
+//! member they got their state from, and an order that never changes. The circle of the first phase
+//! buys freedom from all three: views may be skipped, and may put members in any order.
+//!
+//! *Newcomers*. A view with X in it is decided first. Then some member M of it, which is not new
+//! itself and has installed this view or a later one with X, gives X a copy of all that was
+//! delivered to it, and at the same point of its life a [`Handover`]. X begins in the view of M.
+//! If M dies before that, any other such member will do; if there is none, X has to leave the view.
+//! Nothing new is complete from the first installation until X has stored it, so do first on the
+//! side what takes long.
+//! X stands in for the members before it only when it has stored all of this copy: until then a
+//! member of the view is not yet one that may be left alone with the queue.
+//!
+//! # What callers must keep
+//!
+//! 1. Views come from one log; versions differ. A member that was out of a view never is in a later
+//!    one. Who comes back has another id.
+//! 2. A link keeps order and doubles nothing while it lasts; from a lost link no packet arrives
+//!    after one of the next link. A loss is followed by `reconnected`, sooner or later.
+//! 3. `stored` is said only of what survives as it should.
+//! 4. `new` is for members of the first view of the ring. They may start late, in any later view
+//!    that has them. Everybody else uses `join`, as described.
+//!
+//! If 2 is broken by a loss that is not told, the ring stands still. Most other breaches show as a
+//! gap in numbers; then `Effect::Diverged` is told and the member stops before it does harm.
+//!
+//! # What may happen
+//!
+//! | event | what follows |
+//! |---|---|
+//! | a packet is lost | those after it are ignored until the whole one |
+//! | neighbours are in different views | facts flow from the older to the newer; what is of the newer waits at the older; nothing is complete in the newer until all have it |
+//! | a member is removed that lives | it may still complete what all had stored before they left its view; then it hears `Stopped` |
+//! | a member dies whom nobody removes | nothing completes; the layer above has to notice |
+//! | publisher and those right of it die together | survivors have what any of them got; it is the same for all |
+//! | the head dies during its phases | the next view has a head, which starts from the first phase |
+//! | a view is skipped | births and deaths in it may be told late, or never if nothing was heard of them |
+//! | the left neighbour dies before a newcomer has heard from it | the next left neighbour sends a whole packet; the newcomer has all it needs from the handover |
+//! | everybody else dies | the last one completes by its own disk |
+//!
+//! # Lemmas
+//!
+//! A view w is *before* v if its version is smaller. "p's n" is publication n of p.
+//!
+//! **L1 (links)**. When X takes a packet of its left neighbour L, X has received everything that L
+//! had received when it sent this packet, except X's own and what is cleared at X.
+//! By induction on the packets since the last whole one: that one holds all that L had not settled,
+//! and what was settled X has by L3. Later ones hold what was new at L since, and none between is
+//! missing, as numbers show. L's first packet to X in a series of views in which X is right of L is
+//! whole: either L saw X become its neighbour, or it skipped a view. X forgets what it expects
+//! whenever it sees its left neighbour change. If X has dropped packets because L was not its
+//! neighbour in X's view, then L installs that view too, or skips it, before X is its neighbour
+//! again. A packet that X kept for later may be replaced by a whole one from L only, which says at
+//! least as much.
+//!
+//! **L2 (completion)**. If p reports n complete in view v, every member of v had stored p's n.
+//! The mark that p counts came from its left neighbour in v, in a packet sent in v. That member
+//! computed it in v from its own storing and a mark sent in v by its left neighbour in v, and so on
+//! to the right neighbour of p; this passes every member of v. Marks are dropped when a view
+//! begins, so none is from another view, and storing never goes back.
+//!
+//! **L3 (inheritance of what is complete)**. If p's n was complete in w, every member of w and of
+//! every view after w has received p's n: from its start if it joins later, otherwise before it
+//! installs a view after w.
+//! For members of w by L2: the mark of a member in w was sent before it left w, so its storing was
+//! earlier still. A newcomer X of a view v after w starts with the state of M at a time when M had
+//! installed v or a later view. If M is in w, it had n by then; if not, it joined after w itself,
+//! and by induction over the order of joining started with n or with something later. Every chain
+//! of handovers begins with a founder, and a founder that is in a view after w is in w.
+//! A settled number is therefore safe to forget at once, whatever view either end is in: nobody
+//! who may come to be a neighbour needs it.
+//!
+//! **L4 (the dead are gathered)**. Let p be out of v. When gather has come back to the head of v,
+//! the head has all of p that any member of v has or will ever have, except for members that stop.
+//! Let F be the largest number of p that a member had when it passed gather (the head: when it came
+//! back). By L1 the second has what the head had, the third what the second had, and so on to the
+//! head again: the head has F. Suppose that somebody receives more than F later, and take the first
+//! to do so. It is in v or a later view, so it did not take it from p, nor from anyone who left,
+//! but from a left neighbour that is a member of v or a newcomer. That one had it before, which
+//! for a member of v contradicts that this is the first, or F. A newcomer's start is the state of a
+//! member of v, or of a newcomer before it. Here it matters that gather is passed only by members
+//! that have installed v, and that they take nothing from others than the left neighbour: what p
+//! sent and is still on its way is dropped, even if it was sent in time.
+//!
+//! **L5 (agreement on the dead)**. All survivors are told `Died(p)` with the same publications
+//! delivered. Seal follows gather, so by L1 whoever passes it has F, and by L4 never gets more. If
+//! a view comes before all have passed it, the new head gathers again. Should one survivor have
+//! passed seal in the old view, it has F, so the new largest is F; if none has, nobody was told.
+//!
+//! **L6 (the dead are settled)**. Store is passed by those that have stored F of every p that they
+//! know, and at that time they know all (L1, L5): when it has come back, all of the view have
+//! stored it, and L3 holds for it as for what a publisher has completed.
+//!
+//! **L7 (the dead are not raised)**. Nobody who has cleared p hears publications of it again.
+//! Clear begins when settle has come back, so when it is passed nobody in the view keeps a payload
+//! of p, and neither does a later newcomer, by its handover. Those who have not passed clear know p
+//! as settled and take what may come for doubles. Where no member knows dead there is nothing to
+//! clear, and by the argument of L4 there will not be.
+//!
+//! **L8 (liveness)**. If from some time on no view is decided, all members of the last one live,
+//! install it, store what they get, and links lose nothing that is not told, then all broadcasts
+//! complete and memory ends empty. Whatever one member has and its right neighbour lacks is on its
+//! way, or a whole packet is; every number that a packet carries grows only and is limited; so all
+//! members come to have all, marks come back, and phases do too.
+//!
+//! The tests let thousands of random lives break links, skip views, kill, evict, add and reorder,
+//! and check the guarantee after every event; broken rules (`mutant.rs`) show that they would see.
 
 mod mutant;
 mod packet;
