@@ -161,8 +161,13 @@ fn in_use(path: &Path) -> Result<(), StartError> {
         path: path.to_owned(),
         source,
     })?;
-    let backend = redb::backends::FileBackend::new(file);
-    backend
-        .map(drop)
-        .map_err(|error| StartError::from_redb(path, error.into()))
+    let backend = redb::backends::FileBackend::new(file)
+        .map_err(|error| StartError::from_redb(path, error.into()))?;
+    // Whatever else is wrong with the file does not keep it from being forgotten.
+    match redb::Builder::new().create_with_backend(backend) {
+        Err(error @ redb::DatabaseError::DatabaseAlreadyOpen) => {
+            Err(StartError::from_redb(path, error.into()))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }

@@ -3,9 +3,12 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod generation;
 mod membership;
+mod partition;
 mod relay;
 mod switch;
+mod two;
 
 use std::time::Duration;
 
