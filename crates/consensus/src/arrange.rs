@@ -218,9 +218,9 @@ impl Consensus {
             if silent.len() == missing.len() {
                 return Some(Response::Behind(silent));
             }
-            match tokio::time::timeout(LOOK, data.changed()).await {
-                Ok(Err(_)) => return Some(Response::Unknown),
-                Ok(Ok(())) | Err(_) => {}
+            let changed = tokio::time::timeout(LOOK, data.changed()).await;
+            if matches!(changed, Ok(Err(_))) {
+                return Some(Response::Unknown);
             }
         }
     }

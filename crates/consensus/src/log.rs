@@ -362,4 +362,4 @@ impl Drop for Closer {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

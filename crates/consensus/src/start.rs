@@ -34,6 +34,18 @@ pub async fn start<N: Network>(
     state_machine: impl StateMachine,
     network: N,
 ) -> Result<Consensus, StartError> {
+    start_on(options, state_machine, network, Box::new(LogFile::open)).await
+}
+
+/// Opens the file of a node's log, given its path and the node.
+type OpenLog = Box<dyn FnOnce(&Path, u64) -> Result<(LogFile, Stored), StartError> + Send>;
+
+async fn start_on<N: Network>(
+    options: Options,
+    state_machine: impl StateMachine,
+    network: N,
+    open_log: OpenLog,
+) -> Result<Consensus, StartError> {
     let config = Arc::new(config(&options)?);
     let growth = Arc::new(Growth::new(
         options.snapshot_entries,
@@ -45,6 +57,7 @@ pub async fn start<N: Network>(
         state_machine: Box::new(state_machine),
         growth: growth.clone(),
         progress,
+        open_log,
     };
     let opened = open(opening).await?;
     let node = options.node_id;
@@ -137,6 +150,7 @@ struct Opening {
     state_machine: Box<dyn StateMachine>,
     growth: Arc<Growth>,
     progress: watch::Sender<u64>,
+    open_log: OpenLog,
 }
 
 /// Reads what is on disk, away from the runtime's threads.
@@ -158,6 +172,7 @@ fn open_files(opening: Opening) -> Result<Opened, StartError> {
         mut state_machine,
         growth,
         progress,
+        open_log,
     } = opening;
     let folder = &options.data_dir;
     let cannot = |path: &Path, source| StartError::File {
@@ -177,7 +192,7 @@ fn open_files(opening: Opening) -> Result<Opened, StartError> {
             "it is missing beside its snapshot",
         ));
     }
-    let (file, mut stored) = LogFile::open(&log_path, options.node_id.0)?;
+    let (file, mut stored) = open_log(&log_path, options.node_id.0)?;
     settle_generation(&file, &mut stored, &log_path, &options)?;
     if stored.purged > snapshot_upto {
         let index = stored.purged.map_or(0, |purged| purged.index);
@@ -310,3 +325,6 @@ impl Consensus {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ use crate::types::{Command, LeaderId};
 
 use disk::Disk;
 
-mod disk;
+pub(crate) mod disk;
 
 /// A state machine that counts; the engine's suite looks only at positions and membership.
 struct Counter(u64);

@@ -34,6 +34,15 @@ async fn proposer(node: &Node, name: &str, stop: &AtomicBool, count: &AtomicUsiz
     answered
 }
 
+/// Waits until `count` is higher by `by`.
+async fn more(count: &AtomicUsize, by: usize) {
+    let before = count.load(Ordering::Relaxed);
+    let mut looks = tokio::time::interval(Duration::from_millis(5));
+    while count.load(Ordering::Relaxed) < before + by {
+        looks.tick().await;
+    }
+}
+
 async fn random_cuts(seed: u64) {
     println!("seed {seed}");
     let (switch, folder) = (Switch::new(IMPATIENT), tempfile::tempdir().unwrap());
@@ -63,24 +72,14 @@ async fn random_cuts(seed: u64) {
             }
             // As long as an election or two may take; whether one happens is the seed's affair.
             let most = Duration::from_millis(200 + rng.below(1200));
-            let before = count.load(Ordering::Relaxed);
-            let progress = async {
-                let mut looks = tokio::time::interval(Duration::from_millis(5));
-                while count.load(Ordering::Relaxed) < before + 200 {
-                    looks.tick().await;
-                }
-            };
-            drop(tokio::time::timeout(most, progress).await);
+            drop(tokio::time::timeout(most, more(&count, 200)).await);
             if rng.one_in(2) {
                 switch.heal();
             }
         }
         switch.heal();
-        let before = count.load(Ordering::Relaxed);
-        until("commands are answered again", || {
-            count.load(Ordering::Relaxed) > before + 20
-        })
-        .await;
+        let answered = tokio::time::timeout(Duration::from_secs(60), more(&count, 20));
+        answered.await.expect("commands are answered again");
         stop.store(true, Ordering::Relaxed);
     };
     let ((), a, b, c) = tokio::join!(
