@@ -347,3 +347,6 @@ impl From<TransferResult> for TransferOutcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,9 +10,18 @@ use crate::switch::{
     same_everywhere, until,
 };
 
-/// Node 1 votes, node 2 is its synchronous learner.
-async fn two(switch: &Switch, folder: &Path) -> (Node, Node) {
-    let (one, two) = (node(switch, folder, 1).await, node(switch, folder, 2).await);
+/// Longer than any disk hangs, and than anybody would wait in a test that needs the other node gone.
+const UNHURRIED: Duration = Duration::from_secs(60);
+const HURRIED: Duration = Duration::from_secs(3);
+
+/// Node 1 votes, node 2 is its synchronous learner, which may not answer for `lag`.
+async fn two(switch: &Switch, folder: &Path, lag: Duration) -> (Node, Node) {
+    let options = |number| Options {
+        lag_timeout: lag,
+        ..node_options(switch, folder, number)
+    };
+    let one = node_with(switch, options(1)).await;
+    let two = node_with(switch, options(2)).await;
     one.arrange(&[1], &[2]).await;
     one.consensus.set_synchronous(Some(NodeId(2)));
     (one, two)
@@ -21,7 +30,7 @@ async fn two(switch: &Switch, folder: &Path) -> (Node, Node) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_answered_is_on_both_disks() {
     let (switch, folder) = (Switch::new(PATIENT), tempfile::tempdir().unwrap());
-    let (one, two) = two(&switch, folder.path()).await;
+    let (one, two) = two(&switch, folder.path(), UNHURRIED).await;
     for number in 0..100 {
         let asked = if number % 2 == 0 { &one } else { &two };
         asked.consensus.propose(command(number)).await.unwrap();
@@ -59,7 +68,7 @@ async fn what_is_answered_is_on_both_disks() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_voter_killed_under_load_loses_nothing_it_answered() {
     let (switch, folder) = (Switch::new(PATIENT), tempfile::tempdir().unwrap());
-    let (one, two) = two(&switch, folder.path()).await;
+    let (one, two) = two(&switch, folder.path(), UNHURRIED).await;
     let mut answered = 0;
     let mut proposals = tokio::task::JoinSet::new();
     for number in 0..400 {
@@ -91,7 +100,7 @@ async fn a_voter_killed_under_load_loses_nothing_it_answered() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_learner_that_is_away_is_not_waited_for_until_it_is_back() {
     let (switch, folder) = (Switch::new(PATIENT), tempfile::tempdir().unwrap());
-    let (one, two) = two(&switch, folder.path()).await;
+    let (one, two) = two(&switch, folder.path(), HURRIED).await;
     one.propose(0..10).await;
     for round in 1..=2 {
         switch.unplug(2);
@@ -116,7 +125,7 @@ async fn a_learner_that_is_away_is_not_waited_for_until_it_is_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_voter_that_stops_cleanly_moves_its_vote_first() {
     let (switch, folder) = (Switch::new(PATIENT), tempfile::tempdir().unwrap());
-    let (one, two) = two(&switch, folder.path()).await;
+    let (one, two) = two(&switch, folder.path(), HURRIED).await;
     one.propose(0..20).await;
     let mut next = 20;
     for (from, to) in [(&one, &two), (&two, &one), (&one, &two)] {
