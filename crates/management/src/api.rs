@@ -3,12 +3,14 @@
 pub(crate) mod aliveness;
 pub(crate) mod bindings;
 pub(crate) mod channels;
+pub(crate) mod cluster;
 pub(crate) mod connections;
 pub(crate) mod consumers;
 pub(crate) mod definitions;
 pub(crate) mod exchanges;
 pub(crate) mod features;
 pub(crate) mod health;
+pub(crate) mod host;
 pub(crate) mod internal;
 pub(crate) mod limits;
 pub(crate) mod messages;

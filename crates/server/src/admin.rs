@@ -14,9 +14,11 @@ use broker::queue::{DeleteError, QueueEvent, QueueReply};
 use broker::status::{ConnectionStatus, Counters, QueueStatus};
 use broker::{ConnectionId, Name, QueueId, user};
 use bytes::Bytes;
+use management::host::HostFailure;
 use management::node::{
-    AuthAttempts, Certificate, Churn, ConnectionReport, DiskCounters, Failure, Fetched, Login, Node as Api,
-    NodeStatus, Publish, QueueReport, Settle, Totals, Watermark,
+    AuthAttempts, Certificate, Churn, ClusterFacts, ConnectionReport, DiskCounters, Failure, Fetched, Login, Member,
+    Node as Api, NodeStatus, Publish, QueueReport, RebalanceRequest, RebalanceRow, Settle, Synchronized, Totals,
+    Watermark,
 };
 use tokio::sync::oneshot;
 
@@ -217,13 +219,53 @@ impl Api for Admin {
         Err(Failure::Refused(Refusal::InUse(text)))
     }
 
-    async fn synchronize(&self, _queue: QueueId, _start: bool) -> Result<(), Failure> {
-        Err(Failure::Refused(Refusal::NotImplemented("this queue has no mirrors to synchronise".to_owned())))
+    async fn synchronize(&self, _queue: QueueId, start: bool) -> Result<Synchronized, Failure> {
+        match start {
+            true => Err(HostFailure::NotMirrored.into()),
+            false => Ok(Synchronized::NotSyncing),
+        }
     }
 
-    async fn rebalance(&self) -> Result<(), Failure> {
+    async fn rebalance(&self, _wanted: RebalanceRequest) -> Result<Vec<RebalanceRow>, Failure> {
         // One node leads every queue: there is nothing to spread.
-        Ok(())
+        Ok(Vec::new())
+    }
+
+    async fn transfer(&self, _queue: QueueId, _to: Name) -> Result<(), Failure> {
+        Err(self.in_no_cluster())
+    }
+
+    async fn cluster(&self) -> ClusterFacts {
+        let own = Member {
+            name: Arc::clone(&self.node.name),
+            running: true,
+            leads_metadata: true,
+            ..Member::default()
+        };
+        ClusterFacts { members: vec![own], has_quorum: true, ..ClusterFacts::default() }
+    }
+
+    async fn forget(&self, node: Name, _force: bool) -> Result<(), Failure> {
+        Err(match cluster::handshake::is_same_node(&node, &self.node.name) {
+            true => HostFailure::StillRunning(node).into(),
+            false => HostFailure::NotAClusterNode.into(),
+        })
+    }
+
+    async fn drain(&self, _on: bool) -> Result<(), Failure> {
+        Err(self.in_no_cluster())
+    }
+
+    async fn suspend_listeners(&self, _on: bool) -> Result<(), Failure> {
+        Err(self.in_no_cluster())
+    }
+
+    async fn heal_partition(&self) -> Result<(), Failure> {
+        Err(self.in_no_cluster())
+    }
+
+    async fn discover_peers(&self) -> Result<Vec<Name>, Failure> {
+        Ok(Vec::new())
     }
 
     async fn status(&self) -> NodeStatus {
@@ -286,18 +328,13 @@ impl Api for Admin {
     async fn set_log_level(&self, level: &str) -> Result<(), Failure> {
         (self.set_log_level)(level).map_err(|why| Failure::Refused(Refusal::Invalid(why)))
     }
-
-    fn stop(&self) {
-        let node = Arc::clone(&self.node);
-        // The answer to whoever asked leaves first.
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            node.stop();
-        });
-    }
 }
 
 impl Admin {
+    fn in_no_cluster(&self) -> Failure {
+        HostFailure::InNoCluster(Arc::clone(&self.node.name)).into()
+    }
+
     fn churn(&self) -> Churn {
         let c = &self.node.counters;
         let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -359,7 +396,6 @@ impl Admin {
                 succeeded: counters.logins.load(Ordering::Relaxed),
                 failed: counters.logins_failed.load(Ordering::Relaxed),
             }],
-            voter: true,
             connection_limit: config.limits.connection_max,
             ..NodeStatus::default()
         }

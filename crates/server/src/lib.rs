@@ -12,6 +12,7 @@ mod data_folder;
 mod delay_driver;
 mod desk;
 mod disk;
+mod host;
 mod http;
 mod listener;
 mod log_writer;

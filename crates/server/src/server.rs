@@ -13,6 +13,7 @@ use tower::ServiceExt;
 use crate::admin::Admin;
 use crate::config::{Arguments, Config, Cookie, Environment, HttpService, Listener};
 use crate::data_folder::DataFolder;
+use crate::host::Process;
 use crate::log_writer::LogWriter;
 use crate::logging::Logs;
 use crate::node::Node;
@@ -115,7 +116,8 @@ async fn open_ports(node: &Arc<Node>, cookie: cluster::handshake::Cookie, logs: 
         Ok(())
     };
     let admin = Admin::new(Arc::clone(node), Box::new(move |text| logs.set_level(text)));
-    let management = Management::new(Arc::new(admin), settings(&node.config));
+    let process = Arc::new(Process::new(Arc::clone(node)));
+    let management = Management::new(Arc::new(admin), process, settings(&node.config));
     let router = management.router();
     import_definitions(node, &router).await?;
     let mut amqp = Vec::new();

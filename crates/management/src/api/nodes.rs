@@ -131,9 +131,13 @@ async fn find(request: &Request) -> Result<NodeStatus, Error> {
 }
 
 fn render(request: &Request, node: &NodeStatus, ranges: Ranges) -> Json {
-    let mut shown = object(json!({"name": node.name, "type": "disc", "running": node.running}));
+    let mut shown = object(json!({
+        "name": node.name,
+        "type": node.kind.name(),
+        "running": node.running,
+        "being_drained": node.being_drained,
+    }));
     if !node.running {
-        shown.insert("being_drained".to_owned(), json!(false));
         return Json::Object(shown);
     }
     put_facts(&mut shown, node);
@@ -163,7 +167,6 @@ fn put_facts(shown: &mut Object, node: &NodeStatus) {
         })
     });
     shown.append(&mut object(json!({
-        "being_drained": node.being_drained,
         "partitions": node.partitions,
         "os_pid": node.os_pid.to_string(),
         "fd_total": node.fds_total,

@@ -9,7 +9,7 @@ use crate::access;
 use crate::counters::{self, Lengths, Rates};
 use crate::identity::Identity;
 use crate::list;
-use crate::node::Totals;
+use crate::node::{RebalanceKind, RebalanceRequest, Totals};
 use crate::reply::Reply;
 use crate::request::{Fields, Request};
 use crate::stats::{Key, Ranges};
@@ -208,9 +208,12 @@ pub(crate) async fn reset(request: Request) -> Outcome {
     Ok(Reply::no_content())
 }
 
-/// `POST /api/rebalance/queues`
+/// `POST /api/rebalance/queues`: answered before leaders have moved
 pub(crate) async fn rebalance(request: Request) -> Outcome {
-    request.node().rebalance().await?;
+    let wanted = RebalanceRequest::new(RebalanceKind::All, ".*", ".*");
+    let mut wanted = wanted.expect("these are patterns");
+    wanted.wait = false;
+    request.node().rebalance(wanted).await?;
     Ok(Reply::no_content())
 }
 

@@ -1,5 +1,6 @@
 //! Queues: listed, declared, deleted, purged, synchronized.
 
+pub(crate) mod mirrors;
 mod render;
 
 use std::collections::BTreeMap;
@@ -10,10 +11,11 @@ use broker::permission::{Resource, Right};
 use broker::{Name, QueueId};
 use serde_json::Value as Json;
 
-use super::{Outcome, consumers, object};
+use super::{Outcome, cluster, consumers, object};
 use crate::error::Error;
+use crate::host::HostFailure;
 use crate::list;
-use crate::node::QueueReport;
+use crate::node::{Failure, QueueReport};
 use crate::reply::Reply;
 use crate::request::{Fields, Request};
 use crate::stats::Ranges;
@@ -175,13 +177,12 @@ pub(crate) async fn act(request: Request) -> Outcome {
         .queue()
         .map_err(|_| Error::not_found("queue_not_found"))?;
     let body = request.json()?;
-    let start = match body.text("action")? {
-        "sync" => true,
-        "cancel_sync" => false,
-        other => return Err(Error::bad_request(serde_json::json!(["unknown", other]))),
-    };
-    request.node().synchronize(queue.id, start).await?;
-    Ok(Reply::no_content())
+    let start = cluster::wants_sync(&body)?;
+    match request.node().synchronize(queue.id, start).await {
+        // As RabbitMQ, which does not wait for the queue to answer.
+        Ok(_) | Err(Failure::Host(HostFailure::NotMirrored)) => Ok(Reply::no_content()),
+        Err(failure) => Err(failure.into()),
+    }
 }
 
 /// A queue as definitions carry it.

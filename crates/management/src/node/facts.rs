@@ -7,19 +7,32 @@ use broker::status::{ConnectionStatus, Counters, QueueStatus};
 use broker::{Name, QueueId};
 use bytes::Bytes;
 
+use crate::host::NodeKind;
+
 /// A queue as its leader sees it. The definition is in the tables.
 #[derive(Clone, Debug, Default)]
 pub struct QueueReport {
     pub queue: Option<QueueId>,
-    /// `running`, `flow`, `down`, `stopped` or `crashed`. The API shows `idle` by itself.
+    /// `running`, `flow`, `syncing`, `down`, `stopped` or `crashed`. The API shows `idle` by itself.
     pub state: &'static str,
     pub status: QueueStatus,
-    /// Mirrors that are not in sync, by node name.
-    pub unsynchronized: Vec<Name>,
+    /// Mirrors as the leader sees them. Which of them are in sync is in the tables.
+    pub mirrors: Vec<MirrorReport>,
     /// Nodes that hold an old copy which could be taken up by hand.
     pub recoverable: Vec<Name>,
-    /// Messages already copied, while mirrors are being synchronized.
+    /// Messages already copied, while the state is `syncing`.
     pub sync_messages: Option<u64>,
+}
+
+/// A mirror of a queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MirrorReport {
+    pub node: Name,
+    /// Messages that it lacks; `None` when that is not known.
+    pub sync_messages_left: Option<u64>,
+    pub sync_bytes_left: Option<u64>,
+    /// How it catches up or has caught up: `full`, `incremental` or `event`; empty when it does not.
+    pub sync_strategy: &'static str,
 }
 
 /// A connection and the node it is connected to.
@@ -41,10 +54,12 @@ pub struct Fetched {
     pub message_count: u64,
 }
 
-/// A node of the cluster. Of a stopped node only `name` and `running` mean something.
+/// A node of the cluster. Of a stopped node only `name`, `kind`, `running` and `being_drained` mean
+/// something.
 #[derive(Clone, Debug, Default)]
 pub struct NodeStatus {
     pub name: Name,
+    pub kind: NodeKind,
     pub running: bool,
     /// Accepts no clients because an operator drains it.
     pub being_drained: bool,
@@ -91,8 +106,6 @@ pub struct NodeStatus {
     pub churn: Churn,
     pub links: Vec<Link>,
     pub auth_attempts: Vec<AuthAttempts>,
-    /// A voter of the metadata.
-    pub voter: bool,
     /// Connections this node accepts at most; `None` is unlimited.
     pub connection_limit: Option<u64>,
     /// Nodes the cluster is meant to have (`cluster_formation.target_cluster_size_hint`).

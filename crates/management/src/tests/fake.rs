@@ -12,9 +12,11 @@ use broker::metadata::{Command, Metadata, Outcome, Refusal, Tables};
 use broker::status::{ChannelStatus, ConnectionStatus, ConsumerStatus, Counters, QueueStatus};
 use broker::{ConnectionId, Name, QueueId, user};
 
+use crate::host::{AppState, HostFailure, LastKnown};
 use crate::node::{
-    AuthAttempts, Certificate, Churn, ConnectionReport, ExchangeCounters, Failure, Fetched,
-    Listener, Login, Node, NodeStatus, Publish, QueueReport, Settle, Totals, VhostCounters,
+    AuthAttempts, Certificate, Churn, ClusterFacts, ConnectionReport, ExchangeCounters, Failure,
+    Fetched, Listener, Login, Member, MirrorReport, Node, NodeStatus, Publish, QueueReport,
+    RebalanceRequest, RebalanceRow, Settle, Synchronized, Totals, Verdict, VhostCounters,
     Watermark,
 };
 
@@ -38,6 +40,13 @@ pub(super) struct State {
     /// Calls of methods that only the operator causes.
     pub(super) log: Vec<String>,
     pub(super) unavailable: bool,
+    pub(super) cluster: ClusterFacts,
+    /// What the process and the cluster answer to every change.
+    pub(super) refusal: Option<HostFailure>,
+    pub(super) app: Option<AppState>,
+    pub(super) last_known: LastKnown,
+    /// What queues' leaders know of their mirrors, by queue.
+    pub(super) mirrors: BTreeMap<Name, Vec<MirrorReport>>,
 }
 
 #[derive(Default)]
@@ -52,6 +61,11 @@ impl Fake {
         let mut state = State {
             now: NOW,
             nodes: vec![node_status(NODE)],
+            cluster: ClusterFacts {
+                members: vec![member(NODE, Verdict::Own)],
+                has_quorum: true,
+                ..ClusterFacts::default()
+            },
             ..State::default()
         };
         state.apply(Command::PutVhost(broker::metadata::VhostSpec {
@@ -199,6 +213,13 @@ impl Fake {
         name
     }
 
+    /// Notes a call that changes something, and answers as the test wants it.
+    pub(super) fn change<E: From<HostFailure>>(&self, call: String) -> Result<(), E> {
+        let mut state = self.state();
+        state.log.push(call);
+        Ok(state.refuse()?)
+    }
+
     /// A consumer of a queue in `/` on channel 1 of a connection.
     pub(super) fn consume(&self, queue: &str, connection: u64) {
         let mut state = self.state();
@@ -246,6 +267,32 @@ impl State {
         self.metadata.apply(self.index, command).0
     }
 
+    /// Another node of the cluster, which runs and votes.
+    pub(super) fn add_node(&mut self, name: &str) {
+        self.nodes.push(node_status(name));
+        self.cluster.members.push(member(name, Verdict::Alive));
+    }
+
+    /// The process of a node ends.
+    pub(super) fn stop_node(&mut self, name: &str) {
+        for node in self.nodes.iter_mut().filter(|it| *it.name == *name) {
+            node.running = false;
+        }
+        for member in self
+            .cluster
+            .members
+            .iter_mut()
+            .filter(|it| *it.name == *name)
+        {
+            member.running = false;
+            member.verdict = Verdict::Down;
+        }
+    }
+
+    pub(super) fn refuse(&self) -> Result<(), HostFailure> {
+        self.refusal.clone().map_or(Ok(()), Err)
+    }
+
     /// Differs after any change that a request could make.
     pub(super) fn fingerprint(&self) -> (u64, u64, usize, usize) {
         let messages = self
@@ -283,10 +330,14 @@ impl State {
             priority_lengths: self.priority_lengths(queue, messages_ready),
             ..QueueStatus::default()
         };
+        let tables = self.metadata.tables();
+        let found = tables.queues.get(&queue);
+        let mirrors = found.and_then(|it| self.mirrors.get(&it.name));
         QueueReport {
             queue: Some(queue),
             state: "running",
             status,
+            mirrors: mirrors.cloned().unwrap_or_default(),
             ..QueueReport::default()
         }
     }
@@ -369,6 +420,16 @@ impl State {
     }
 }
 
+/// A running voter.
+pub(super) fn member(name: &str, verdict: Verdict) -> Member {
+    Member {
+        name: name.into(),
+        running: true,
+        verdict,
+        ..Member::default()
+    }
+}
+
 pub(super) fn node_status(name: &str) -> NodeStatus {
     let listener = |protocol, port| Listener {
         protocol,
@@ -414,7 +475,6 @@ pub(super) fn node_status(name: &str) -> NodeStatus {
             succeeded: 231,
             failed: 2,
         }],
-        voter: true,
         ..NodeStatus::default()
     }
 }
@@ -539,16 +599,61 @@ impl Node for Fake {
         Ok(ready)
     }
 
-    async fn synchronize(&self, queue: QueueId, start: bool) -> Result<(), Failure> {
-        self.state()
-            .log
-            .push(format!("synchronize {} {start}", queue.0));
-        Ok(())
+    async fn synchronize(&self, queue: QueueId, start: bool) -> Result<Synchronized, Failure> {
+        let mut state = self.state();
+        state.log.push(format!("synchronize {} {start}", queue.0));
+        let tables = state.metadata.tables();
+        let is_mirrored = tables.queues[&queue].effective_policy.contains("ha-mode");
+        match (is_mirrored, start) {
+            (false, true) => Err(HostFailure::NotMirrored.into()),
+            (_, false) => Ok(Synchronized::NotSyncing),
+            (true, true) => Ok(Synchronized::Done),
+        }
     }
 
-    async fn rebalance(&self) -> Result<(), Failure> {
-        self.state().log.push("rebalance".to_owned());
-        Ok(())
+    async fn rebalance(&self, wanted: RebalanceRequest) -> Result<Vec<RebalanceRow>, Failure> {
+        let mut state = self.state();
+        let (all, few) = (wanted.selects("/", "q"), wanted.selects("/", "few"));
+        let call = format!(
+            "rebalance {:?} {all} {few} {:?} {}",
+            wanted.kind, wanted.target, wanted.wait
+        );
+        state.log.push(call);
+        state.refuse()?;
+        let row = |node: &NodeStatus| RebalanceRow {
+            node: Name::clone(&node.name),
+            classic: 1,
+        };
+        Ok(state.nodes.iter().map(row).collect())
+    }
+
+    async fn transfer(&self, queue: QueueId, to: Name) -> Result<(), Failure> {
+        self.change(format!("transfer {} {to}", queue.0))
+    }
+
+    async fn cluster(&self) -> ClusterFacts {
+        self.state().cluster.clone()
+    }
+
+    async fn forget(&self, node: Name, force: bool) -> Result<(), Failure> {
+        self.change(format!("forget {node} {force}"))
+    }
+
+    async fn drain(&self, on: bool) -> Result<(), Failure> {
+        self.change(format!("drain {on}"))
+    }
+
+    async fn suspend_listeners(&self, on: bool) -> Result<(), Failure> {
+        self.change(format!("suspend {on}"))
+    }
+
+    async fn heal_partition(&self) -> Result<(), Failure> {
+        self.change("heal".to_owned())
+    }
+
+    async fn discover_peers(&self) -> Result<Vec<Name>, Failure> {
+        let state = self.state();
+        Ok(state.nodes.iter().map(|it| Name::clone(&it.name)).collect())
     }
 
     async fn status(&self) -> NodeStatus {
@@ -606,9 +711,5 @@ impl Node for Fake {
     async fn set_log_level(&self, level: &str) -> Result<(), Failure> {
         self.state().log.push(format!("level {level}"));
         Ok(())
-    }
-
-    fn stop(&self) {
-        self.state().log.push("stop".to_owned());
     }
 }
