@@ -19,7 +19,7 @@ use crate::node::{Failure, QueueReport};
 use crate::reply::Reply;
 use crate::request::{Fields, Request};
 use crate::stats::Ranges;
-use crate::value::arguments_from_json;
+use crate::value::{Object, arguments_from_json};
 
 use render::definition;
 
@@ -107,9 +107,7 @@ pub(crate) async fn put(request: Request) -> Outcome {
             .map(arguments_from_json)
             .transpose()?
             .unwrap_or_default(),
-        node: body
-            .optional_text("node")?
-            .map_or_else(|| request.node().name(), Name::from),
+        node: declaring_node(&request, &body).await?,
     };
     let existed = request.tables.queue(&vhost, name).is_some();
     request.permit(Right::Configure, Resource::Queue(name))?;
@@ -127,6 +125,21 @@ pub(crate) async fn put(request: Request) -> Outcome {
     {
         Applied::Declared(declared) => Ok(Reply::put(!declared.created)),
         _ => Ok(Reply::put(existed)),
+    }
+}
+
+/// The node that is to declare a queue: as in the body, else this one.
+async fn declaring_node(request: &Request, body: &Object) -> Result<Name, Error> {
+    let Some(name) = body.optional_text("node")? else {
+        return Ok(request.node().name());
+    };
+    let nodes = request.node().nodes().await;
+    let found = nodes.into_iter().find(|node| *node.name == *name);
+    match found.filter(|node| node.running) {
+        Some(node) => Ok(node.name),
+        None => Err(Error::bad_request(format!(
+            "Node {name} could not be contacted"
+        ))),
     }
 }
 

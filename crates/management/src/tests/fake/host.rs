@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use broker::Name;
 
-use super::fake::{Fake, NODE};
+use super::{Fake, NODE};
 use crate::host::{AppState, Host, HostFailure, Joined, LastKnown, NodeKind, ProcessFacts};
 
 #[async_trait]
