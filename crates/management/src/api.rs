@@ -59,6 +59,17 @@ pub(crate) fn object(json: Json) -> Object {
     }
 }
 
+/// Whether two names mean the same node: a port behind the host does not count.
+pub(crate) fn is_same_node(one: &str, other: &str) -> bool {
+    fn without_port(node: &str) -> &str {
+        match node.rsplit_once(':') {
+            Some((rest, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => rest,
+            _ => node,
+        }
+    }
+    without_port(one) == without_port(other)
+}
+
 /// Reads tags: a list, or a text with commas.
 pub(crate) fn tags_from_json(json: &Json) -> Result<Vec<Name>, Error> {
     let invalid = || Error::bad_request(format!("invalid tags: {json}"));

@@ -8,7 +8,7 @@ use broker::Name;
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
-use super::{Outcome, object};
+use super::{Outcome, is_same_node, object};
 use crate::error::Error;
 use crate::host::{AppState, Host, HostFailure, NodeKind};
 use crate::reply::Reply;
@@ -144,7 +144,8 @@ async fn forget_offline(request: HostRequest) -> Outcome {
 async fn forget(request: HostRequest) -> Outcome {
     let node = node(&request.json()?)?;
     let known = request.host.last_known();
-    let is_member = known.disc_nodes.contains(&node) || known.ram_nodes.contains(&node);
+    let mut members = known.disc_nodes.iter().chain(&known.ram_nodes);
+    let is_member = members.any(|member| is_same_node(member, &node));
     Err(Error::from(match is_member {
         true => HostFailure::OfflineNodeNoOfflineFlag,
         false => HostFailure::NotAClusterNode,

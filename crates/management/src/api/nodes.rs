@@ -5,7 +5,7 @@
 use broker::exchange::Kind;
 use serde_json::{Value as Json, json};
 
-use super::{Outcome, object};
+use super::{Outcome, is_same_node, object};
 use crate::counters::{self, Rates};
 use crate::error::Error;
 use crate::list;
@@ -126,7 +126,7 @@ async fn find(request: &Request) -> Result<NodeStatus, Error> {
     let nodes = request.node().nodes().await;
     nodes
         .into_iter()
-        .find(|node| *node.name == *name)
+        .find(|node| is_same_node(&node.name, name))
         .ok_or_else(Error::object_not_found)
 }
 

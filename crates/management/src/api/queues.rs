@@ -11,7 +11,7 @@ use broker::permission::{Resource, Right};
 use broker::{Name, QueueId};
 use serde_json::Value as Json;
 
-use super::{Outcome, cluster, consumers, object};
+use super::{Outcome, cluster, consumers, is_same_node, object};
 use crate::error::Error;
 use crate::host::HostFailure;
 use crate::list;
@@ -134,7 +134,9 @@ async fn declaring_node(request: &Request, body: &Object) -> Result<Name, Error>
         return Ok(request.node().name());
     };
     let nodes = request.node().nodes().await;
-    let found = nodes.into_iter().find(|node| *node.name == *name);
+    let found = nodes
+        .into_iter()
+        .find(|node| is_same_node(&node.name, name));
     match found.filter(|node| node.running) {
         Some(node) => Ok(node.name),
         None => Err(Error::bad_request(format!(

@@ -86,10 +86,9 @@ async fn learners_do_not_count_for_the_majority() {
     let api = three();
     let path = "/health/checks/node-is-quorum-critical";
     assert_eq!(api.refused(Method::GET, path, "").await.0, 503);
-    let mut state = api.node.state();
-    state.add_node("third@here");
-    state.add_node("fourth@here");
-    drop(state);
+    for node in ["third@here", "fourth@here"] {
+        api.node.state().add_node(node);
+    }
     // Of four voters one is down, so it is two that are left.
     assert_eq!(api.refused(Method::GET, path, "").await.0, 503);
     api.node.state().cluster.members[2].role = MetadataRole::Learner;

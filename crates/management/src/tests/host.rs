@@ -121,6 +121,7 @@ async fn without_an_application_members_are_forgotten_offline_only() {
     let api = with_app(AppState::Stopped);
     for (node, error) in [
         ("hare@here", "offline_node_no_offline_flag"),
+        ("ram@here:25673", "offline_node_no_offline_flag"),
         ("nosuch@here", "not_a_cluster_node"),
     ] {
         let path = "/internal/cluster/forget";

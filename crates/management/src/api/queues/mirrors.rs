@@ -36,7 +36,7 @@ fn catching_up<'a>(
 }
 
 /// The state as lists show it. Without a report the queue's node does not answer.
-pub(crate) fn state(report: Option<&QueueReport>) -> &'static str {
+pub(crate) fn state(_queue: &Queue, report: Option<&QueueReport>) -> &'static str {
     report.map_or("down", |report| report.state)
 }
 

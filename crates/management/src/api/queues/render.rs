@@ -90,7 +90,7 @@ pub(crate) fn full(
 ) -> Object {
     let mut shown = object(definition(queue));
     shown.append(&mut object(json!({
-        "state": mirrors::state(report),
+        "state": mirrors::state(queue, report),
         "policy": policy_name(queue.policy.as_ref()),
         "operator_policy": policy_name(queue.operator_policy.as_ref()),
         "effective_policy_definition": table_to_json(&queue.effective_policy),
