@@ -16,12 +16,15 @@
 //! reachable.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// The largest command a log takes, in bytes. Whoever has more to say says it in several commands.
 pub const COMMAND_BYTES_MAX: usize = 4 << 20;
 
 /// A voter or learner of the metadata log. A number is never given to a second node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct NodeId(pub u64);
 
 impl std::fmt::Display for NodeId {

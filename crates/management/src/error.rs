@@ -140,8 +140,31 @@ impl From<Refusal> for Error {
             Refusal::AccessRefused(text) => {
                 Error::not_authorised(&format!("ACCESS_REFUSED - {text}"))
             }
+            Refusal::InconsistentCluster(text) => Error::bad_request(text),
+            Refusal::NoSuchNode(node) => Error::not_found(format!("no node with number {node}")),
+            Refusal::NodeIsUp(name) => Error::bad_request(format!(
+                "node '{name}' is running: it must be stopped before it can be removed"
+            )),
+            Refusal::OnlyDiscNode(name) => Error::bad_request(format!(
+                "node '{name}' is the only disc node of the cluster"
+            )),
+            Refusal::StaleIncarnation { incarnation } => Error::bad_request(format!(
+                "that life of the node has ended; the last one is number {incarnation}"
+            )),
+            Refusal::StaleView { epoch } => Error::bad_request(format!(
+                "the view of the queue has changed meanwhile: its epoch is {epoch}"
+            )),
+            Refusal::QueueGone(_) => Error::object_not_found(),
+            Refusal::LastCopies { queues, total } => Error::bad_request(last_copies(&queues, total)),
         }
     }
+}
+
+fn last_copies(queues: &[String], total: u64) -> String {
+    let more = total.saturating_sub(queues.len() as u64);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let queues = queues.join(", ");
+    format!("the node holds the last copy in sync of {queues}{more}: it is forgotten only by force")
 }
 
 fn escape_html(text: &str) -> String {

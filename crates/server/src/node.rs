@@ -12,6 +12,7 @@ use broker::metadata::{Command, Outcome, Refusal, Tables, decode_answer};
 use broker::queue::{ChannelEvent, ChannelKey, QueueEvent};
 use broker::status::{ConnectionStatus, QueueStatus};
 use broker::{ConnectionId, Name, QueueId};
+use cluster::metadata_log::NodeId;
 use bytes::Bytes;
 use consensus::{Consensus, ProposeError};
 use parking_lot::RwLock;
@@ -89,8 +90,8 @@ pub(crate) struct Node {
     pub counters: NodeCounters,
     pub memory_budget: AtomicU64,
     next_connection: AtomicU64,
-    /// Which life of the node this is: part of connection ids.
-    life: u64,
+    /// This node's number and the number of this life of it; known once it is registered.
+    pub life: std::sync::OnceLock<(NodeId, u64)>,
 }
 
 /// What came and went since the node started.
@@ -136,14 +137,15 @@ impl Node {
             counters: NodeCounters::default(),
             memory_budget: AtomicU64::new(256 << 20),
             next_connection: AtomicU64::new(1),
-            life: crate::clock::unix_millis() / 1000 & 0xFF_FFFF,
+            life: std::sync::OnceLock::new(),
         }
     }
 
     /// A connection id that no other life of this node has used: exclusive queues name their owner.
     pub(crate) fn next_connection(&self) -> ConnectionId {
         let count = self.next_connection.fetch_add(1, Ordering::Relaxed);
-        ConnectionId((self.life << 40) | count)
+        let (node, incarnation) = self.life.get().copied().unwrap_or_default();
+        ConnectionId::of(node, incarnation, count)
     }
 
     /// Proposes a change of metadata and waits until it is applied here.

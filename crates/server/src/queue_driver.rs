@@ -418,7 +418,10 @@ pub(crate) fn follow(node: &Arc<Node>, changes: &[metadata::Change]) {
             metadata::Change::UserDeleted(name) => {
                 close_where(node, |user, _| user == name, &format!("user '{name}' is deleted"));
             }
-            metadata::Change::RightsChanged | metadata::Change::ExchangeDeleted { .. } => {}
+            metadata::Change::RightsChanged
+            | metadata::Change::ExchangeDeleted { .. }
+            | metadata::Change::ViewChanged(_)
+            | metadata::Change::NodesChanged => {}
         }
     }
 }

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
 use broker::connection::Limits;
 use broker::delay::{DELAY_KEY, Delayed, Delays, read_back};
-use broker::metadata::{Command, Tables, UserSpec, VhostSpec};
+use broker::metadata::{Command, NodeKind, Tables, UserSpec, VhostSpec};
 use broker::queue::{Now, Queue, Recovered, key_owner, level_key};
 use broker::user::Hashing;
 use broker::{Name, QueueId};
@@ -116,7 +116,7 @@ pub(crate) async fn start_node(config: Config, log: LogWriter, survived: Survive
 /// the default virtual host and user.
 async fn prepare(node: &Arc<Node>) -> Result<()> {
     let is_new = node.tables.load().vhosts.is_empty() && node.tables.load().users.is_empty();
-    let mut commands = vec![Command::NodeStarted { node: Arc::clone(&node.name) }];
+    let mut commands = register(node);
     let access = &node.config.access;
     if is_new && node.config.definitions.sources.is_empty() {
         let hashing = match access.password_hashing_module {
@@ -155,6 +155,29 @@ async fn prepare(node: &Arc<Node>) -> Result<()> {
         Ok(_) => Ok(()),
         Err(error) => Err(anyhow::anyhow!("the node cannot write its metadata: {error:?}")),
     }
+}
+
+/// How a node that is alone becomes the first member of its cluster, and begins a new life in it.
+fn register(node: &Arc<Node>) -> Vec<Command> {
+    let tables = node.tables.load();
+    // Where there is one member, it is this node, by whatever name.
+    let only = tables.nodes.iter().next().filter(|_| tables.nodes.len() == 1);
+    let known = tables.nodes.named(&node.name).or(only);
+    let id = known.map_or(NodeId(1), |known| known.id);
+    let incarnation = known.map_or(0, |known| known.incarnation) + 1;
+    let _ = node.life.set((id, incarnation));
+    // The registry lies in this node's own data folder, so it remembers whose that is.
+    let disk = known.map_or(0, |known| known.disk);
+    let disk = if disk == 0 { clock::random().max(1) } else { disk };
+    let address = format!("{}:{}", node.config.node_name.host(), node.config.cluster.distribution.port_min);
+    let mut commands = Vec::new();
+    if tables.cluster.id == 0 {
+        commands.push(Command::FoundCluster { id: clock::random().max(1), generation: 1 });
+    }
+    let (name, kind) = (Arc::clone(&node.name), NodeKind::Disc);
+    commands.push(Command::RegisterNode { name, address: address.clone(), kind, disk });
+    commands.push(Command::NodeUp { node: id, incarnation, address });
+    commands
 }
 
 fn start_queues(node: &Arc<Node>, survived: &Survived) {

@@ -483,7 +483,15 @@ fn refused(refusal: Refusal) -> Error {
         Refusal::NoSuchUser(name) | Refusal::UserExists(name) | Refusal::NoSuchPolicy(name) => {
             ConnectionError::internal_error(format_args!("unexpected refusal about '{name}'")).into()
         }
-        Refusal::NoSuchParameter => ConnectionError::internal_error("unexpected refusal").into(),
+        Refusal::NoSuchParameter
+        | Refusal::InconsistentCluster(_)
+        | Refusal::NoSuchNode(_)
+        | Refusal::NodeIsUp(_)
+        | Refusal::OnlyDiscNode(_)
+        | Refusal::StaleIncarnation { .. }
+        | Refusal::StaleView { .. }
+        | Refusal::QueueGone(_)
+        | Refusal::LastCopies { .. } => ConnectionError::internal_error("unexpected refusal").into(),
     }
 }
 

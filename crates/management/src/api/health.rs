@@ -200,8 +200,8 @@ pub(crate) async fn mirror_critical(request: Request) -> Outcome {
 pub(crate) fn last_copies(tables: &Tables, own: &str, nodes: &[NodeStatus]) -> Vec<Json> {
     let runs = |name: &str| nodes.iter().any(|node| *node.name == *name && node.running);
     let critical = |queue: &&std::sync::Arc<Queue>| {
-        let mirrors = queue.view.in_sync.get(1..).unwrap_or_default();
-        queue.leader() == own
+        let mirrors = tables.mirror_names(queue);
+        tables.leader_name(queue) == own
             && queue.exclusive.is_none()
             && queue.effective_policy.contains("ha-mode")
             && !mirrors.iter().any(|mirror| runs(mirror))

@@ -40,7 +40,7 @@ pub(crate) async fn index(request: Request) -> Outcome {
             &request.query,
             queues,
             |queue| (&queue.vhost, &queue.name),
-            |queue| render::short(queue, totals.then(|| reports.get(&queue.id)).flatten()),
+            |queue| render::short(&request.tables, queue, totals.then(|| reports.get(&queue.id)).flatten()),
         );
     }
     let reports = reports(&request).await;
@@ -68,7 +68,7 @@ pub(crate) async fn show(request: Request) -> Outcome {
     let report = request.node().queue_status(queue.id).await;
     if request.stats_disabled() {
         let report = report.as_ref().filter(|_| request.wants_queue_totals());
-        return list::one(&request.query, render::short(queue, report));
+        return list::one(&request.query, render::short(&request.tables, queue, report));
     }
     let owners = render::Owners::of(&request).await;
     let mut shown = render::full(&request, queue, report.as_ref(), &owners, ranges);

@@ -14,10 +14,6 @@ pub struct QueueReport {
     /// `running`, `flow`, `down`, `stopped` or `crashed`. The API shows `idle` by itself.
     pub state: &'static str,
     pub status: QueueStatus,
-    /// Mirrors that are not in sync, by node name.
-    pub unsynchronized: Vec<Name>,
-    /// Nodes that hold an old copy which could be taken up by hand.
-    pub recoverable: Vec<Name>,
     /// Messages already copied, while mirrors are being synchronized.
     pub sync_messages: Option<u64>,
 }

@@ -54,6 +54,7 @@ impl Fake {
             nodes: vec![node_status(NODE)],
             ..State::default()
         };
+        state.apply(Command::NodeStarted { node: NODE.into() });
         state.apply(Command::PutVhost(broker::metadata::VhostSpec {
             name: "/".into(),
             description: Some("Default virtual host".to_owned()),

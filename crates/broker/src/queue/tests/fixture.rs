@@ -11,6 +11,8 @@ use store::{Limits, Options, Seq, Store};
 use super::disk::MemoryDisk;
 use crate::id::{ConnectionId, QueueId};
 use crate::message::Message;
+use cluster::metadata_log::NodeId;
+
 use crate::metadata::{self, Command, View};
 use crate::queue::{
     ChannelEvent, ChannelKey, Consume, ConsumerKey, DeadLetter, Delivery, Now, Publish, Publisher, Queue,
@@ -99,7 +101,8 @@ impl Fixture {
             operator_policy: None,
             effective_policy: Table::new(),
             settings: Arc::new(settings),
-            view: View { epoch: 1, in_sync: vec!["warren@a".into()] },
+            mirroring: None,
+            view: View::new([NodeId(1)], false),
         };
         let disk = MemoryDisk::default();
         let now = Now { time: Time::from_millis(1), unix_millis: 1_000_000, budget_bytes: 1 << 20 };
