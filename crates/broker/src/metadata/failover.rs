@@ -19,6 +19,15 @@ use crate::id::{ConnectionId, Name, QueueId};
 /// How many queues a refusal names.
 const NAMED_MAX: usize = 100;
 
+/// How a life of a node ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaving {
+    Stopped,
+    Crashed,
+    /// Nobody had noticed that it was gone when its next life began.
+    Returning,
+}
+
 impl Metadata {
     pub(super) fn change_view(
         &mut self,
@@ -50,10 +59,15 @@ impl Metadata {
     }
 
     /// A node went: exclusive queues of its clients end, and every queue that stood there moves on.
-    pub(super) fn queues_leave(&mut self, node: NodeId, clean: bool, changes: &mut Vec<Change>) {
+    pub(super) fn queues_leave(&mut self, node: NodeId, how: Leaving, changes: &mut Vec<Change>) {
         self.end_exclusive_queues(node, changes);
         for queue in self.queues_at(node) {
-            let promotes = |mirroring: &Mirroring| mirroring.promotes_uncleanly(clean);
+            let promotes = |mirroring: &Mirroring| match how {
+                Leaving::Stopped => mirroring.promotes_uncleanly(true),
+                Leaving::Crashed => mirroring.promotes_uncleanly(false),
+                // It is here again and holds everything, except what ends with its life.
+                Leaving::Returning => mirroring.promotes_uncleanly(false) && !queue.durable,
+            };
             let then = Bereaved {
                 promotes: queue.mirroring.as_deref().is_some_and(promotes),
                 durable: queue.durable,
@@ -159,10 +173,7 @@ impl Metadata {
     /// Replaces the view of a queue, here and wherever it is kept in mind.
     pub(super) fn set_view(&mut self, queue: &Queue, mut view: View, changes: &mut Vec<Change>) {
         view.mirrored = is_mirrored(queue, &view);
-        let next = Queue {
-            view,
-            ..queue.clone()
-        };
+        let next = queue.with_view(view);
         self.tables_mut()
             .seating
             .replace(queue.id, &queue.view, &next.view);

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::apply::Metadata;
 use super::codec::Answer;
 use super::command::{Change, Outcome, Refusal};
+use super::failover::Leaving;
 use super::tables::{Queue, Tables};
 use crate::id::Name;
 
@@ -292,7 +293,9 @@ impl Metadata {
                 return Err(Refusal::StaleIncarnation { incarnation });
             }
             if node.is_up() {
-                self.node_down(id, node.incarnation, false, changes)?;
+                node.state = NodeState::Down { clean: false };
+                self.put_node(node.clone(), changes);
+                self.queues_leave(id, Leaving::Returning, changes);
             }
             // A transient exchange belongs to no node: it goes when the whole cluster starts afresh.
             if self.tables.nodes.up().next().is_none() {
@@ -324,7 +327,12 @@ impl Metadata {
         }
         node.state = NodeState::Down { clean };
         self.put_node(node, changes);
-        self.queues_leave(id, clean, changes);
+        let how = if clean {
+            Leaving::Stopped
+        } else {
+            Leaving::Crashed
+        };
+        self.queues_leave(id, how, changes);
         Ok(Outcome::Done)
     }
 

@@ -161,7 +161,7 @@ fn rematch_queue(vhost: &Vhost, old: &Queue) -> Option<Queue> {
         policy,
         operator_policy,
         mirroring: mirroring(old.exclusive, &effective_policy),
-        effective_policy,
+        effective_policy: Arc::new(effective_policy),
         settings,
         ..old.clone()
     };

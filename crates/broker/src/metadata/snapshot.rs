@@ -340,7 +340,7 @@ impl QueueRecord<View> {
             durable: queue.durable,
             auto_delete: queue.auto_delete,
             exclusive: queue.exclusive,
-            arguments: queue.arguments.clone(),
+            arguments: Table::clone(&queue.arguments),
             view: queue.view.clone(),
         }
     }

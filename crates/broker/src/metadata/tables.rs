@@ -105,11 +105,11 @@ pub struct Queue {
     pub auto_delete: bool,
     /// The owner of an exclusive queue.
     pub exclusive: Option<ConnectionId>,
-    pub arguments: Table,
+    pub arguments: Arc<Table>,
     pub policy: Option<Arc<Policy>>,
     pub operator_policy: Option<Arc<Policy>>,
     /// Both policies merged, for listings.
-    pub effective_policy: Table,
+    pub effective_policy: Arc<Table>,
     /// Arguments and policies merged into what the queue machine obeys.
     pub settings: Arc<Settings>,
     /// How the policies want it mirrored, if they do. Exclusive queues never are.
@@ -252,6 +252,25 @@ impl Tables {
 }
 
 impl Queue {
+    /// The same queue with another view. Everything else is shared.
+    pub(super) fn with_view(&self, view: View) -> Queue {
+        Queue {
+            id: self.id,
+            vhost: Name::clone(&self.vhost),
+            name: Name::clone(&self.name),
+            durable: self.durable,
+            auto_delete: self.auto_delete,
+            exclusive: self.exclusive,
+            arguments: Arc::clone(&self.arguments),
+            policy: self.policy.clone(),
+            operator_policy: self.operator_policy.clone(),
+            effective_policy: Arc::clone(&self.effective_policy),
+            settings: Arc::clone(&self.settings),
+            mirroring: self.mirroring.clone(),
+            view,
+        }
+    }
+
     /// The node that leads the queue; of a stopped queue the one that led it.
     #[must_use]
     pub fn leader(&self) -> NodeId {

@@ -4,6 +4,10 @@
 //! the order in which they became in sync; together they are the ring. Everything here computes the
 //! next view from one view, so that every node finds the same.
 //!
+//! Without anybody in sync alive, a mirror that lacks something may be promoted where the policy wants
+//! that. It begins a new lineage, and every other copy is an old one then: it may hold confirmed
+//! messages that this lineage never had, and has to be merged before its node is in sync.
+//!
 //! Invariants: the epoch rises with every change; there is always a seat, the last one is remembered
 //! when its node goes (the queue is then stopped); a node has at most one place among seats and
 //! catching up; nodes in `old` and `recoverable` hold a copy that nobody may delete, and are in no
@@ -284,19 +288,14 @@ impl View {
         true
     }
 
-    /// A node that does not hold everything leads from here on; what the former seats hold beyond that
-    /// is not forgotten.
+    /// A node that does not hold everything leads from here on. What anybody else holds beyond that is
+    /// not forgotten: former seats, mirrors that were nearer to being in sync, nodes that went down.
     pub(super) fn promote_uncleanly(&mut self, node: NodeId) {
-        remove(&mut self.catching_up, node);
-        remove(&mut self.recoverable, node);
-        remove(&mut self.old, node);
+        self.old = self.holders().filter(|other| *other != node).collect();
         let since = self.epoch;
-        let former = std::mem::replace(&mut self.seats, vec![Seat { node, since }]);
-        for seat in former {
-            if !self.old.contains(&seat.node) {
-                self.old.push(seat.node);
-            }
-        }
+        self.seats = vec![Seat { node, since }];
+        remove(&mut self.catching_up, node);
+        self.recoverable.clear();
         self.lineage += 1;
         self.status = ViewStatus::Running;
     }

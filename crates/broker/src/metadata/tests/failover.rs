@@ -223,7 +223,7 @@ fn a_queue_of_a_forgotten_node_is_taken_up_by_the_first_that_went_before_it() {
     fixture.done(Command::ForgetNode { node: a, force });
     let view = fixture.view("q");
     assert_eq!((view.leader(), view.status), (b, ViewStatus::Stopped));
-    assert_eq!((view.lineage, &view.old[..]), (1, &[][..]));
+    assert_eq!((view.lineage, &view.old[..]), (1, &[c][..]));
     fixture.up(c);
     assert!(!fixture.view("q").is_running());
     fixture.up(b);
@@ -243,8 +243,8 @@ fn a_live_copy_takes_up_the_queue_of_a_forgotten_node_at_once() {
     fixture.done(Command::ForgetNode { node, force });
     let view = fixture.view("q");
     assert_eq!((view.leader(), view.status), (c, ViewStatus::Running));
-    assert_eq!((view.lineage, view.old.len()), (1, 0));
-    assert_eq!(view.recoverable, [b]);
+    assert_eq!((view.lineage, &view.old[..]), (1, &[b][..]));
+    assert!(view.recoverable.is_empty());
 }
 
 #[test]
@@ -260,4 +260,49 @@ fn a_forgotten_node_is_forgotten_by_every_view() {
     assert!(fixture.view("q").recoverable.is_empty());
     assert_eq!(fixture.tables().seating.queues(b).count(), 0);
     assert_eq!(fixture.seats("q"), [a]);
+}
+
+#[test]
+fn after_an_unclean_promotion_every_other_copy_is_an_old_one() {
+    let (mut fixture, [a, b, c]) = three();
+    let d = fixture.node("d");
+    fixture.mirrored("q", all());
+    // One went while it was in sync, two have fallen behind, one of them further than the other.
+    fixture.down(d, false);
+    fixture.change("q", ViewChange::Evict(b));
+    fixture.change("q", ViewChange::Evict(c));
+    fixture.down(a, false);
+    let view = fixture.view("q");
+    assert_eq!(fixture.seats("q"), [b]);
+    assert_eq!(view.catching_up, [c]);
+    assert_eq!(view.old, [a, c, d]);
+    assert!(view.recoverable.is_empty());
+    fixture.not_changed("q", ViewChange::InSync(c));
+    fixture.change("q", ViewChange::Merged(c));
+    fixture.change("q", ViewChange::InSync(c));
+    fixture.check_restores();
+}
+
+#[test]
+fn the_last_in_sync_that_is_back_before_anybody_noticed_leads_again() {
+    let (mut fixture, [a, b, c]) = three();
+    for (name, is_durable) in [("q", true), ("t", false)] {
+        fixture.done(set_policy(policy("ha", "", all())));
+        let spec = QueueSpec {
+            durable: is_durable,
+            ..durable(name)
+        };
+        fixture.done(place(spec, 1));
+        fixture.change(name, ViewChange::Evict(b));
+        fixture.change(name, ViewChange::DropMirror(c));
+    }
+    fixture.up(a);
+    let view = fixture.view("q");
+    assert_eq!((fixture.seats("q"), view.lineage), (vec![a], 0));
+    assert_eq!(view.catching_up, [b]);
+    // What a transient queue held on that node is gone.
+    assert_eq!(
+        (fixture.seats("t"), fixture.view("t").lineage),
+        (vec![b], 1)
+    );
 }
