@@ -157,7 +157,11 @@ impl World {
         let view = &self.views[&queue];
         let caught_up = view.catching_up.first().copied();
         let epoch = view.epoch - u64::from(self.rng.one_in(10));
-        let node = self.node();
+        let seats: Vec<NodeId> = view.seats.iter().map(|seat| seat.node).collect();
+        let node = match self.rng.below(2) {
+            0 => seats[self.rng.below(seats.len() as u64) as usize],
+            _ => self.node(),
+        };
         let change = match self.rng.below(10) {
             0..4 => ViewChange::InSync(caught_up.unwrap_or(node)),
             4 => ViewChange::AddMirror(node),
@@ -168,7 +172,7 @@ impl World {
                 node,
                 unclean: self.rng.one_in(2),
             },
-            _ if self.rng.one_in(3) => ViewChange::Stop,
+            _ if self.rng.one_in(2) => ViewChange::Stop,
             _ => ViewChange::Merged(node),
         };
         Some(Command::ChangeView {
@@ -256,6 +260,12 @@ fn check_change(old: &View, new: &View, told: &str) {
     } else {
         assert!(new.lineage > old.lineage);
     }
+    let stayed = |seat: &&Seat| new.seats.iter().any(|new| new == *seat);
+    let order: Vec<&Seat> = old.seats.iter().filter(stayed).collect();
+    let kept = |seat: &&Seat| old.seats.iter().any(|old| old == *seat);
+    let is_same_order = new.seats.iter().filter(kept).eq(order);
+    let hands_over = told.contains("Transfer");
+    assert!(is_same_order || hands_over, "{told} {old:?} {new:?}");
     for seat in &new.seats {
         let sat = old.seats.iter().find(|old| old.node == seat.node);
         let stayed = sat.is_some_and(|old| old.since == seat.since);
