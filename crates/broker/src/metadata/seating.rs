@@ -69,10 +69,16 @@ impl Seating {
         }
     }
 
-    /// For tests: everything that is here.
+    /// For tests: all pairs.
     #[cfg(test)]
-    pub(super) fn all(&self) -> (Vec<(NodeId, QueueId)>, Vec<(NodeId, u64)>) {
-        let leaders = self.leaders.iter().map(|(node, count)| (*node, *count));
-        (self.pairs.iter().copied().collect(), leaders.collect())
+    pub(super) fn pairs(&self) -> Vec<(NodeId, QueueId)> {
+        self.pairs.iter().copied().collect()
+    }
+
+    /// For tests: the numbers of queue leaders that are not zero.
+    #[cfg(test)]
+    pub(super) fn counts(&self) -> Vec<(NodeId, u64)> {
+        let counts = self.leaders.iter();
+        counts.map(|(node, count)| (*node, *count)).collect()
     }
 }

@@ -2,6 +2,8 @@
 
 use super::*;
 
+type Settings<'a> = &'a [(&'a str, &'a str)];
+
 /// Three nodes, and a word for each.
 fn three() -> (Fixture, [NodeId; 3]) {
     let mut fixture = Fixture::new();
@@ -13,7 +15,7 @@ fn all() -> Table {
     table(&[("ha-mode", "all".into())])
 }
 
-fn with(entries: &[(&str, &str)]) -> Table {
+fn with(entries: Settings<'_>) -> Table {
     entries
         .iter()
         .fold(all(), |table, (key, value)| table.with(key, *value))
@@ -91,7 +93,7 @@ fn a_mirrored_transient_queue_moves_and_ends_with_its_last_node() {
 #[test]
 fn the_policy_says_whether_a_mirror_out_of_sync_takes_over() {
     let (shutdown, failure) = ("ha-promote-on-shutdown", "ha-promote-on-failure");
-    let cases: [(&[(&str, &str)], bool, bool); 6] = [
+    let cases: [(Settings<'_>, bool, bool); 6] = [
         (&[], true, false),
         (&[], false, true),
         (&[(shutdown, "always")], true, true),
