@@ -12,12 +12,11 @@
 mod confirm;
 mod consume;
 mod declare;
+mod limit;
 mod publish;
 mod rights;
 mod settle;
 mod transaction;
-
-use std::collections::BTreeSet;
 
 use amqp::method::{access, basic, channel as wire, confirm as confirm_wire, tx as tx_wire};
 use amqp::{Assembly, ChannelError, ConnectionError, Error, Frame, Method, PropertiesView, Step};
@@ -104,8 +103,9 @@ pub struct Channel {
     unacked: Window<Held>,
     prefetch: u16,
     global_prefetch: u16,
-    /// Queues whose deliveries were sent back for the global limit.
-    paused: BTreeSet<QueueId>,
+    /// Deliveries to consumers that are not settled for good: what the global limit counts.
+    limited: usize,
+    turns: limit::Turns,
     /// Queues that hold something for this channel and must hear of its end.
     known: Lookup<QueueId, ()>,
     known_list: Vec<QueueId>,
@@ -135,7 +135,8 @@ impl Channel {
             unacked: Window::default(),
             prefetch: 0,
             global_prefetch: 0,
-            paused: BTreeSet::new(),
+            limited: 0,
+            turns: limit::Turns::default(),
             known: Lookup::new(),
             known_list: Vec::new(),
             last_queue: None,
@@ -321,6 +322,10 @@ impl Channel {
                 Ok(())
             }
             ChannelEvent::Replied { reply, .. } => self.replied(scope, reply),
+            ChannelEvent::Resumed { queue, .. } => {
+                self.resumed(scope, queue);
+                Ok(())
+            }
         }
     }
 
@@ -382,7 +387,7 @@ impl Channel {
         if m.global {
             self.global_prefetch = m.prefetch_count;
             self.tell_prefetch(scope);
-            self.resume_if_below_limit(scope);
+            self.give_turns(scope);
         } else {
             self.prefetch = m.prefetch_count;
         }

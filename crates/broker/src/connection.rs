@@ -713,6 +713,7 @@ impl Connection {
                 | ChannelEvent::Confirmed { channel, .. }
                 | ChannelEvent::Rejected { channel, .. }
                 | ChannelEvent::Replied { channel, .. }
+                | ChannelEvent::Resumed { channel, .. }
                 | ChannelEvent::ConsumerCancelled { channel, .. } => *channel,
             };
             if self.channels.get(&key.number).is_none_or(|c| c.key != key) {

@@ -107,6 +107,8 @@ pub struct Queue {
     limits_due: bool,
     /// Channels that hear of their cancel when the queue has deleted itself.
     farewells: Vec<ChannelKey>,
+    /// Channels that gave room in this round.
+    resumed: Vec<ChannelKey>,
     had_consumer: bool,
     deleting: bool,
     last_used: Time,
@@ -165,6 +167,7 @@ impl Queue {
             removed: vec![Vec::new(); levels],
             limits_due: true,
             farewells: Vec::new(),
+            resumed: Vec::new(),
             had_consumer: false,
             deleting: false,
             last_used: now.time,
@@ -200,8 +203,14 @@ impl Queue {
             QueueEvent::Get { channel, no_ack } => self.get(now, channel, no_ack, out),
             QueueEvent::Ack { channel, runs } => self.ack(now, channel, &runs),
             QueueEvent::Reject { channel, seqs, requeue } => self.reject(now, channel, &seqs, requeue),
-            QueueEvent::Surplus { consumer, seqs } => self.surplus(consumer, &seqs),
-            QueueEvent::Resume { channel } => self.consumers.pause(channel, false),
+            QueueEvent::Surplus { channel, seqs } => self.surplus(channel, &seqs),
+            QueueEvent::Resume { channel } => {
+                self.consumers.pause(channel, false);
+                self.resumed.push(channel);
+            }
+            QueueEvent::Taken { channel, runs } => {
+                self.drop_held(channel, &runs);
+            }
             QueueEvent::Credit { consumer, bytes } => {
                 self.last_credit = now.time;
                 self.consumers.credit(consumer, bytes);
@@ -233,7 +242,9 @@ impl Queue {
             QueueEvent::Stored { ticket } => self.stored(ticket),
             QueueEvent::Loaded { key, from, messages } => self.loaded(key, from, messages),
             QueueEvent::DeadLettered { numbers } => self.dead_lettered(&numbers),
-            QueueEvent::Prefetch { consumer, prefetch } => self.consumers.set_prefetch(consumer, prefetch),
+            QueueEvent::Prefetch { consumer, prefetch, limited } => {
+                self.consumers.set_prefetch(consumer, prefetch, limited);
+            }
             QueueEvent::Settings(settings) => {
                 self.limits_due = true;
                 if settings.expires != self.settings.expires {
@@ -355,6 +366,8 @@ impl Queue {
     }
 
     fn consume(&mut self, now: Now, ask: Consume, out: &mut QueueEffects) {
+        // What was published before belongs to those who consumed before.
+        self.deliver_ready(now, out);
         let channel = ask.consumer.channel;
         let taken = self.consumers.has_exclusive()
             || (ask.exclusive && (!self.consumers.is_empty() || self.settings.single_active_consumer));
@@ -369,6 +382,8 @@ impl Queue {
     }
 
     fn cancel(&mut self, now: Now, consumer: ConsumerKey, reply: bool, out: &mut QueueEffects) {
+        // What was published before is still for this consumer, if it is its turn.
+        self.deliver_ready(now, out);
         self.flush_outgoing(out);
         if self.consumers.remove(consumer).is_some() {
             self.last_used = now.time;
@@ -419,7 +434,7 @@ impl Queue {
         self.counters.redeliver += u64::from(redelivered);
         self.horizon.delivered(entry.seq);
         let count = if self.settings.delivery_limit.is_some() { entry.returns } else { 0 };
-        Delivery { message: entry.message.clone(), seq: entry.seq, consumer, redelivered, count }
+        Delivery { message: entry.message.clone(), seq: entry.seq, consumer, redelivered, held: false, count }
     }
 
     fn hold(&mut self, entry: Entry, consumer: Option<ConsumerKey>, channel: ChannelKey) {
@@ -463,15 +478,22 @@ impl Queue {
 
     fn ack(&mut self, now: Now, channel: ChannelKey, runs: &[(Seq, Seq)]) {
         self.last_active_millis = now.unix_millis;
+        self.counters.ack += self.drop_held(channel, runs);
+    }
+
+    /// What the channel held leaves for good; answers how many messages that were.
+    fn drop_held(&mut self, channel: ChannelKey, runs: &[(Seq, Seq)]) -> u64 {
+        let mut dropped = 0;
         for (first, last) in runs {
             for seq in first.0..=last.0 {
                 if let Some(entry) = self.release(channel, Seq(seq)) {
-                    self.counters.ack += 1;
+                    dropped += 1;
                     let level = self.level_of(&entry.message);
                     self.gone(level, &entry);
                 }
             }
         }
+        dropped
     }
 
     fn reject(&mut self, now: Now, channel: ChannelKey, seqs: &[Seq], requeue: bool) {
@@ -499,13 +521,13 @@ impl Queue {
         }
     }
 
-    fn surplus(&mut self, consumer: ConsumerKey, seqs: &[Seq]) {
-        self.consumers.pause(consumer.channel, true);
+    fn surplus(&mut self, channel: ChannelKey, seqs: &[Seq]) {
+        self.consumers.pause(channel, true);
         for seq in seqs {
             let key = self.unacked.get_mut(seq.0).and_then(|held| held.consumer);
-            if let Some(entry) = self.release(consumer.channel, *seq) {
+            if let Some(entry) = self.release(channel, *seq) {
                 if let Some(key) = key {
-                    self.consumers.credit(key, consumers::cost(&entry.message));
+                    self.consumers.sent_back(key, consumers::cost(&entry.message));
                 }
                 let level = self.level_of(&entry.message);
                 self.levels[level].put_back(entry);
@@ -598,6 +620,7 @@ impl Queue {
     /// The queue was deleted: consumers and waiting channels are told, the store forgets it.
     pub fn flush_and_end(&mut self, out: &mut QueueEffects) {
         self.flush_outgoing(out);
+        self.tell_resumed(out);
         for level in 0..self.levels.len() {
             out.batch.forget(level_key(self.id, level as u8));
         }

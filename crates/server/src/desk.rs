@@ -128,7 +128,9 @@ async fn hand_out(mailbox: Arc<Mailbox<ConnectionMail>>, waiting: Waiting) {
                 ChannelEvent::Replied { channel, reply } => (channel, Answer::Reply(reply)),
                 ChannelEvent::Confirmed { channel, .. } => (channel, Answer::Published(true)),
                 ChannelEvent::Rejected { channel, .. } => (channel, Answer::Published(false)),
-                ChannelEvent::Deliver { .. } | ChannelEvent::ConsumerCancelled { .. } => continue,
+                ChannelEvent::Deliver { .. }
+                | ChannelEvent::ConsumerCancelled { .. }
+                | ChannelEvent::Resumed { .. } => continue,
             };
             if let Some(wait) = waiting.lock().remove(&channel.life) {
                 let _ = wait.send(answer);

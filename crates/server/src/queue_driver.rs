@@ -313,6 +313,7 @@ fn may_overtake(mail: &QueueMail) -> bool {
             event,
             QueueEvent::Credit { .. }
                 | QueueEvent::Ack { .. }
+                | QueueEvent::Taken { .. }
                 | QueueEvent::Stored { .. }
                 | QueueEvent::Loaded { .. }
                 | QueueEvent::DeadLettered { .. }
@@ -368,6 +369,7 @@ pub(crate) fn gone(node: &Node, queue: QueueId, event: QueueEvent) {
                 Publisher::Queue(_) => {}
             }
         }
+        QueueEvent::Resume { channel } => tell(channel.connection, ChannelEvent::Resumed { queue, channel }),
         other => {
             if let Some(channel) = asker(&other) {
                 tell(channel.connection, ChannelEvent::Replied { channel, reply: QueueReply::Gone });

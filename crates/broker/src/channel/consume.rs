@@ -131,6 +131,7 @@ impl Channel {
             no_ack: m.no_ack,
             exclusive: m.exclusive,
             prefetch: smaller_limit(self.prefetch, self.global_prefetch),
+            limited: self.global_prefetch > 0,
             priority,
             arguments: m.arguments,
         };
@@ -142,11 +143,10 @@ impl Channel {
     /// The channel's global limit has changed: no queue need send more than it allows.
     pub(super) fn tell_prefetch(&self, scope: &mut Scope<'_>) {
         for (number, consumer) in self.consumers.numbered() {
-            if !consumer.no_ack {
-                let key = ConsumerKey { channel: self.key, number };
-                let prefetch = smaller_limit(consumer.prefetch, self.global_prefetch);
-                scope.fx.tell(consumer.queue, QueueEvent::Prefetch { consumer: key, prefetch });
-            }
+            let key = ConsumerKey { channel: self.key, number };
+            let prefetch = smaller_limit(consumer.prefetch, self.global_prefetch);
+            let limited = self.global_prefetch > 0;
+            scope.fx.tell(consumer.queue, QueueEvent::Prefetch { consumer: key, prefetch, limited });
         }
     }
 
@@ -280,21 +280,25 @@ impl Channel {
 
     /// Writes deliveries of one queue.
     pub(super) fn deliver(&mut self, scope: &mut Scope<'_>, queue: QueueId, items: Vec<Delivery>) {
-        let limit = usize::from(self.global_prefetch);
-        let mut surplus: Vec<(u32, Seq)> = Vec::new();
+        let room = self.room_for(queue);
+        let (mut surplus, mut taken): (Vec<Seq>, Vec<(Seq, Seq)>) = (Vec::new(), Vec::new());
         let now = scope.context.now;
         for delivery in items {
             let Some(consumer) = self.consumers.get_mut(delivery.consumer) else { continue };
-            if limit > 0 && !consumer.no_ack && self.unacked.len() >= limit {
-                surplus.push((delivery.consumer, delivery.seq));
+            if delivery.held && self.limited >= room {
+                surplus.push(delivery.seq);
                 continue;
             }
             let tag = self.next_tag;
             self.next_tag += 1;
             if consumer.no_ack {
                 self.counters.deliver_no_ack += 1;
+                if delivery.held {
+                    taken.push((delivery.seq, delivery.seq));
+                }
             } else {
                 self.counters.deliver += 1;
+                self.limited += 1;
                 self.unacked.insert(tag, Held { queue, seq: delivery.seq, consumer: delivery.consumer, at: now });
             }
             self.counters.redeliver += u64::from(delivery.redelivered);
@@ -308,18 +312,11 @@ impl Channel {
                 scope.fx.tell(queue, QueueEvent::Credit { consumer: consumer_key, bytes });
             }
         }
-        self.send_back(scope, queue, &surplus);
-    }
-
-    /// Deliveries above the channel's global limit go back, unseen.
-    fn send_back(&mut self, scope: &mut Scope<'_>, queue: QueueId, surplus: &[(u32, Seq)]) {
-        let Some((number, _)) = surplus.first() else { return };
-        self.paused.insert(queue);
-        let consumer = ConsumerKey { channel: self.key, number: *number };
-        let seqs = surplus.iter().map(|(_, seq)| *seq).collect();
-        scope.fx.tell(queue, QueueEvent::Surplus { consumer, seqs });
-        if self.unacked.is_empty() {
-            self.resume_if_below_limit(scope);
+        if !taken.is_empty() {
+            scope.fx.tell(queue, QueueEvent::Taken { channel: self.key, runs: taken });
+        }
+        if !surplus.is_empty() {
+            self.send_back(scope, queue, surplus);
         }
     }
 

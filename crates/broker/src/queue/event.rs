@@ -51,6 +51,8 @@ pub struct Consume {
     pub exclusive: bool,
     /// Unacked messages it may hold; 0 is no limit.
     pub prefetch: u32,
+    /// Its channel has a global limit: deliveries may come back, those without acknowledgement too.
+    pub limited: bool,
     pub priority: i64,
     pub arguments: Table,
 }
@@ -66,11 +68,14 @@ pub enum QueueEvent {
     Ack { channel: ChannelKey, runs: Vec<(Seq, Seq)> },
     Reject { channel: ChannelKey, seqs: Vec<Seq>, requeue: bool },
     /// Deliveries that no client has seen: the channel is at its global limit.
-    Surplus { consumer: ConsumerKey, seqs: Vec<Seq> },
-    /// The channel is below its global limit again.
+    Surplus { channel: ChannelKey, seqs: Vec<Seq> },
+    /// The channel has room for this queue; `Resumed` answers, after what the queue then delivers.
     Resume { channel: ChannelKey },
-    /// How many unacked messages a consumer may hold from now on; 0 is no limit.
-    Prefetch { consumer: ConsumerKey, prefetch: u32 },
+    /// Deliveries without acknowledgement that the client was sent, and that were held until then.
+    Taken { channel: ChannelKey, runs: Vec<(Seq, Seq)> },
+    /// How many unacked messages a consumer may hold from now on (0 is no limit), and whether its
+    /// channel has a global limit.
+    Prefetch { consumer: ConsumerKey, prefetch: u32, limited: bool },
     /// Bytes of deliveries that left for the socket.
     Credit { consumer: ConsumerKey, bytes: u64 },
     /// The channel is gone; what it held comes back in `seqs`.
@@ -99,6 +104,8 @@ pub struct Delivery {
     /// The channel's number for the consumer.
     pub consumer: u32,
     pub redelivered: bool,
+    /// The queue keeps the message until it hears of it again.
+    pub held: bool,
     /// Returns so far, for the `x-delivery-count` header; 0 where no limit asks for it.
     pub count: u32,
 }
@@ -112,6 +119,8 @@ pub enum ChannelEvent {
     /// Publish numbers that this queue refused.
     Rejected { channel: ChannelKey, numbers: Vec<u64> },
     Replied { channel: ChannelKey, reply: QueueReply },
+    /// The queue has used the room that `Resume` gave it, as far as it could.
+    Resumed { queue: QueueId, channel: ChannelKey },
     /// The queue was deleted under the consumer.
     ConsumerCancelled { channel: ChannelKey, number: u32 },
 }

@@ -30,6 +30,7 @@ impl Queue {
         self.enforce_limits();
         self.page_in(now, out);
         self.flush_outgoing(out);
+        self.tell_resumed(out);
         self.send_dead_letters(out);
         self.write_removals(out);
         self.give_ticket(out);
@@ -90,7 +91,7 @@ impl Queue {
     /// Deliveries as long as somebody is in line and messages are in memory.
     fn dispatch(&mut self, now: Now) {
         let judged_at = self.judged_at(now);
-        while let Some(no_ack) = self.consumers.next_takes_no_ack() {
+        while let Some((no_ack, holds)) = self.consumers.next().map(|c| (c.no_ack, c.holds())) {
             let Some((level, mut entry)) = self.pop_front() else { break };
             if entry.expires_at < judged_at {
                 self.leave(entry, Reason::Expired);
@@ -100,14 +101,18 @@ impl Queue {
             let consumer = self.consumers.take(|c| {
                 let mut delivery = delivery;
                 delivery.consumer = c.key.number;
+                delivery.held = holds;
                 delivery
             });
             if no_ack {
                 self.counters.deliver_no_ack += 1;
-                self.gone(level, &entry);
             } else {
                 self.counters.deliver += 1;
+            }
+            if holds {
                 self.hold(entry, Some(consumer), consumer.channel);
+            } else {
+                self.gone(level, &entry);
             }
             self.last_active_millis = now.unix_millis;
         }
@@ -211,6 +216,14 @@ impl Queue {
             let event = ChannelEvent::Deliver { queue, channel: key.channel, items };
             out.to_connections.push((key.channel.connection, event));
         });
+    }
+
+    /// Channels hear that their queue has used the room it was given.
+    pub(super) fn tell_resumed(&mut self, out: &mut QueueEffects) {
+        for channel in self.resumed.drain(..) {
+            let event = ChannelEvent::Resumed { queue: self.id, channel };
+            out.to_connections.push((channel.connection, event));
+        }
     }
 
     fn write_removals(&mut self, out: &mut QueueEffects) {

@@ -147,7 +147,7 @@ impl Fixture {
                 ChannelEvent::Confirmed { runs, .. } => self.confirmed.extend(runs.iter().flat_map(|(a, b)| *a..=*b)),
                 ChannelEvent::Rejected { numbers, .. } => self.rejected.extend(numbers),
                 ChannelEvent::Replied { channel, reply } => self.replies.push((channel, reply)),
-                ChannelEvent::ConsumerCancelled { .. } => {}
+                ChannelEvent::ConsumerCancelled { .. } | ChannelEvent::Resumed { .. } => {}
             }
         }
         self.letters.extend(fx.dead_letters);
@@ -188,6 +188,7 @@ impl Fixture {
             no_ack,
             exclusive: false,
             prefetch,
+            limited: false,
             priority: 0,
             arguments: Table::new(),
         }))
