@@ -20,5 +20,5 @@ pub use crate::binary::{scratch, warren};
 pub use crate::http::http;
 pub use crate::node::{Node, address, free_port};
 pub use crate::program::{Output, run};
-pub use crate::scripts::{javascript, python};
+pub use crate::scripts::{javascript, python, python_with};
 pub use crate::wire::{Closed, Frame, Method, Value, Wire};

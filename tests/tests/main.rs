@@ -11,3 +11,6 @@ mod pika;
 mod reply_texts;
 mod restart;
 mod scale;
+mod settings;
+mod tls;
+mod turns;

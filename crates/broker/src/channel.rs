@@ -16,6 +16,7 @@ mod limit;
 mod publish;
 mod rights;
 mod settle;
+mod trace;
 mod transaction;
 
 use amqp::method::{access, basic, channel as wire, confirm as confirm_wire, tx as tx_wire};
@@ -23,7 +24,7 @@ use amqp::{Assembly, ChannelError, ConnectionError, Error, Frame, Method, Proper
 use stdx::{Lookup, Time};
 use store::Seq;
 
-use crate::connection::{ConnectionEffects, Context, Limits};
+use crate::connection::{ConnectionEffects, Context, Limits, Peer};
 use crate::id::{ConnectionId, Name, QueueId};
 use crate::message::Message;
 use crate::metadata::{Outcome, Refusal};
@@ -37,6 +38,7 @@ pub(crate) struct Scope<'a> {
     pub context: &'a Context,
     pub limits: &'a Limits,
     pub connection: ConnectionId,
+    pub peer: &'a Peer,
     pub user: &'a Name,
     pub vhost: &'a Name,
     pub out: &'a mut Vec<u8>,
@@ -106,6 +108,7 @@ pub struct Channel {
     /// Deliveries to consumers that are not settled for good: what the global limit counts.
     limited: usize,
     turns: limit::Turns,
+    traced: trace::Traced,
     /// Queues that hold something for this channel and must hear of its end.
     known: Lookup<QueueId, ()>,
     known_list: Vec<QueueId>,
@@ -137,6 +140,7 @@ impl Channel {
             global_prefetch: 0,
             limited: 0,
             turns: limit::Turns::default(),
+            traced: trace::Traced::default(),
             known: Lookup::new(),
             known_list: Vec::new(),
             last_queue: None,

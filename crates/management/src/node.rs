@@ -36,6 +36,12 @@ pub trait Node: Send + Sync + 'static {
     /// Four random bytes for the hash of a new password.
     fn salt(&self) -> [u8; 4];
 
+    /// Whether a user may have this password, or else why not (`credential_validator`).
+    ///
+    /// # Errors
+    /// What the password has to be.
+    fn check_password(&self, password: &str) -> Result<(), String>;
+
     /// The newest metadata.
     fn tables(&self) -> Arc<Tables>;
 

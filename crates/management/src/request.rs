@@ -156,6 +156,11 @@ impl Request {
         access::check_right(&self.identity, &self.tables, vhost, right, resource)
     }
 
+    /// What is sampled.
+    pub(crate) fn rates_mode(&self) -> &'static str {
+        self.app.settings.rates_mode
+    }
+
     /// Whether only definitions are wanted, without statistics.
     pub(crate) fn stats_disabled(&self) -> bool {
         self.app.settings.disable_stats || self.query.flag("disable_stats")

@@ -80,6 +80,9 @@ impl Management {
     /// Takes a sample of all counters. Called every [`crate::SAMPLE_INTERVAL_MILLIS`].
     pub async fn sample(&self) {
         let node = &self.app.node;
+        if self.app.settings.rates_mode == "none" {
+            return;
+        }
         let observations = observe(&**node).await;
         let mut sampler = self
             .app

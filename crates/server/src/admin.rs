@@ -25,6 +25,7 @@ use crate::clock;
 use crate::config::{DiskLimit, MemoryWatermark};
 use crate::desk::Desk;
 use crate::node::{ConnectionMail, Node, ProposeFailure, QueueMail};
+use crate::provision;
 
 /// How long a task may take to tell its status.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -72,6 +73,10 @@ impl Api for Admin {
 
     fn salt(&self) -> [u8; 4] {
         (clock::random() as u32).to_be_bytes()
+    }
+
+    fn check_password(&self, password: &str) -> Result<(), String> {
+        provision::check_password(&self.node.config.access.credential_validator, password)
     }
 
     fn tables(&self) -> Arc<Tables> {

@@ -384,6 +384,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         for note in std::mem::take(&mut self.fx.notes) {
             self.note(note);
         }
+        let counters = &self.node.counters;
+        counters.channels_created.fetch_add(std::mem::take(&mut self.fx.channels_opened), Ordering::Relaxed);
+        counters.channels_closed.fetch_add(std::mem::take(&mut self.fx.channels_closed), Ordering::Relaxed);
+        counters.queues_declared.fetch_add(std::mem::take(&mut self.fx.queues_declared), Ordering::Relaxed);
         self.fx.taken();
     }
 

@@ -75,6 +75,12 @@ impl Desk {
         }
     }
 
+    /// Puts a message into a queue; nobody hears what became of it.
+    pub(crate) fn send(&self, node: &Node, queue: QueueId, message: Message) {
+        let messages = vec![Publish { message, number: 0 }];
+        send(node, queue, QueueEvent::Publish { from: Publisher::Channel(self.key()), messages });
+    }
+
     /// Asks a queue something; the channel is forgotten afterwards.
     pub(crate) async fn question(
         &self,

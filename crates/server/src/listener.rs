@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::config::{Listener, TcpOptions};
 use crate::connection_driver;
 use crate::node::Node;
+use crate::proxy_protocol;
 use crate::tls::Tls;
 
 /// Binds a listener; without an address it takes IPv6 and IPv4, or IPv4 alone where there is no IPv6.
@@ -53,6 +54,9 @@ pub(crate) async fn accept_amqp(node: Arc<Node>, listener: TcpListener, tls: Opt
                 let (node, tls) = (Arc::clone(&node), tls.clone());
                 match prepare(&stream, &node) {
                     None => {}
+                    Some(peer) if node.config.network.proxy_protocol => {
+                        drop(tokio::spawn(serve_behind_proxy(node, stream, peer, tls)));
+                    }
                     Some(peer) => match tls {
                         None => drop(tokio::spawn(serve_plain(node, stream, peer))),
                         Some(tls) => drop(tokio::spawn(serve_tls(node, stream, peer, tls))),
@@ -64,6 +68,27 @@ pub(crate) async fn accept_amqp(node: Arc<Node>, listener: TcpListener, tls: Opt
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
+    }
+}
+
+/// A proxy speaks first, and says for whom.
+async fn serve_behind_proxy(node: Arc<Node>, mut stream: TcpStream, mut peer: Peer, tls: Option<Arc<Tls>>) {
+    let patience = node.config.network.handshake_timeout.unwrap_or(Duration::MAX);
+    match tokio::time::timeout(patience, proxy_protocol::read(&mut stream)).await {
+        Ok(Ok(None)) => {}
+        Ok(Ok(Some((client, server)))) => (peer.address, peer.host) = (canonical(client), canonical(server)),
+        Ok(Err(error)) => {
+            tracing::info!("closing connection of {}: {error}", peer.address);
+            return;
+        }
+        Err(_) => {
+            tracing::info!("closing connection of {}: no PROXY header came in time", peer.address);
+            return;
+        }
+    }
+    match tls {
+        None => serve_plain(node, stream, peer).await,
+        Some(tls) => serve_tls(node, stream, peer, tls).await,
     }
 }
 
@@ -108,8 +133,12 @@ fn prepare(stream: &TcpStream, node: &Node) -> Option<Peer> {
     if options.keepalive == Some(true) {
         let _ = socket2::SockRef::from(stream).set_keepalive(true);
     }
-    let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
-    let address = plain(stream.peer_addr().ok()?);
-    let host = plain(stream.local_addr().ok()?);
+    let address = canonical(stream.peer_addr().ok()?);
+    let host = canonical(stream.local_addr().ok()?);
     Some(Peer { address, host, tls: None, certificate_name: None })
+}
+
+/// An IPv4 address as such, also where it came by an IPv6 socket.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -21,6 +21,7 @@ use crate::alarms::Resources;
 use crate::config::Config;
 use crate::log_writer::LogWriter;
 use crate::mailbox::Mailbox;
+use crate::provision;
 
 /// What a queue's task hears.
 pub(crate) enum QueueMail {
@@ -151,10 +152,11 @@ impl Node {
         let Some(consensus) = self.consensus.get() else {
             return Err(ProposeFailure::Unavailable("the node is starting".to_owned()));
         };
+        let (command, asked) = provision::complete(self, command).map_err(ProposeFailure::Refused)?;
         let answer = consensus.propose(Bytes::from(command.encode())).await;
         let answer = answer.map_err(|error: ProposeError| ProposeFailure::Unavailable(error.to_string()))?;
         match decode_answer(&answer) {
-            Ok(Ok(outcome)) => Ok(outcome),
+            Ok(Ok(outcome)) => asked.answer(outcome).map_err(ProposeFailure::Refused),
             Ok(Err(refusal)) => Err(ProposeFailure::Refused(refusal)),
             Err(error) => Err(ProposeFailure::Unavailable(error.to_string())),
         }
@@ -184,6 +186,7 @@ impl Node {
             ..OpenCounts::default()
         };
         for handle in connections.values() {
+            counts.node_channels += handle.channels.load(Ordering::Relaxed);
             if let Some((its_user, its_vhost)) = &*handle.identity.read() {
                 let same_user = &**its_user == user;
                 counts.of_user += u64::from(same_user);

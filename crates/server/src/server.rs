@@ -11,13 +11,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tower::ServiceExt;
 
 use crate::admin::Admin;
-use crate::config::{Arguments, Config, Cookie, Environment, HttpService, Listener};
+use crate::config::{Arguments, Config, Cookie, Environment, HttpService, Listener, RatesMode};
 use crate::data_folder::DataFolder;
 use crate::log_writer::LogWriter;
 use crate::logging::Logs;
 use crate::node::Node;
 use crate::tls::Tls;
-use crate::{alarms, http, listener, node_port, start};
+use crate::{alarms, definitions, http, listener, log_exchange, node_port, start};
 
 /// Runs a node until it is told to stop.
 #[must_use]
@@ -76,10 +76,12 @@ fn serve(config: Config, environment: &Environment<'_>, logs: &Logs) -> Result<(
         );
         tokio::spawn(alarms::watch(Arc::clone(&node)));
         open_ports(&node, cookie, logs.clone()).await?;
-        banner(&node);
+        log_exchange::start(&node, &logs);
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
+        // Who has read this may stop the node, and must not kill it.
+        banner(&node);
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
@@ -175,17 +177,31 @@ fn bind(at: Listener, options: &crate::config::TcpOptions, key: &str) -> Result<
 
 /// `load_definitions`: what the files say is imported before anybody is served.
 async fn import_definitions(node: &Arc<Node>, router: &axum::Router) -> Result<()> {
+    let mut files = Vec::new();
     for path in &node.config.definitions.sources {
-        let mut files = vec![path.clone()];
         if path.is_dir() {
             let entries = std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
-            files = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-            files.retain(|file| file.extension().is_some_and(|e| e == "json"));
-            files.sort();
+            let mut found: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+            found.retain(|file| file.extension().is_some_and(|e| e == "json"));
+            found.sort();
+            files.extend(found);
+        } else {
+            files.push(path.clone());
         }
-        for file in files {
-            import_file(router, &node.config.management.path_prefix, &file).await?;
-        }
+    }
+    if files.is_empty() {
+        return Ok(());
+    }
+    let fingerprint = definitions::fingerprint(&files)?;
+    if node.config.definitions.skip_if_unchanged && definitions::is_imported(node, &fingerprint) {
+        tracing::info!("the definitions have not changed since they were imported");
+        return Ok(());
+    }
+    for file in &files {
+        import_file(router, &node.config.management.path_prefix, file).await?;
+    }
+    if node.config.definitions.skip_if_unchanged {
+        definitions::remember(node, &fingerprint).await?;
     }
     Ok(())
 }
@@ -245,6 +261,11 @@ fn settings(config: &Config) -> Settings {
         cors_origins: m.headers.cors_allow_origins.clone(),
         cors_max_age: m.headers.cors_max_age,
         headers: headers.into_iter().filter_map(|(n, v)| Some((n.to_owned(), v.clone()?))).collect(),
+        rates_mode: match m.rates_mode {
+            RatesMode::Basic => "basic",
+            RatesMode::Detailed => "detailed",
+            RatesMode::None => "none",
+        },
         disable_stats: m.disable_stats,
         enable_queue_totals: m.enable_queue_totals,
         consumer_timeout: config.limits.consumer_timeout.unwrap_or_default(),

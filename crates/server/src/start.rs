@@ -13,23 +13,23 @@ use std::time::Duration;
 use amqp::{ShortStr, Table, Value};
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
-use broker::connection::Limits;
+use broker::connection::{Limits, Stamps};
 use broker::delay::{DELAY_KEY, Delayed, Delays, read_back};
 use broker::metadata::{Command, Tables, UserSpec, VhostSpec};
 use broker::queue::{Now, Queue, Recovered, key_owner, level_key};
-use broker::user::Hashing;
 use broker::{Name, QueueId};
 use consensus::{Consensus, NodeId};
 use store::{Limits as ReadLimits, QueueCounts, Recovery, Seq, Store};
 use tokio::sync::oneshot;
 
 use crate::clock;
-use crate::config::{Config, PasswordHashing};
+use crate::config::Config;
 use crate::delay_driver;
 use crate::disk::FileDisk;
 use crate::log_writer::{Job, LogWriter};
 use crate::metadata::{Follow, Machine};
 use crate::node::{ConnectionMail, Node, QueueMail};
+use crate::provision;
 use crate::queue_driver;
 
 /// What the log holds of each queue at start.
@@ -119,11 +119,7 @@ async fn prepare(node: &Arc<Node>) -> Result<()> {
     let mut commands = vec![Command::NodeStarted { node: Arc::clone(&node.name) }];
     let access = &node.config.access;
     if is_new && node.config.definitions.sources.is_empty() {
-        let hashing = match access.password_hashing_module {
-            PasswordHashing::Sha256 => Hashing::Sha256,
-            PasswordHashing::Sha512 => Hashing::Sha512,
-            PasswordHashing::Md5 => Hashing::Md5,
-        };
+        let hashing = provision::hashing(access);
         let salt = (clock::random() as u32).to_be_bytes();
         let (vhost, user): (Name, Name) = (access.default_vhost.as_str().into(), access.default_user.as_str().into());
         commands.push(Command::PutVhost(VhostSpec {
@@ -200,6 +196,12 @@ fn connection_limits(config: &Config, node: &Name) -> Limits {
         consumer_timeout: limits.consumer_timeout,
         mechanisms: config.access.auth_mechanisms.iter().map(|m| m.name()).collect(),
         loopback_users: config.access.loopback_users.iter().cloned().collect(),
+        anonymous: config.access.anonymous_login.clone(),
+        channels_per_node_max: limits.channel_max_per_node,
+        stamps: Stamps {
+            timestamp: config.queues.set_header_timestamp,
+            routing_node: config.queues.set_header_routing_node,
+        },
         server_properties: server_properties(config),
         node: Arc::clone(node),
     }
@@ -230,8 +232,11 @@ fn server_properties(config: &Config) -> Table {
     properties.insert(name("copyright"), text("Copyright the Warren authors"));
     properties.insert(name("information"), text("Licensed under the Apache License 2.0"));
     properties.insert(name("platform"), text("Rust"));
-    properties.insert(name("product"), text("Warren"));
-    properties.insert(name("version"), text(env!("CARGO_PKG_VERSION")));
+    // Clients switch on what they may use by these two (docs/decisions/0003-product-name.md).
+    properties.insert(name("product"), text(&config.network.product_name));
+    properties.insert(name("version"), text(&config.network.product_version));
+    properties.insert(name("implementation"), text(management::PRODUCT_NAME));
+    properties.insert(name("implementation_version"), text(env!("CARGO_PKG_VERSION")));
     properties
 }
 

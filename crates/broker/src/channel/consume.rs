@@ -10,7 +10,7 @@ use store::Seq;
 
 use super::declare::AfterReply;
 use super::rights::no_queue;
-use super::{Channel, Held, NO_CONSUMER, Scope, Waiting, text};
+use super::{Channel, Held, NO_CONSUMER, Scope, Waiting, text, trace};
 use crate::id::QueueId;
 use crate::message::Message;
 use crate::permission::{Resource, Right};
@@ -264,6 +264,9 @@ impl Channel {
             self.unacked.insert(tag, held);
         }
         let message = with_count(&delivery);
+        if self.is_traced(scope) {
+            trace::delivery(scope, self.key, queue, &message, delivery.redelivered);
+        }
         let name = |bytes: &[u8]| ShortStr::try_from(bytes).unwrap_or_default();
         scope.send(
             self.key.number,
@@ -281,6 +284,7 @@ impl Channel {
     /// Writes deliveries of one queue.
     pub(super) fn deliver(&mut self, scope: &mut Scope<'_>, queue: QueueId, items: Vec<Delivery>) {
         let room = self.room_for(queue);
+        let is_traced = self.is_traced(scope);
         let (mut surplus, mut taken): (Vec<Seq>, Vec<(Seq, Seq)>) = (Vec::new(), Vec::new());
         let now = scope.context.now;
         for delivery in items {
@@ -304,6 +308,9 @@ impl Channel {
             self.counters.redeliver += u64::from(delivery.redelivered);
             let counted = (delivery.count > 0).then(|| with_count(&delivery));
             let message = counted.as_ref().unwrap_or(&delivery.message);
+            if is_traced {
+                trace::delivery(scope, self.key, queue, message, delivery.redelivered);
+            }
             write_delivery(scope, self.key.number, &consumer.tag, tag, delivery.redelivered, message);
             consumer.credit += delivery_cost(&delivery);
             if consumer.credit >= CREDIT_STEP {

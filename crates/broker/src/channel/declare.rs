@@ -342,6 +342,7 @@ impl Channel {
             Then::Reply(None) => {}
             Then::Reply(Some(method)) => scope.send(self.key.number, *method),
             Then::QueueDeclared { name, no_wait } => {
+                scope.fx.queues_declared += 1;
                 self.last_queue = Some(Arc::clone(&name));
                 let id = match outcome {
                     Outcome::Declared(declared) => declared.queue,

@@ -1,5 +1,7 @@
 //! What a client sees of its channel: codes, texts, and who hears what.
 
+mod incoming;
+
 use amqp::Properties;
 use amqp::method::{basic, confirm, exchange, queue, tx};
 

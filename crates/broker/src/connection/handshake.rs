@@ -36,8 +36,17 @@ impl Connection {
     fn mechanisms(&self) -> String {
         let offered = self.limits.mechanisms.iter();
         let offered: Vec<&str> =
-            offered.copied().filter(|m| *m != "EXTERNAL" || self.peer.certificate_name.is_some()).collect();
+            offered.copied().filter(|m| self.can_use(m)).collect();
         offered.join(" ")
+    }
+
+    /// Whether a mechanism can succeed at all.
+    fn can_use(&self, mechanism: &str) -> bool {
+        match mechanism {
+            "EXTERNAL" => self.peer.certificate_name.is_some(),
+            "ANONYMOUS" => self.limits.anonymous.is_some(),
+            _ => true,
+        }
     }
 
     pub(super) fn handshake(
@@ -74,6 +83,7 @@ impl Connection {
         let login = match mechanism {
             "PLAIN" => plain(&ok.response),
             "AMQPLAIN" => amqplain(&ok.response),
+            "ANONYMOUS" => self.limits.anonymous.clone().map(|(name, password)| (name, Some(password.into_bytes()))),
             _ => self.peer.certificate_name.clone().map(|name| (name, None)),
         };
         let Some((name, password)) = login else {

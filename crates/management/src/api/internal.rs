@@ -30,7 +30,7 @@ pub(crate) async fn authenticate_user(request: Request) -> Outcome {
 pub(crate) async fn add_user(request: Request) -> Outcome {
     let mut body = request.json()?;
     body.entry("tags").or_insert_with(|| json!([]));
-    let spec = users::spec_from_json(request.param("user"), &body, || request.node().salt())?;
+    let spec = users::spec_from_json(request.param("user"), &body, request.node())?;
     let spec = UserSpec {
         create_only: true,
         ..spec
@@ -47,7 +47,7 @@ pub(crate) async fn change_password(request: Request) -> Outcome {
     let user = user.ok_or_else(|| Error::not_found(format!("no user '{name}'")))?;
     let mut body = request.json()?;
     body.insert("tags".to_owned(), json!(user.tags));
-    let spec = users::spec_from_json(name, &body, || request.node().salt())?;
+    let spec = users::spec_from_json(name, &body, request.node())?;
     request.node().propose(Command::PutUser(spec)).await?;
     Ok(Reply::no_content())
 }

@@ -137,6 +137,7 @@ fn render(request: &Request, node: &NodeStatus, ranges: Ranges) -> Json {
         return Json::Object(shown);
     }
     put_facts(&mut shown, node);
+    shown.insert("rates_mode".to_owned(), json!(request.rates_mode()));
     put_averages(&mut shown, node);
     let sampler = request.app.sampler();
     let series = sampler.series(&Key::Node(broker::Name::clone(&node.name)));
@@ -173,7 +174,6 @@ fn put_facts(shown: &mut Object, node: &NodeStatus) {
         "disk_free_limit": node.disk_free_limit,
         "disk_free_alarm": node.disk_free_alarm,
         "proc_total": TASKS_MAX,
-        "rates_mode": "basic",
         "uptime": u64::try_from(node.uptime.as_millis()).unwrap_or(u64::MAX),
         "run_queue": node.run_queue,
         "processors": node.processors,

@@ -22,7 +22,7 @@ pub(crate) async fn show(request: Request) -> Outcome {
     let disable_stats = request.stats_disabled();
     let mut overview = object(json!({
         "management_version": RABBITMQ_VERSION,
-        "rates_mode": "basic",
+        "rates_mode": request.rates_mode(),
         "sample_retention_policies": {
             "global": [600, 3600, 28_800, 86_400], "basic": [600, 3600], "detailed": [600],
         },

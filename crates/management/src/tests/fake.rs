@@ -429,6 +429,10 @@ impl Node for Fake {
         self.state().now
     }
 
+    fn check_password(&self, password: &str) -> Result<(), String> {
+        if password == "weak" { Err("a better password is needed".to_owned()) } else { Ok(()) }
+    }
+
     fn salt(&self) -> [u8; 4] {
         [9, 8, 7, 6]
     }
