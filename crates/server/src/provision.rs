@@ -111,15 +111,15 @@ struct Provision<'a> {
 impl Provision<'_> {
     fn add(&mut self, mut command: Command, to: &mut Vec<Command>) -> Result<(), Refusal> {
         match &mut command {
-            Command::PutVhost(spec) => {
-                if !self.tables.vhosts.contains_key(&spec.name) && self.added.vhosts.insert(spec.name.clone()) {
-                    self.check_vhosts(&spec.name)?;
-                    self.set_queue_type(spec);
-                    let name = spec.name.clone();
-                    to.push(command);
-                    self.furnish(&name, to);
-                    return Ok(());
-                }
+            Command::PutVhost(spec)
+                if !self.tables.vhosts.contains_key(&spec.name) && self.added.vhosts.insert(spec.name.clone()) =>
+            {
+                self.check_vhosts(&spec.name)?;
+                self.set_queue_type(spec);
+                let name = spec.name.clone();
+                to.push(command);
+                self.furnish(&name, to);
+                return Ok(());
             }
             Command::DeclareQueue { vhost, spec } => {
                 let vhost = self.tables.vhosts.get(vhost);

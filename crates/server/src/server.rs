@@ -76,7 +76,7 @@ fn serve(config: Config, environment: &Environment<'_>, logs: &Logs) -> Result<(
         );
         tokio::spawn(alarms::watch(Arc::clone(&node)));
         open_ports(&node, cookie, logs.clone()).await?;
-        log_exchange::start(&node, &logs);
+        log_exchange::start(&node, logs);
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
