@@ -5,20 +5,25 @@
 //! what a user gets.
 //!
 //! - [`Node`] is a process with a data folder; it can be killed, stopped and started again.
+//! - [`Cluster`] is several of them that joined; [`until`] waits for what they come to agree on.
 //! - [`Wire`] is a client that may break every rule of AMQP, for answers no polite client provokes.
 //! - [`http`] asks the HTTP API.
 //! - [`python`] and [`javascript`] run scripts that use the client libraries of those languages.
 
 mod binary;
+mod cluster;
 mod http;
 mod node;
 mod program;
 mod scripts;
+mod until;
 mod wire;
 
 pub use crate::binary::{scratch, warren};
+pub use crate::cluster::Cluster;
 pub use crate::http::http;
 pub use crate::node::{Node, address, free_port};
 pub use crate::program::{Output, run};
-pub use crate::scripts::{javascript, python};
+pub use crate::scripts::{javascript, python, python_with};
+pub use crate::until::until;
 pub use crate::wire::{Closed, Frame, Method, Value, Wire};

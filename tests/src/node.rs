@@ -95,6 +95,16 @@ impl Node {
     /// If it runs already, or does not come up.
     #[track_caller]
     pub fn resume(&mut self) {
+        self.launch();
+        self.wait_for_line("stop with");
+    }
+
+    /// Starts the node and does not wait for it.
+    ///
+    /// # Panics
+    /// If it runs already.
+    #[track_caller]
+    pub fn launch(&mut self) {
         assert!(self.process.is_none(), "the node runs");
         let mut child = self
             .command(&["server"])
@@ -108,7 +118,12 @@ impl Node {
         follow(child.stdout.take().expect("piped"), &said, sender.clone());
         follow(child.stderr.take().expect("piped"), &said, sender);
         self.process = Some(Process { child, lines, said });
-        self.wait_for_line("stop with");
+    }
+
+    /// Whether its process was started and not ended.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.process.is_some()
     }
 
     /// A call of the binary with this node's configuration and environment.
@@ -192,6 +207,19 @@ impl Node {
         assert!(Instant::now() < deadline, "the node does not stop; it said:\n{}", self.said());
         let mut process = self.process.take().expect("looked at above");
         process.child.wait().expect("our own child")
+    }
+
+    /// Waits until the node gives up; what it said.
+    ///
+    /// # Panics
+    /// If it goes on, or ends well.
+    #[track_caller]
+    pub fn wait_for_failure(&mut self) -> String {
+        let said = Arc::clone(&self.process.as_ref().expect("the node runs").said);
+        let status = self.wait_for_end();
+        let said = said.lock().expect("no reader panics").clone();
+        assert!(!status.success(), "the node ended well; it said:\n{said}");
+        said
     }
 
     /// Where AMQP clients connect.

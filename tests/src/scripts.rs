@@ -23,6 +23,12 @@ const SCENARIO: Duration = Duration::from_secs(120);
 /// Runs a scenario of a Python script in `clients/python` against `node`.
 #[track_caller]
 pub fn python(script: &str, scenario: &str, node: &Node) {
+    python_with(script, scenario, node, &[]);
+}
+
+/// As [`python`], with more variables in the script's environment.
+#[track_caller]
+pub fn python_with(script: &str, scenario: &str, node: &Node, variables: &[(&str, &str)]) {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     let program = PYTHON.get_or_init(|| {
         let home = scratch().join("python");
@@ -34,7 +40,9 @@ pub fn python(script: &str, scenario: &str, node: &Node) {
         });
         home.join("bin/python")
     });
-    call(Command::new(program).env("PYTHONDONTWRITEBYTECODE", "1"), "python", script, scenario, node);
+    let mut command = Command::new(program);
+    command.env("PYTHONDONTWRITEBYTECODE", "1").envs(variables.iter().copied());
+    call(&mut command, "python", script, scenario, node);
 }
 
 /// Runs a scenario of a JavaScript file in `clients/node` against `node`.

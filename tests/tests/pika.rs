@@ -19,6 +19,7 @@ scenarios! {
     mandatory_returns
     consume_and_ack
     prefetch_is_a_limit
+    a_global_prefetch_is_shared_fairly
     requeue_keeps_order
     nack_without_requeue_drops
     a_closed_channel_gives_back

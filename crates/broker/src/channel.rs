@@ -12,19 +12,19 @@
 mod confirm;
 mod consume;
 mod declare;
+mod limit;
 mod publish;
 mod rights;
 mod settle;
+mod trace;
 mod transaction;
-
-use std::collections::BTreeSet;
 
 use amqp::method::{access, basic, channel as wire, confirm as confirm_wire, tx as tx_wire};
 use amqp::{Assembly, ChannelError, ConnectionError, Error, Frame, Method, PropertiesView, Step};
 use stdx::{Lookup, Time};
 use store::Seq;
 
-use crate::connection::{ConnectionEffects, Context, Limits};
+use crate::connection::{ConnectionEffects, Context, Limits, Peer};
 use crate::id::{ConnectionId, Name, QueueId};
 use crate::message::Message;
 use crate::metadata::{Outcome, Refusal};
@@ -38,6 +38,7 @@ pub(crate) struct Scope<'a> {
     pub context: &'a Context,
     pub limits: &'a Limits,
     pub connection: ConnectionId,
+    pub peer: &'a Peer,
     pub user: &'a Name,
     pub vhost: &'a Name,
     pub out: &'a mut Vec<u8>,
@@ -104,8 +105,10 @@ pub struct Channel {
     unacked: Window<Held>,
     prefetch: u16,
     global_prefetch: u16,
-    /// Queues whose deliveries were sent back for the global limit.
-    paused: BTreeSet<QueueId>,
+    /// Deliveries to consumers that are not settled for good: what the global limit counts.
+    limited: usize,
+    turns: limit::Turns,
+    traced: trace::Traced,
     /// Queues that hold something for this channel and must hear of its end.
     known: Lookup<QueueId, ()>,
     known_list: Vec<QueueId>,
@@ -135,7 +138,9 @@ impl Channel {
             unacked: Window::default(),
             prefetch: 0,
             global_prefetch: 0,
-            paused: BTreeSet::new(),
+            limited: 0,
+            turns: limit::Turns::default(),
+            traced: trace::Traced::default(),
             known: Lookup::new(),
             known_list: Vec::new(),
             last_queue: None,
@@ -321,6 +326,18 @@ impl Channel {
                 Ok(())
             }
             ChannelEvent::Replied { reply, .. } => self.replied(scope, reply),
+            ChannelEvent::Resubscribed { number, accepted, .. } => {
+                self.resubscribed(scope, number, accepted);
+                Ok(())
+            }
+            ChannelEvent::QueueMoved { queue, .. } => {
+                self.queue_moved(scope, queue);
+                Ok(())
+            }
+            ChannelEvent::Resumed { queue, .. } => {
+                self.resumed(scope, queue);
+                Ok(())
+            }
         }
     }
 
@@ -382,7 +399,7 @@ impl Channel {
         if m.global {
             self.global_prefetch = m.prefetch_count;
             self.tell_prefetch(scope);
-            self.resume_if_below_limit(scope);
+            self.give_turns(scope);
         } else {
             self.prefetch = m.prefetch_count;
         }

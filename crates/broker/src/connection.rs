@@ -34,7 +34,7 @@ use stdx::{Lookup, Time};
 pub use effects::{ConnectionEffects, Note};
 
 use crate::channel::{Channel, Scope};
-use crate::id::{ConnectionId, Name};
+use crate::id::{ConnectionId, Name, QueueId};
 use crate::message::Message;
 use crate::metadata::{Command, Outcome, Refusal, Tables};
 use crate::queue::{ChannelEvent, ChannelKey};
@@ -65,8 +65,23 @@ pub struct Limits {
     pub consumer_timeout: Option<Duration>,
     pub mechanisms: Vec<&'static str>,
     pub loopback_users: Vec<String>,
+    /// Name and password of the user that ANONYMOUS clients are; `None` refuses them.
+    pub anonymous: Option<(String, String)>,
+    /// Channels that all clients of the node together may have open.
+    pub channels_per_node_max: Option<u64>,
+    pub stamps: Stamps,
     pub server_properties: Table,
     pub node: Name,
+}
+
+/// What the broker writes into the headers of each message that comes in. `Some(true)` replaces what a
+/// publisher has put there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamps {
+    /// `timestamp_in_ms`, and the property `timestamp`.
+    pub timestamp: Option<bool>,
+    /// `x-routed-by`, the node's name.
+    pub routing_node: Option<bool>,
 }
 
 /// How the world stands when the connection is called.
@@ -86,6 +101,8 @@ pub struct OpenCounts {
     pub node_max: Option<u64>,
     /// Channels of this user.
     pub user_channels: u64,
+    /// Channels of all.
+    pub node_channels: u64,
 }
 
 #[derive(Debug, PartialEq)]
@@ -256,7 +273,7 @@ impl Connection {
         let mut at = 0;
         while at < bytes.len() && self.wants_bytes() {
             let used = match self.state {
-                State::AwaitHeader => self.header(&bytes[at..]),
+                State::AwaitHeader => self.header(context, &bytes[at..]),
                 State::Running => self.fast_publish(context, &bytes[at..], fx),
                 State::Doomed { .. } => bytes.len() - at,
                 _ => 0,
@@ -291,7 +308,10 @@ impl Connection {
 
     /// Whether the frame can only be judged by somebody who knows the other connections.
     fn must_count(&mut self, context: &Context, frame: &amqp::Frame<'_>) -> bool {
-        let limited = || context.tables.users.get(&self.user).is_some_and(|u| u.limits.max_channels.is_some());
+        let limited = || {
+            self.limits.channels_per_node_max.is_some()
+                || context.tables.users.get(&self.user).is_some_and(|u| u.limits.max_channels.is_some())
+        };
         let opens = match self.state {
             State::Opening => frame.channel == 0,
             State::Running => frame.channel != 0 && !self.channels.contains_key(&frame.channel) && limited(),
@@ -326,6 +346,7 @@ impl Connection {
             context,
             limits: &self.limits,
             connection: self.id,
+            peer: &self.peer,
             user: &self.user,
             vhost: &self.vhost,
             out: &mut self.out,
@@ -447,7 +468,7 @@ impl Connection {
             return Ok(());
         }
         if !self.channels.contains_key(&number) {
-            return self.open_channel(context, frame);
+            return self.open_channel(context, frame, fx);
         }
         let held = self.held_by(number);
         let result = self.with_channel(context, number, fx, |channel, scope| channel.frame(scope, frame));
@@ -475,7 +496,37 @@ impl Connection {
         self.channels.remove(&number)
     }
 
-    fn open_channel(&mut self, context: &Context, frame: &amqp::Frame<'_>) -> Result<(), ConnectionError> {
+    /// Whether the user and the node may have one channel more.
+    fn check_channels(&mut self, context: &Context) -> Result<(), ConnectionError> {
+        let user = context.tables.users.get(&self.user);
+        let counts = self.counts.take().unwrap_or_default();
+        // Counts of the others are a moment old; our own are exact.
+        let mine = self.channels.len() as u64;
+        if let Some(max) = user.and_then(|u| u.limits.max_channels)
+            && counts.user_channels.max(mine) >= max
+        {
+            return Err(ConnectionError::not_allowed(format_args!(
+                "number of channels opened for user '{}' has reached the maximum allowed user limit of ({max})",
+                self.user
+            )));
+        }
+        if let Some(max) = self.limits.channels_per_node_max
+            && counts.node_channels.max(mine) >= max
+        {
+            return Err(ConnectionError::not_allowed(format_args!(
+                "number of channels opened on node '{}' has reached the maximum allowed limit of ({max})",
+                self.limits.node
+            )));
+        }
+        Ok(())
+    }
+
+    fn open_channel(
+        &mut self,
+        context: &Context,
+        frame: &amqp::Frame<'_>,
+        fx: &mut ConnectionEffects,
+    ) -> Result<(), ConnectionError> {
         if frame.kind != FrameKind::Method {
             return Err(frame.unexpected());
         }
@@ -500,16 +551,8 @@ impl Connection {
             ))
             .at((20, 10)));
         }
-        let user = context.tables.users.get(&self.user);
-        if let Some(max) = user.and_then(|u| u.limits.max_channels)
-            && self.counts.take().unwrap_or_default().user_channels.max(self.channels.len() as u64) >= max
-        {
-            return Err(ConnectionError::not_allowed(format_args!(
-                "number of channels opened for user '{}' has reached the maximum allowed user limit of ({max})",
-                self.user
-            ))
-            .at((20, 10)));
-        }
+        self.check_channels(context).map_err(|error| error.at((20, 10)))?;
+        fx.channels_opened += 1;
         self.lives += 1;
         let key = ChannelKey { connection: self.id, number: frame.channel, life: self.lives };
         self.channels.insert(frame.channel, Channel::new(key, self.limits.message_bytes_max, context.now));
@@ -530,6 +573,7 @@ impl Connection {
             context,
             limits: &self.limits,
             connection: self.id,
+            peer: &self.peer,
             user: &self.user,
             vhost: &self.vhost,
             out: &mut self.out,
@@ -555,6 +599,7 @@ impl Connection {
             Err(error) => self.channel_fault(context, number, error, fx),
         }
         if ended && let Some(mut channel) = self.remove_channel(number) {
+            fx.channels_closed += 1;
             channel.close(fx);
         }
         Ok(())
@@ -575,6 +620,7 @@ impl Connection {
             Error::Channel(error) => error,
         };
         if let Some(mut channel) = self.remove_channel(number) {
+            fx.channels_closed += 1;
             channel.flush_reports(&mut self.out);
             channel.close(fx);
         }
@@ -658,6 +704,7 @@ impl Connection {
     }
 
     fn end_channels(&mut self, fx: &mut ConnectionEffects) {
+        fx.channels_closed += self.channels.len() as u64;
         for (_, mut channel) in std::mem::take(&mut self.channels) {
             channel.flush_reports(&mut self.out);
             channel.close(fx);
@@ -708,13 +755,11 @@ impl Connection {
     pub fn fill(&mut self, context: &Context, fx: &mut ConnectionEffects) {
         while self.out.len() < OUT_HIGH_WATER {
             let Some(event) = self.inbox.pop_front() else { break };
-            let key = match &event {
-                ChannelEvent::Deliver { channel, .. }
-                | ChannelEvent::Confirmed { channel, .. }
-                | ChannelEvent::Rejected { channel, .. }
-                | ChannelEvent::Replied { channel, .. }
-                | ChannelEvent::ConsumerCancelled { channel, .. } => *channel,
-            };
+            let key = event.channel();
+            if let ChannelEvent::QueueMoved { queue, .. } = event {
+                self.queue_moved(context, queue, fx);
+                continue;
+            }
             if self.channels.get(&key.number).is_none_or(|c| c.key != key) {
                 // The channel is gone; the queue took back what it held for it.
                 continue;
@@ -726,6 +771,17 @@ impl Connection {
         }
         if !self.dirty.is_empty() {
             self.flush_channels();
+        }
+    }
+
+    /// A queue has another leader, or its leader has lost sight of this node.
+    fn queue_moved(&mut self, context: &Context, queue: QueueId, fx: &mut ConnectionEffects) {
+        let numbers: Vec<u16> = self.channels.keys().copied().collect();
+        for number in numbers {
+            let _ = self.with_channel(context, number, fx, |channel, scope| {
+                channel.queue_moved(scope, queue);
+                Ok(())
+            });
         }
     }
 

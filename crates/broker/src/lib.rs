@@ -3,11 +3,14 @@
 //! Every entity is a machine: a struct with one way in (`handle`), owned by one task, that answers
 //! with effects. Nothing here opens a socket or a file, reads a clock, draws randomness or waits.
 //!
-//! The three families:
+//! The families:
 //! * [`metadata`]: the replicated state machine. Commands in, frozen [`metadata::Tables`] out.
 //! * [`queue`] and [`channel`]: the data path. They talk to each other by events only.
+//! * [`agent`] and [`packet`]: a queue as it is used from a node that does not lead it.
+//! * [`mirror`]: what keeps a queue on several nodes.
 //! * [`status`]: what an operator may see, as plain data.
 
+pub mod agent;
 pub mod channel;
 pub mod connection;
 pub mod dead_letter;
@@ -15,6 +18,8 @@ pub mod delay;
 pub mod exchange;
 pub mod message;
 pub mod metadata;
+pub mod mirror;
+pub mod packet;
 pub mod permission;
 pub mod policy;
 pub mod queue;

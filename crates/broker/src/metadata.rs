@@ -17,16 +17,24 @@ mod codec;
 mod command;
 mod equivalence;
 mod exchange;
+mod failover;
 mod limit;
+mod mirroring;
+mod node;
 mod parameter;
+mod placement;
 mod policy;
 mod queue;
+mod rebalance;
+mod reconcile;
+mod seating;
 mod settings;
 mod snapshot;
 mod tables;
 mod term;
 mod user;
 mod vhost;
+mod view;
 
 pub use apply::Metadata;
 pub use codec::{Answer, Unreadable, decode_answer, encode_answer};
@@ -35,7 +43,14 @@ pub use command::{
     Command, Declared, Destination, ExchangeSpec, PolicyKind, PolicySpec, QueueSpec, Refusal,
     UserSpec, VhostSpec,
 };
-pub use tables::{Binding, Exchange, Queue, Tables, Vhost, VhostLimits, View};
+pub use mirroring::{MirrorMode, Mirroring, Promotion, PromotionOrder, SyncStrategy};
+pub use node::{Cluster, ClusterNode, NodeKind, NodeState, Nodes};
+pub use placement::Locator;
+pub use rebalance::{Move, Scope};
+pub use reconcile::{Desired, Step};
+pub use seating::Seating;
+pub use tables::{Binding, Exchange, Queue, Tables, Vhost, VhostLimits};
+pub use view::{Seat, View, ViewChange, ViewStatus};
 
 pub(crate) use term::{Bytes, Pairs, Term};
 

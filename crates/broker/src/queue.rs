@@ -22,6 +22,7 @@
 //! * `redelivered` is false only if no client can have seen the message (see `horizon`).
 
 mod consumers;
+mod elsewhere;
 mod event;
 mod horizon;
 mod leaving;
@@ -37,6 +38,7 @@ use stdx::Time;
 use store::{QueueKey, Seq};
 
 pub use consumers::delivery_cost;
+pub use elsewhere::Session;
 pub use event::{
     ChannelEvent, ChannelKey, Consume, ConsumeError, ConsumerKey, DeadLetter, DeleteError, Delivery, Load,
     Publish, Publisher, QueueEffects, QueueEvent, QueueReply, Reason,
@@ -85,6 +87,8 @@ struct Unacked {
 pub struct Queue {
     id: QueueId,
     durable: bool,
+    /// Mirrored: all messages go into the batch, whatever their delivery mode.
+    replicated: bool,
     auto_delete: bool,
     settings: Arc<Settings>,
     /// One per priority, lowest first; an ordinary queue has one.
@@ -98,6 +102,7 @@ pub struct Queue {
     /// The last ticket given, and the publishes that wait for each.
     ticket: u64,
     waiting: std::collections::VecDeque<(u64, Vec<(Publisher, Vec<(u64, u64)>)>)>,
+    elsewhere: elsewhere::Elsewhere,
     /// Reports of this round.
     safe_now: Vec<(Publisher, Vec<(u64, u64)>)>,
     safe_when_stored: Vec<(Publisher, Vec<(u64, u64)>)>,
@@ -107,6 +112,8 @@ pub struct Queue {
     limits_due: bool,
     /// Channels that hear of their cancel when the queue has deleted itself.
     farewells: Vec<ChannelKey>,
+    /// Channels that gave room in this round.
+    resumed: Vec<ChannelKey>,
     had_consumer: bool,
     deleting: bool,
     last_used: Time,
@@ -124,6 +131,8 @@ pub struct Queue {
 /// How many keys of the store one queue owns: its levels, and its horizon.
 const KEYS_PER_QUEUE: u64 = 512;
 const HORIZON_KEY: u64 = 256;
+/// A leader gives so many sequences, before those of the next begin.
+const EPOCH_SHIFT: u32 = 40;
 /// A stored message is at least so much longer than its body.
 pub(crate) const STORED_BYTES_MIN: u64 = 41;
 
@@ -131,6 +140,12 @@ pub(crate) const STORED_BYTES_MIN: u64 = 41;
 #[must_use]
 pub fn level_key(id: QueueId, level: u8) -> QueueKey {
     QueueKey(id.0 * KEYS_PER_QUEUE + u64::from(level))
+}
+
+/// The store's key of the note that deliveries have begun.
+#[must_use]
+pub fn horizon_key(id: QueueId) -> QueueKey {
+    QueueKey(id.0 * KEYS_PER_QUEUE + HORIZON_KEY)
 }
 
 /// Whose key this is: the queue and the level; `None` as level is the horizon.
@@ -148,6 +163,7 @@ impl Queue {
         let mut queue = Queue {
             id: record.id,
             durable: record.durable,
+            replicated: record.view.mirrored,
             auto_delete: record.auto_delete,
             settings: Arc::clone(&record.settings),
             levels: (0..levels).map(|_| Ready::default()).collect(),
@@ -155,16 +171,18 @@ impl Queue {
             unacked_bytes: 0,
             consumers: Consumers::new(record.settings.single_active_consumer),
             next_seq: 1,
-            horizon: Horizon::new(record.durable, horizon),
+            horizon: Horizon::new(record.durable || record.view.mirrored, horizon),
             leaving: leaving::Leaving::default(),
             ticket: 0,
             waiting: std::collections::VecDeque::new(),
+            elsewhere: elsewhere::Elsewhere::default(),
             safe_now: Vec::new(),
             safe_when_stored: Vec::new(),
             refused: Vec::new(),
             removed: vec![Vec::new(); levels],
             limits_due: true,
             farewells: Vec::new(),
+            resumed: Vec::new(),
             had_consumer: false,
             deleting: false,
             last_used: now.time,
@@ -185,6 +203,10 @@ impl Queue {
                 queue.persistent_bytes += bytes;
             }
         }
+        // A sequence is never given by two leaders (docs/decisions/0004).
+        if record.view.led_since > 1 {
+            queue.next_seq = queue.next_seq.max(record.view.led_since << EPOCH_SHIFT);
+        }
         // Transient messages took sequences too: what comes must not look like what they were.
         queue.next_seq = queue.next_seq.max(queue.horizon.first_unseen());
         queue.horizon.bound(queue.next_seq);
@@ -195,13 +217,23 @@ impl Queue {
     pub fn handle(&mut self, now: Now, event: QueueEvent, out: &mut QueueEffects) {
         match event {
             QueueEvent::Publish { from, messages } => self.publish(now, from, messages, out),
+            QueueEvent::Session { session, settled, again, messages } => {
+                self.publish_of_session(now, session, settled, again, messages, out);
+            }
+            QueueEvent::NodeLost { node } => self.node_lost(now, node, out),
             QueueEvent::Consume(ask) => self.consume(now, *ask, out),
             QueueEvent::Cancel { consumer, reply } => self.cancel(now, consumer, reply, out),
             QueueEvent::Get { channel, no_ack } => self.get(now, channel, no_ack, out),
             QueueEvent::Ack { channel, runs } => self.ack(now, channel, &runs),
             QueueEvent::Reject { channel, seqs, requeue } => self.reject(now, channel, &seqs, requeue),
-            QueueEvent::Surplus { consumer, seqs } => self.surplus(consumer, &seqs),
-            QueueEvent::Resume { channel } => self.consumers.pause(channel, false),
+            QueueEvent::Surplus { channel, seqs } => self.surplus(channel, &seqs),
+            QueueEvent::Resume { channel } => {
+                self.consumers.pause(channel, false);
+                self.resumed.push(channel);
+            }
+            QueueEvent::Taken { channel, runs } => {
+                self.drop_held(channel, &runs);
+            }
             QueueEvent::Credit { consumer, bytes } => {
                 self.last_credit = now.time;
                 self.consumers.credit(consumer, bytes);
@@ -212,12 +244,12 @@ impl Queue {
                 self.last_used = now.time;
                 let reply =
                     QueueReply::Inspected { messages: self.ready_len(), consumers: self.consumers.len() as u32 };
-                reply_to(channel, reply, out);
+                self.reply_to(channel, reply, out);
             }
             QueueEvent::Purge { channel } => {
                 self.settle_ready(now, out);
                 let messages = self.purge();
-                reply_to(channel, QueueReply::Purged { messages }, out);
+                self.reply_to(channel, QueueReply::Purged { messages }, out);
             }
             QueueEvent::Delete { channel, if_unused, if_empty } => {
                 self.settle_ready(now, out);
@@ -228,12 +260,14 @@ impl Queue {
                 } else {
                     Ok(self.ready_len())
                 };
-                reply_to(channel, QueueReply::Deletable(verdict), out);
+                self.reply_to(channel, QueueReply::Deletable(verdict), out);
             }
             QueueEvent::Stored { ticket } => self.stored(ticket),
             QueueEvent::Loaded { key, from, messages } => self.loaded(key, from, messages),
             QueueEvent::DeadLettered { numbers } => self.dead_lettered(&numbers),
-            QueueEvent::Prefetch { consumer, prefetch } => self.consumers.set_prefetch(consumer, prefetch),
+            QueueEvent::Prefetch { consumer, prefetch, limited } => {
+                self.consumers.set_prefetch(consumer, prefetch, limited);
+            }
             QueueEvent::Settings(settings) => {
                 self.limits_due = true;
                 if settings.expires != self.settings.expires {
@@ -260,21 +294,29 @@ impl Queue {
     }
 
     fn publish(&mut self, now: Now, from: Publisher, messages: Vec<Publish>, out: &mut QueueEffects) {
-        self.counters.publish += messages.len() as u64;
+        self.begin_publishes(now, messages.len());
+        for publish in messages {
+            if self.has_room(now, &publish, out) {
+                self.enqueue(now, from, publish, false, out);
+            } else {
+                self.refuse(from, publish);
+            }
+        }
+    }
+
+    fn begin_publishes(&mut self, now: Now, count: usize) {
+        self.counters.publish += count as u64;
         self.limits_due = true;
         self.last_active_millis = now.unix_millis;
-        let rejects = self.settings.overflow != Overflow::DropHead
-            && (self.settings.length_max.is_some() || self.settings.length_max_bytes.is_some());
-        for publish in messages {
-            if rejects && self.is_full(&publish) {
-                self.deliver_ready(now, out);
-                if self.is_full(&publish) {
-                    self.refuse(from, publish);
-                    continue;
-                }
-            }
-            self.enqueue(now, from, publish, out);
+    }
+
+    /// Whether a publish may enter, where a full queue refuses: what is ready may leave first.
+    fn has_room(&mut self, now: Now, publish: &Publish, out: &mut QueueEffects) -> bool {
+        if self.settings.overflow == Overflow::DropHead || !self.is_full(publish) {
+            return true;
         }
+        self.deliver_ready(now, out);
+        !self.is_full(publish)
     }
 
     fn is_full(&self, publish: &Publish) -> bool {
@@ -296,17 +338,20 @@ impl Queue {
     }
 
     #[inline]
-    fn enqueue(&mut self, now: Now, from: Publisher, publish: Publish, out: &mut QueueEffects) {
+    fn enqueue(&mut self, now: Now, from: Publisher, publish: Publish, again: bool, out: &mut QueueEffects) {
         let Publish { message, number } = publish;
         let seq = Seq(self.next_seq);
         self.next_seq += 1;
         let expires_at = self.expiry(now, &message);
         let persistent = message.is_persistent() && self.durable;
+        let stored = persistent || self.replicated;
         let level = if self.levels.len() == 1 { 0 } else { self.level_of(&message) };
         if persistent {
             self.persistent += 1;
             self.persistent_bytes += message.body_bytes() as u64;
             self.counters.disk_writes += 1;
+        }
+        if stored {
             out.batch.enqueue(
                 level_key(self.id, level as u8),
                 seq,
@@ -314,15 +359,19 @@ impl Queue {
             );
         }
         if number != 0 {
-            let list = if persistent { &mut self.safe_when_stored } else { &mut self.safe_now };
+            let list = if stored { &mut self.safe_when_stored } else { &mut self.safe_now };
             push_run(list, from, number);
         }
         // A lazy queue keeps its backlog on disk; what somebody waits for is no backlog.
         let pages_at_once = self.settings.lazy && !self.consumers.anyone_in_line();
         let budget = if pages_at_once { 0 } else { self.level_budget(now) };
-        if self.levels[level].must_page(budget) {
+        if again {
+            // What an earlier leader may have delivered is flagged, and only memory has the flag.
+            let entry = Entry { seq, message, expires_at, returns: 0, redelivered: true, stored };
+            self.levels[level].put_back(entry);
+        } else if self.levels[level].must_page(budget) {
             self.levels[level].push_paged(seq, message.body_bytes() as u64, persistent);
-            if !persistent {
+            if !stored {
                 out.transient.enqueue(
                     level_key(self.id, level as u8),
                     seq,
@@ -330,7 +379,7 @@ impl Queue {
                 );
             }
         } else {
-            let entry = Entry { seq, message, expires_at, returns: 0, redelivered: false, stored: persistent };
+            let entry = Entry { seq, message, expires_at, returns: 0, redelivered: false, stored };
             self.levels[level].push(entry);
         }
     }
@@ -355,20 +404,27 @@ impl Queue {
     }
 
     fn consume(&mut self, now: Now, ask: Consume, out: &mut QueueEffects) {
+        if ask.again {
+            return self.consume_again(now, ask, out);
+        }
+        // What was published before belongs to those who consumed before.
+        self.deliver_ready(now, out);
         let channel = ask.consumer.channel;
         let taken = self.consumers.has_exclusive()
             || (ask.exclusive && (!self.consumers.is_empty() || self.settings.single_active_consumer));
         if taken {
-            reply_to(channel, QueueReply::Consuming(Err(ConsumeError::ExclusiveUse)), out);
+            self.reply_to(channel, QueueReply::Consuming(Err(ConsumeError::ExclusiveUse)), out);
             return;
         }
         self.last_used = now.time;
         self.had_consumer = true;
         self.consumers.add(ask);
-        reply_to(channel, QueueReply::Consuming(Ok(())), out);
+        self.reply_to(channel, QueueReply::Consuming(Ok(())), out);
     }
 
     fn cancel(&mut self, now: Now, consumer: ConsumerKey, reply: bool, out: &mut QueueEffects) {
+        // What was published before is still for this consumer, if it is its turn.
+        self.deliver_ready(now, out);
         self.flush_outgoing(out);
         if self.consumers.remove(consumer).is_some() {
             self.last_used = now.time;
@@ -378,7 +434,7 @@ impl Queue {
             // Who cancels the last consumer of an auto-delete queue finds the queue gone.
             self.farewells.push(consumer.channel);
         } else if reply {
-            reply_to(consumer.channel, QueueReply::Cancelled, out);
+            self.reply_to(consumer.channel, QueueReply::Cancelled, out);
         }
     }
 
@@ -399,7 +455,7 @@ impl Queue {
         }
         let Some((level, mut entry)) = self.pop_front() else {
             self.counters.get_empty += 1;
-            reply_to(channel, QueueReply::Got(None), out);
+            self.reply_to(channel, QueueReply::Got(None), out);
             return;
         };
         let delivery = self.delivery(&mut entry, 0);
@@ -411,7 +467,7 @@ impl Queue {
             self.hold(entry, None, channel);
         }
         let left = self.ready_len();
-        reply_to(channel, QueueReply::Got(Some((Box::new(delivery), left))), out);
+        self.reply_to(channel, QueueReply::Got(Some((Box::new(delivery), left))), out);
     }
 
     fn delivery(&mut self, entry: &mut Entry, consumer: u32) -> Delivery {
@@ -419,7 +475,7 @@ impl Queue {
         self.counters.redeliver += u64::from(redelivered);
         self.horizon.delivered(entry.seq);
         let count = if self.settings.delivery_limit.is_some() { entry.returns } else { 0 };
-        Delivery { message: entry.message.clone(), seq: entry.seq, consumer, redelivered, count }
+        Delivery { message: entry.message.clone(), seq: entry.seq, consumer, redelivered, held: false, count }
     }
 
     fn hold(&mut self, entry: Entry, consumer: Option<ConsumerKey>, channel: ChannelKey) {
@@ -463,15 +519,23 @@ impl Queue {
 
     fn ack(&mut self, now: Now, channel: ChannelKey, runs: &[(Seq, Seq)]) {
         self.last_active_millis = now.unix_millis;
+        self.counters.ack += self.drop_held(channel, runs);
+    }
+
+    /// What the channel held leaves for good; answers how many messages that were.
+    fn drop_held(&mut self, channel: ChannelKey, runs: &[(Seq, Seq)]) -> u64 {
+        let mut dropped = 0;
         for (first, last) in runs {
             for seq in first.0..=last.0 {
-                if let Some(entry) = self.release(channel, Seq(seq)) {
-                    self.counters.ack += 1;
+                let held = self.release(channel, Seq(seq)).or_else(|| self.late_ack(Seq(seq)));
+                if let Some(entry) = held {
+                    dropped += 1;
                     let level = self.level_of(&entry.message);
                     self.gone(level, &entry);
                 }
             }
         }
+        dropped
     }
 
     fn reject(&mut self, now: Now, channel: ChannelKey, seqs: &[Seq], requeue: bool) {
@@ -499,13 +563,13 @@ impl Queue {
         }
     }
 
-    fn surplus(&mut self, consumer: ConsumerKey, seqs: &[Seq]) {
-        self.consumers.pause(consumer.channel, true);
+    fn surplus(&mut self, channel: ChannelKey, seqs: &[Seq]) {
+        self.consumers.pause(channel, true);
         for seq in seqs {
             let key = self.unacked.get_mut(seq.0).and_then(|held| held.consumer);
-            if let Some(entry) = self.release(consumer.channel, *seq) {
+            if let Some(entry) = self.release(channel, *seq) {
                 if let Some(key) = key {
-                    self.consumers.credit(key, consumers::cost(&entry.message));
+                    self.consumers.sent_back(key, consumers::cost(&entry.message));
                 }
                 let level = self.level_of(&entry.message);
                 self.levels[level].put_back(entry);
@@ -598,12 +662,13 @@ impl Queue {
     /// The queue was deleted: consumers and waiting channels are told, the store forgets it.
     pub fn flush_and_end(&mut self, out: &mut QueueEffects) {
         self.flush_outgoing(out);
+        self.tell_resumed(out);
         for level in 0..self.levels.len() {
             out.batch.forget(level_key(self.id, level as u8));
         }
         self.horizon.forget(self.id, &mut out.batch);
         for channel in std::mem::take(&mut self.farewells) {
-            reply_to(channel, QueueReply::Cancelled, out);
+            self.reply_to(channel, QueueReply::Cancelled, out);
         }
         for consumer in self.consumers.iter() {
             let key = consumer.key;
@@ -611,7 +676,7 @@ impl Queue {
             out.to_connections.push((key.channel.connection, event));
         }
         for (channel, _) in self.horizon.take_waiting() {
-            reply_to(channel, QueueReply::Gone, out);
+            self.reply_to(channel, QueueReply::Gone, out);
         }
         for (_, reports) in std::mem::take(&mut self.waiting) {
             self.safe_now.extend(reports);
@@ -655,6 +720,10 @@ impl Queue {
         }
     }
 
+    fn reply_to(&self, channel: ChannelKey, reply: QueueReply, out: &mut QueueEffects) {
+        out.to_connections.push((channel.connection, ChannelEvent::Replied { channel, queue: self.id, reply }));
+    }
+
     fn consumer_status(&self, c: &consumers::Consumer) -> ConsumerStatus {
         let activity = match (self.settings.single_active_consumer, c.is_active()) {
             (true, true) => "single_active",
@@ -674,10 +743,6 @@ impl Queue {
             activity,
         }
     }
-}
-
-fn reply_to(channel: ChannelKey, reply: QueueReply, out: &mut QueueEffects) {
-    out.to_connections.push((channel.connection, ChannelEvent::Replied { channel, reply }));
 }
 
 /// Adds a number to a publisher's runs.

@@ -1,16 +1,21 @@
 //! What an operator may see of the data path, as plain data. Listings, the HTTP API and metrics read it.
 //!
-//! Counters only rise during the life of the object; rates are made by whoever samples them.
+//! Counters only rise during the life of the object; rates are made by whoever samples them. Nodes send
+//! each other these as they stand, so a change of a field is a new version of their listings.
+
+pub mod word;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use amqp::Table;
+use serde::{Deserialize, Serialize};
+use word::Word;
 
 use crate::id::{ConnectionId, Name, QueueId};
 
 /// Message counters of an object, in messages.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     pub publish: u64,
     pub confirm: u64,
@@ -46,7 +51,7 @@ impl std::ops::AddAssign<&Counters> for Counters {
 }
 
 /// A queue's contents and consumers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct QueueStatus {
     pub id: Option<QueueId>,
     pub messages_ready: u64,
@@ -77,7 +82,7 @@ pub struct QueueStatus {
 }
 
 /// A consumer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConsumerStatus {
     pub connection: ConnectionId,
     pub channel: u16,
@@ -90,11 +95,12 @@ pub struct ConsumerStatus {
     /// False for those waiting behind a single active consumer.
     pub active: bool,
     /// `up`, `single_active` or `waiting`.
-    pub activity: &'static str,
+    #[serde(with = "word")]
+    pub activity: Word,
 }
 
 /// A client connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ConnectionStatus {
     pub id: ConnectionId,
     /// `peer -> host`, as RabbitMQ names connections.
@@ -103,8 +109,10 @@ pub struct ConnectionStatus {
     pub host: SocketAddr,
     pub vhost: Name,
     pub user: Name,
-    pub state: &'static str,
-    pub auth_mechanism: &'static str,
+    #[serde(with = "word")]
+    pub state: Word,
+    #[serde(with = "word")]
+    pub auth_mechanism: Word,
     pub client_properties: Arc<Table>,
     pub channels: Vec<ChannelStatus>,
     pub channel_max: u16,
@@ -122,7 +130,7 @@ pub struct ConnectionStatus {
 }
 
 /// The encrypted part of a connection, as listings show it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct TlsStatus {
     pub protocol: String,
     pub key_exchange: String,
@@ -134,10 +142,11 @@ pub struct TlsStatus {
 }
 
 /// A channel.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ChannelStatus {
     pub number: u16,
-    pub state: &'static str,
+    #[serde(with = "word")]
+    pub state: Word,
     pub confirm: bool,
     pub transactional: bool,
     pub consumers: u32,

@@ -152,6 +152,11 @@ impl<T> Window<T> {
         self.drain_up_to(u64::MAX - 1, each);
     }
 
+    /// Changes every entry.
+    pub(crate) fn for_each_mut(&mut self, each: impl FnMut(&mut T)) {
+        self.stragglers.values_mut().chain(self.ring.iter_mut().flatten()).for_each(each);
+    }
+
     /// Looks at every entry, stragglers first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
         let base = self.base;

@@ -247,7 +247,7 @@ impl Hello {
 }
 
 /// A name ends up in logs and on terminals.
-fn is_printable(name: &str) -> bool {
+pub(crate) fn is_printable(name: &str) -> bool {
     !name.is_empty() && !name.chars().any(char::is_control)
 }
 

@@ -5,4 +5,7 @@
 //! `simulator`.
 
 pub mod handshake;
+pub mod link;
+pub mod membership;
 pub mod metadata_log;
+pub mod ring;

@@ -8,20 +8,23 @@
 //! - an answered proposal is durable: it survives the crash of any minority of voters, and of all
 //!   of them at once if their disks survive;
 //! - machines apply the same commands in the same order, so the same index means the same state;
-//! - [`ProposeError::NotLeader`] and [`ProposeError::TooLarge`] mean that the command was not and
-//!   never will be applied; [`ProposeError::Unknown`] means that nobody can tell yet.
+//! - [`ProposeError::NotLeader`], [`ProposeError::NoLeader`] and [`ProposeError::TooLarge`] mean
+//!   that the command was not and never will be applied; [`ProposeError::Unknown`] means that nobody can tell yet.
 //!
 //! Nothing here waits: an engine answers through the function handed to
 //! [`MetadataLog::propose`], the simulator's model may do so late, or never while no majority is
 //! reachable.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// The largest command a log takes, in bytes. Whoever has more to say says it in several commands.
 pub const COMMAND_BYTES_MAX: usize = 4 << 20;
 
 /// A voter or learner of the metadata log. A number is never given to a second node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct NodeId(pub u64);
 
 impl std::fmt::Display for NodeId {
@@ -71,13 +74,23 @@ pub enum ProposeError {
         /// Who leads as far as this node knows.
         leader: Option<Member>,
     },
+    /// Nobody led who could be reached, for as long as this node waits. The command was not applied.
+    #[error(
+        "no leader of the metadata log for {waited:?}: too few of its voters can be reached; the \
+         command was not applied"
+    )]
+    NoLeader {
+        /// How long this node has waited.
+        waited: std::time::Duration,
+    },
     /// The command is larger than [`COMMAND_BYTES_MAX`]. It was not applied.
     #[error("metadata command of {size} bytes is over the limit of {COMMAND_BYTES_MAX}")]
     TooLarge {
         /// Its size in bytes.
         size: usize,
     },
-    /// Leadership was lost while the command was under way: it may or may not take effect.
+    /// Leadership was lost while the command was under way, or its outcome was too long in coming:
+    /// it may or may not take effect.
     #[error("leadership changed under way; whether the command takes effect is unknown")]
     Unknown,
     /// The log on this node has stopped, on request or because its disk failed. The command may or
@@ -107,10 +120,18 @@ pub struct Status {
     pub leader: Option<NodeId>,
     /// Index of the last entry in this node's log; 0 while there is none.
     pub last_index: u64,
+    /// Term of the last entry in this node's log; 0 while there is none.
+    pub last_term: u64,
+    /// Which history the log belongs to; none while an empty node waits to be called.
+    pub generation: Option<u64>,
     /// Index of the last entry this node's state machine has seen; 0 while there is none.
     pub applied: u64,
     /// Index of the last entry inside the newest snapshot; 0 while there is none.
     pub snapshot: u64,
+    /// The learner without which the leader answers nothing, as set on this node.
+    pub synchronous: Option<NodeId>,
+    /// Whether this node leads and its synchronous learner does not hold all that was answered.
+    pub lagging: bool,
     /// Who votes, in order of their numbers.
     pub voters: Vec<Member>,
     /// Who follows without a vote, in order of their numbers.

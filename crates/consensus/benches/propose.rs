@@ -1,5 +1,5 @@
 //! What a commit of metadata costs, beside one fdatasync on the same disk: latency alone and under
-//! load, throughput, starts, rest. `cargo bench -p consensus`; run as a test it does a little of
+//! load, throughput, starts, rest; the same on three nodes and two nodes of one process. `cargo bench -p consensus`; run as a test it does a little of
 //! each. The folder is made where `TMPDIR` points.
 
 use std::collections::BTreeMap;
@@ -7,13 +7,13 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{Seek, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cluster::metadata_log::{PendingSnapshot, RestoreError, StateMachine};
-use consensus::{Alone, Consensus, NodeId, Options};
+use consensus::{Alone, Consensus, Member, Network, NodeId, Options, Role, UnreachableError};
 
 const COMMAND_BYTES: usize = 200;
 
@@ -79,6 +79,99 @@ async fn main() {
     at_rest(sizes.rest).await;
     consensus.shutdown().await;
     restart(folder.path(), sizes.queues).await;
+    three_nodes(&folder.path().join("three"), &sizes, sync).await;
+    two_nodes(&folder.path().join("two"), &sizes, sync).await;
+}
+
+/// Nodes of this process by number; a request is a call of a function.
+#[derive(Clone, Default)]
+struct Wire(Arc<Mutex<BTreeMap<u64, Consensus>>>);
+
+impl Network for Wire {
+    async fn call(&self, peer: &Member, request: Bytes) -> Result<Bytes, UnreachableError> {
+        let nodes = self.0.lock().expect("no panic").clone();
+        match nodes.get(&peer.id.0) {
+            Some(node) => Ok(node.receive(&request).await),
+            None => Err(UnreachableError("not started".to_owned())),
+        }
+    }
+}
+
+/// Starts `count` nodes; the first leads, and is a voter with the first `voters`.
+async fn cluster(folder: &Path, count: u64, voters: u64) -> Vec<Consensus> {
+    let wire = Wire::default();
+    let (mut nodes, mut seats) = (Vec::new(), Vec::new());
+    for number in 1..=count {
+        let options = Options {
+            found_cluster: number == 1,
+            ..Options::new(folder.join(number.to_string()), NodeId(number), "bench")
+        };
+        let node = consensus::start(options, Table::default(), wire.clone());
+        let node = node.await.expect("the log starts");
+        let mut started = wire.0.lock().expect("no panic");
+        started.insert(number, node.clone());
+        nodes.push(node);
+        let (id, address) = (NodeId(number), "bench".to_owned());
+        let votes = number <= voters;
+        let role = if votes { Role::Voter } else { Role::Learner };
+        seats.push((Member { id, address }, role));
+    }
+    nodes[0].arrange(seats).await.expect("all join");
+    nodes
+}
+
+async fn three_nodes(folder: &Path, sizes: &Sizes, sync: Duration) {
+    let nodes = cluster(folder, 3, 3).await;
+    for (name, leads) in [("the leader", true), ("a follower", false)] {
+        println!("three nodes of one process, from {name}");
+        // A busy machine may move the lead.
+        let node = nodes.iter().find(|node| node.is_leader() == leads);
+        let node = node.expect("one leads, and not all");
+        sequential(node, sizes.samples, sync).await;
+        closed_loop(node, 64, sizes.load).await;
+        let mut times = Vec::with_capacity(sizes.samples);
+        for _ in 0..sizes.samples {
+            let started = Instant::now();
+            node.read_barrier().await.expect("a leader");
+            times.push(started.elapsed());
+        }
+        report("read barrier               ", times, None);
+        assert_eq!(
+            node.is_leader(),
+            leads,
+            "the lead has moved; run this again"
+        );
+    }
+    let before = cpu();
+    tokio::time::sleep(sizes.rest).await;
+    println!(
+        "at rest, all three: {:?} CPU in {:?}",
+        cpu_since(&before),
+        sizes.rest
+    );
+    for node in nodes {
+        node.shutdown().await;
+    }
+}
+
+async fn two_nodes(folder: &Path, sizes: &Sizes, sync: Duration) {
+    println!("a voter and its synchronous learner");
+    let nodes = cluster(folder, 2, 1).await;
+    nodes[0].set_synchronous(Some(NodeId(2)));
+    sequential(&nodes[0], sizes.samples, sync).await;
+    closed_loop(&nodes[0], 64, sizes.load).await;
+    let mut times = Vec::new();
+    for turn in 0..sizes.samples.min(100) {
+        let (from, to) = (&nodes[turn % 2], NodeId(2 - turn as u64 % 2));
+        nodes.iter().for_each(|node| node.set_synchronous(None));
+        let started = Instant::now();
+        from.hand_over(to).await.expect("the other takes over");
+        times.push(started.elapsed());
+    }
+    report("hand over", times, None);
+    for node in nodes {
+        node.shutdown().await;
+    }
 }
 
 async fn start(folder: &Path) -> Consensus {

@@ -4,21 +4,20 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cluster::metadata_log::{
-    Answer, COMMAND_BYTES_MAX, Member, MetadataLog, NodeId, ProposeError, Status,
-};
-use openraft::ChangeMembers;
+use cluster::metadata_log::{Answer, Member, MetadataLog, NodeId, ProposeError, Status};
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{
-    ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, RaftError,
-};
-use openraft::raft::ReadPolicy;
+use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader, RaftError};
+use openraft::{ChangeMembers, ServerState};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::Options;
 use crate::log::{Closer, LogStore};
+use crate::network::Links;
 use crate::receive::IncomingSnapshot;
-use crate::types::{Command, LogId, Peer, Raft, Types};
+use crate::synchronous::Synchronous;
+use crate::types::{LogId, Peer, Raft, Types};
 
 /// A running metadata log. Clones are handles on the same one.
 #[derive(Clone)]
@@ -29,11 +28,20 @@ pub struct Consensus {
 pub(crate) struct Inner {
     pub(crate) raft: Raft,
     pub(crate) node: NodeId,
+    pub(crate) options: Options,
+    pub(crate) links: Links,
     pub(crate) log: LogStore,
+    /// Index of the last entry the state machine has seen.
+    pub(crate) applied: watch::Receiver<u64>,
+    /// Who leads as far as this node knows.
+    pub(crate) leader: watch::Sender<Option<NodeId>>,
+    pub(crate) synchronous: Arc<Synchronous>,
+    /// Held by whoever changes the membership.
+    pub(crate) arranging: tokio::sync::Mutex<()>,
     pub(crate) incoming: Mutex<Option<IncomingSnapshot>>,
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) closer: Mutex<Option<Closer>>,
-    pub(crate) supervisor: Mutex<Option<JoinHandle<()>>>,
+    pub(crate) attendants: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// Why the set of voters and learners was not changed.
@@ -45,31 +53,20 @@ pub enum ChangeError {
     /// The change makes no sense, or comes while another is under way.
     #[error("membership of the metadata log was not changed: {0}")]
     Refused(String),
+    /// These nodes do not reply or have not caught up. What did not depend on them is done; what
+    /// did is not, and is done by the next call when they are there.
+    #[error("nodes have not caught up with the metadata log: {}", numbers(.0))]
+    Behind(Vec<NodeId>),
+}
+
+fn numbers(nodes: &[NodeId]) -> String {
+    let numbers: Vec<String> = nodes.iter().map(NodeId::to_string).collect();
+    numbers.join(", ")
 }
 
 impl Consensus {
-    /// Has `command` committed and applied, and returns this node's answer to it. Dropping the
-    /// future does not take the proposal back.
-    pub async fn propose(&self, command: Bytes) -> Result<Bytes, ProposeError> {
-        if command.len() > COMMAND_BYTES_MAX {
-            return Err(ProposeError::TooLarge {
-                size: command.len(),
-            });
-        }
-        match self.inner.raft.client_write(Command(command)).await {
-            Ok(response) => Ok(response.data.0),
-            Err(error) => {
-                Err(self
-                    .write_error(error)
-                    .unwrap_or_else(|error| ProposeError::Stopped {
-                        reason: error.to_string(),
-                    }))
-            }
-        }
-    }
-
     /// Sorts out a failed write; what only changes of membership meet is handed back.
-    fn write_error(
+    pub(crate) fn write_error(
         &self,
         error: RaftError<Types, ClientWriteError<Types>>,
     ) -> Result<ProposeError, ClientWriteError<Types>> {
@@ -83,7 +80,7 @@ impl Consensus {
         }
     }
 
-    fn stopped_by(&self, fatal: &Fatal<Types>) -> ProposeError {
+    pub(crate) fn stopped_by(&self, fatal: &Fatal<Types>) -> ProposeError {
         let reason = match (self.inner.log.failure(), fatal) {
             (Some(failure), _) => failure,
             (None, Fatal::Stopped) => "it was told to".to_owned(),
@@ -93,30 +90,28 @@ impl Consensus {
         ProposeError::Stopped { reason }
     }
 
-    /// Returns once the state machine has seen every command that was answered anywhere before the
-    /// call: a read of the state after it is linearizable. Only the leader can tell.
-    pub async fn read_barrier(&self) -> Result<(), ProposeError> {
-        match self
-            .inner
-            .raft
-            .ensure_linearizable(ReadPolicy::ReadIndex)
-            .await
-        {
-            Ok(_) => Ok(()),
-            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => {
-                Err(not_leader(to))
-            }
-            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
-                Err(ProposeError::NotLeader { leader: None })
-            }
-            Err(RaftError::Fatal(fatal)) => Err(self.stopped_by(&fatal)),
-        }
-    }
-
     /// Whether this node leads, as far as it knows.
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.inner.raft.is_leader()
+    }
+
+    /// Who leads as far as this node knows, and every change of that.
+    #[must_use]
+    pub fn leader_changes(&self) -> watch::Receiver<Option<NodeId>> {
+        self.inner.leader.subscribe()
+    }
+
+    /// Which history this node's log belongs to; none while no leader has called an empty node.
+    #[must_use]
+    pub fn generation(&self) -> Option<u64> {
+        self.inner.log.generation()
+    }
+
+    /// From now on, while this node leads, answers a proposal only when `learner` has it on its disk
+    /// too, unless that is lagging: see `Status`. To be told to every node that may lead.
+    pub fn set_synchronous(&self, learner: Option<NodeId>) {
+        self.inner.synchronous.set(learner);
     }
 
     /// The state of the log on this node.
@@ -132,13 +127,18 @@ impl Consensus {
             .partition(|member| voters.contains(&member.id.0));
         let index = |id: Option<&LogId>| id.map_or(0, |id| id.index);
         let stopped = metrics.running_state.as_ref().err();
+        let (synchronous, lagging) = self.inner.synchronous.status();
         Status {
             node: self.inner.node,
             term: metrics.current_term,
             leader: metrics.current_leader.map(NodeId),
             last_index: metrics.last_log_index.unwrap_or(0),
+            last_term: self.inner.log.last_term(),
+            generation: self.inner.log.generation(),
             applied: index(metrics.last_applied.as_ref()),
             snapshot: index(metrics.snapshot.as_ref()),
+            synchronous,
+            lagging: lagging && metrics.state == ServerState::Leader,
             voters: voting,
             learners: learning,
             stopped: stopped.map(|fatal| self.stopped_by(fatal).to_string()),
@@ -178,6 +178,7 @@ impl Consensus {
 
     /// Drops a learner from the log for good: its number is never used again. Leader only.
     pub async fn remove_learner(&self, node: NodeId) -> Result<(), ChangeError> {
+        self.inner.links.let_go(node.0);
         let change = ChangeMembers::RemoveNodes(BTreeSet::from([node.0]));
         let changed = self.inner.raft.change_membership(change, false).await;
         changed.map(drop).map_err(|error| self.change_error(error))
@@ -190,16 +191,10 @@ impl Consensus {
         }
     }
 
-    /// Asks the voter `to` to lead instead of this node; returns before that has happened.
-    pub async fn transfer_leader(&self, to: NodeId) -> Result<(), ProposeError> {
-        let asked = self.inner.raft.trigger().transfer_leader(to.0).await;
-        asked.map_err(|fatal| self.stopped_by(&fatal))
-    }
-
     /// Stops taking part, writes what is queued and closes the files. Later calls do nothing.
     pub async fn shutdown(&self) {
-        if let Some(supervisor) = self.inner.supervisor.lock().take() {
-            supervisor.abort();
+        for attendant in std::mem::take(&mut *self.inner.attendants.lock()) {
+            attendant.abort();
         }
         if self.inner.raft.shutdown().await.is_err() {
             tracing::error!("the metadata log's engine panicked");
@@ -214,7 +209,7 @@ impl Consensus {
     }
 }
 
-fn not_leader(to: ForwardToLeader<Types>) -> ProposeError {
+pub(crate) fn not_leader(to: ForwardToLeader<Types>) -> ProposeError {
     let leader = to
         .leader_id
         .map(|id| to.leader_node.unwrap_or_default().to_member(id));

@@ -64,6 +64,25 @@ pub enum StartError {
         /// Who asked for it.
         node: u64,
     },
+    /// The folder's log has another history than the one it was started for.
+    #[error(
+        "the metadata log in {path} is of generation {found:016x}, not {wanted:016x}; to join that \
+         one, forget this log first", path = .path.display()
+    )]
+    Generation {
+        /// The file.
+        path: PathBuf,
+        /// The generation it is of.
+        found: u64,
+        /// The generation asked for.
+        wanted: u64,
+    },
+    /// There is no log to go on from.
+    #[error("there is no metadata log in {path}", path = .path.display())]
+    Empty {
+        /// The folder.
+        path: PathBuf,
+    },
     /// An option makes no sense.
     #[error("metadata log options: {0}")]
     Options(String),
@@ -88,7 +107,7 @@ impl StartError {
     pub(crate) fn unreadable(path: &Path, part: &str, error: &FormatError) -> Self {
         let what = format!("its {part} cannot be read: {error}");
         match error {
-            FormatError::Version(_) => StartError::Version {
+            FormatError::Version { .. } => StartError::Version {
                 path: path.to_owned(),
                 what,
             },

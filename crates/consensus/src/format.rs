@@ -19,16 +19,19 @@ use crate::types::{
     Command, Entry, LeaderId, LogId, Membership, Peer, SnapshotMeta, StoredMembership, Vote,
 };
 
-/// The version of every envelope written by this program.
+/// The version of every envelope this program writes to disk.
 pub(crate) const VERSION: u8 = 1;
+
+/// The version of every envelope this program sends to another node.
+pub(crate) const PACKET_VERSION: u8 = 2;
 
 const ENVELOPE_BYTES: usize = 5;
 
 /// Why stored bytes were not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FormatError {
-    #[error("it was written in format {0}, this program reads format {VERSION}")]
-    Version(u8),
+    #[error("it was written in format {found}, this program reads format {read}")]
+    Version { found: u8, read: u8 },
     #[error("its checksum does not match")]
     Checksum,
     #[error("it ends early")]
@@ -43,20 +46,30 @@ impl From<FormatError> for std::io::Error {
     }
 }
 
-/// Puts `value` into an envelope.
+/// Puts `value` into an envelope for the disk.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut bytes = postcard::to_extend(value, vec![VERSION, 0, 0, 0, 0])
+    encode_as(VERSION, value)
+}
+
+/// Takes a value out of its envelope from the disk.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FormatError> {
+    decode_as(VERSION, bytes)
+}
+
+/// Puts `value` into an envelope of `version`.
+pub(crate) fn encode_as<T: Serialize>(version: u8, value: &T) -> Vec<u8> {
+    let mut bytes = postcard::to_extend(value, vec![version, 0, 0, 0, 0])
         .expect("our structs have no form postcard refuses, and memory does not run out by half");
     let checksum = crc32fast::hash(&bytes[ENVELOPE_BYTES..]);
     bytes[1..ENVELOPE_BYTES].copy_from_slice(&checksum.to_le_bytes());
     bytes
 }
 
-/// Takes a value out of its envelope.
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FormatError> {
-    let (&version, rest) = bytes.split_first().ok_or(FormatError::Short)?;
-    if version != VERSION {
-        return Err(FormatError::Version(version));
+/// Takes a value out of its envelope, which has to be of version `read`.
+pub(crate) fn decode_as<T: DeserializeOwned>(read: u8, bytes: &[u8]) -> Result<T, FormatError> {
+    let (&found, rest) = bytes.split_first().ok_or(FormatError::Short)?;
+    if found != read {
+        return Err(FormatError::Version { found, read });
     }
     let (checksum, body) = rest.split_first_chunk::<4>().ok_or(FormatError::Short)?;
     if crc32fast::hash(body) != u32::from_le_bytes(*checksum) {

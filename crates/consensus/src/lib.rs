@@ -11,9 +11,12 @@
 //! - a lone voter at rest uses no timer and no CPU;
 //! - after a disk error nothing more is answered: proposals fail with the file and the reason.
 
+mod arrange;
 mod consensus;
 mod error;
 mod format;
+mod generation;
+mod leading;
 mod log;
 mod machine;
 mod network;
@@ -22,14 +25,17 @@ mod receive;
 mod rpc;
 mod snapshot;
 mod start;
+mod synchronous;
 mod types;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use arrange::Role;
 pub use cluster::metadata_log::{Member, NodeId, ProposeError, Status};
 pub use consensus::{ChangeError, Consensus};
 pub use error::StartError;
+pub use generation::{Refounded, forget, refound};
 pub use network::{Alone, Network, UnreachableError};
 pub use start::start;
 
@@ -54,11 +60,21 @@ pub struct Options {
     /// Without a sign of the leader for this long, up to twice as long, a follower stands for
     /// election. At least three heartbeats.
     pub election_timeout: Duration,
+    /// How long a proposal waits for a leader and for its outcome.
+    pub propose_timeout: Duration,
+    /// How long a change of membership may take, newcomers' catching up included.
+    pub arrange_timeout: Duration,
+    /// A synchronous learner without progress for this long is not waited for.
+    pub lag_timeout: Duration,
+    /// The generation of the log: of a founder, what it shall be, or else a random number; of a
+    /// newcomer, the only one it joins, or else that of the first leader to call it.
+    pub generation: Option<u64>,
 }
 
 impl Options {
     /// The usual options: found a cluster, snapshot each 10,000 commands or 16 MiB, heartbeat each
-    /// 150 ms, elect after 500 to 1,000 ms of silence.
+    /// 150 ms, elect after 500 to 1,000 ms of silence, wait 10 s for a leader, a minute for changes
+    /// of membership, and 1 s for a synchronous learner.
     #[must_use]
     pub fn new(data_dir: impl Into<PathBuf>, node_id: NodeId, address: impl Into<String>) -> Self {
         Options {
@@ -70,6 +86,10 @@ impl Options {
             snapshot_bytes: 16 << 20,
             heartbeat: Duration::from_millis(150),
             election_timeout: Duration::from_millis(500),
+            propose_timeout: Duration::from_secs(10),
+            arrange_timeout: Duration::from_secs(60),
+            lag_timeout: Duration::from_secs(1),
+            generation: None,
         }
     }
 }

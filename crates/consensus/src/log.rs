@@ -68,7 +68,9 @@ struct State {
     /// The file holds every entry below this index.
     durable_next: u64,
     /// Counts truncations: an append from before the latest says nothing about `durable_next`.
-    generation: u64,
+    truncations: u64,
+    /// Which history the log belongs to; none while nobody has told this node.
+    generation: Option<u64>,
     queue: Vec<Write>,
     closing: bool,
     failure: Option<String>,
@@ -79,7 +81,7 @@ struct State {
 enum Write {
     Append {
         records: Vec<(u64, Vec<u8>)>,
-        generation: u64,
+        truncations: u64,
         done: IOFlushed<Types>,
     },
     Vote {
@@ -93,6 +95,7 @@ enum Write {
     Purge {
         upto: LogId,
     },
+    Generation(u64),
 }
 
 type Done = oneshot::Sender<io::Result<()>>;
@@ -119,7 +122,8 @@ impl LogStore {
                 recent: VecDeque::new(),
                 recent_bytes: 0,
                 durable_next,
-                generation: 0,
+                truncations: 0,
+                generation: stored.generation,
                 queue: Vec::new(),
                 closing: false,
                 failure: None,
@@ -157,6 +161,35 @@ impl LogStore {
     /// What was found damaged on reading, if anything was.
     pub(crate) fn damage(&self) -> Option<String> {
         self.shared.state.lock().damage.clone()
+    }
+
+    /// Which history this log belongs to, if anybody has said so.
+    pub(crate) fn generation(&self) -> Option<u64> {
+        self.shared.state.lock().generation
+    }
+
+    /// Whether the log never held an entry.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.shared.state.lock().last.is_none()
+    }
+
+    /// Makes the log one of `generation` if it is of none. On disk with the next write that is
+    /// waited for, so before anything this generation's leader has sent.
+    pub(crate) fn adopt(&self, generation: u64) -> io::Result<()> {
+        let mut state = self.shared.state.lock();
+        state.check_open(&self.shared.path)?;
+        if state.generation.is_none() {
+            state.generation = Some(generation);
+            state.queue.push(Write::Generation(generation));
+            self.shared.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Term of the last entry.
+    pub(crate) fn last_term(&self) -> u64 {
+        let state = self.shared.state.lock();
+        state.last.map_or(0, |last| last.leader_id.term)
     }
 
     async fn write(&self, make: impl FnOnce(Done) -> Write) -> io::Result<()> {
@@ -329,4 +362,4 @@ impl Drop for Closer {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -13,7 +13,7 @@ use futures_util::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine, Snapshot};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::panics::unless_panicked;
 use crate::snapshot::{SnapshotBody, SnapshotStore};
@@ -31,6 +31,8 @@ pub(crate) struct Machine {
     membership: StoredMembership,
     snapshots: Arc<SnapshotStore>,
     growth: Arc<Growth>,
+    /// Tells whoever waits how far the state machine has come.
+    progress: watch::Sender<u64>,
     batch: Batch,
 }
 
@@ -89,6 +91,7 @@ impl Machine {
         state_machine: Box<dyn StateMachine>,
         snapshots: Arc<SnapshotStore>,
         growth: Arc<Growth>,
+        progress: watch::Sender<u64>,
     ) -> Self {
         let (mut applied, mut membership) = (None, StoredMembership::default());
         if let Some(current) = snapshots.current() {
@@ -97,14 +100,22 @@ impl Machine {
             growth.snapshot_taken(current.bytes);
         }
         let (state_machine, batch) = (Mutex::new(state_machine), Batch::default());
-        Machine {
+        let machine = Machine {
             state_machine,
             applied,
             membership,
             snapshots,
             growth,
+            progress,
             batch,
-        }
+        };
+        machine.tell_progress();
+        machine
+    }
+
+    fn tell_progress(&self) {
+        let applied = self.applied.map_or(0, |id| id.index);
+        self.progress.send_replace(applied);
     }
 
     fn apply_batch(&mut self) -> io::Result<()> {
@@ -169,7 +180,9 @@ impl RaftStateMachine<Types> for Machine {
             }
             self.applied = Some(entry.log_id);
         }
-        self.apply_batch()
+        self.apply_batch()?;
+        self.tell_progress();
+        Ok(())
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
@@ -199,6 +212,7 @@ impl RaftStateMachine<Types> for Machine {
         })?;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
+        self.tell_progress();
         if self
             .snapshots
             .current()

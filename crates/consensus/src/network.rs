@@ -2,7 +2,9 @@
 //! implements [`Network`]. A link that is down, slow or answers nonsense is "unreachable"; the
 //! engine then tries again by itself, at growing distances.
 
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,12 +21,18 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 
+use parking_lot::Mutex;
+
+use crate::log::LogStore;
 use crate::rpc::{Request, Response};
 use crate::snapshot::SnapshotBody;
 use crate::types::{Peer, SnapshotMeta, Types, Vote};
 
 /// Bytes of a snapshot in one request.
 const CHUNK_BYTES: usize = 1 << 20;
+
+/// How long a peer may take to write some entries.
+const ENTRIES_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long one chunk of a snapshot may take.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,6 +47,13 @@ pub trait Network: Send + Sync + 'static {
         peer: &Member,
         request: Bytes,
     ) -> impl Future<Output = Result<Bytes, UnreachableError>> + Send;
+
+    /// Whether there is a link to `peer` at the moment. What is not sent for want of one is
+    /// certainly not done; a call that fails may have been.
+    fn is_linked(&self, peer: &Member) -> bool {
+        let _ = peer;
+        true
+    }
 }
 
 /// Why a peer did not reply.
@@ -59,69 +74,161 @@ impl Network for Alone {
     }
 }
 
-/// Makes a link for each peer the engine wants to talk to.
-pub(crate) struct Links<N> {
-    network: Arc<N>,
-    node: u64,
+/// A [`Network`] whose type nobody needs to know.
+trait Carrier: Send + Sync {
+    fn carry<'a>(&'a self, peer: &'a Member, request: Bytes) -> Carried<'a>;
+    fn reaches(&self, peer: &Member) -> bool;
 }
 
-impl<N: Network> Links<N> {
-    pub(crate) fn new(network: N, node: u64) -> Self {
+type Carried<'a> = Pin<Box<dyn Future<Output = Result<Bytes, UnreachableError>> + Send + 'a>>;
+
+impl<N: Network> Carrier for N {
+    fn carry<'a>(&'a self, peer: &'a Member, request: Bytes) -> Carried<'a> {
+        Box::pin(self.call(peer, request))
+    }
+
+    fn reaches(&self, peer: &Member) -> bool {
+        self.is_linked(peer)
+    }
+}
+
+/// This node's ways to its peers. Clones are the same ways.
+#[derive(Clone)]
+pub(crate) struct Links {
+    carrier: Arc<dyn Carrier>,
+    node: u64,
+    log: LogStore,
+    /// What each peer has said to hold of the log of the present leader, which is this node.
+    held: Arc<Mutex<BTreeMap<u64, Held>>>,
+}
+
+#[derive(Clone, Copy)]
+struct Held {
+    leader: Vote,
+    upto: u64,
+}
+
+impl Links {
+    pub(crate) fn new(network: impl Network, node: u64, log: LogStore) -> Self {
         Links {
-            network: Arc::new(network),
+            carrier: Arc::new(network),
             node,
+            log,
+            held: Arc::default(),
         }
+    }
+
+    /// Asks `peer`. What it replies is an answer, its refusal and anything unreadable an error.
+    pub(crate) async fn ask(
+        &self,
+        peer: &Member,
+        request: &Request,
+    ) -> Result<Response, UnreachableError> {
+        let generation = self.log.generation();
+        let generation = generation
+            .ok_or_else(|| UnreachableError("this node has not joined a cluster yet".to_owned()))?;
+        let reply = self.carrier.carry(peer, request.encode(generation)).await?;
+        match Response::decode(&reply) {
+            Ok(Response::Refused(why)) => Err(UnreachableError(why)),
+            Ok(response) => Ok(response),
+            Err(error) => Err(UnreachableError(format!(
+                "its reply cannot be read: {error}"
+            ))),
+        }
+    }
+
+    pub(crate) fn reach(&self, peer: &Member) -> bool {
+        self.carrier.reaches(peer)
+    }
+
+    /// Expects nothing of `peer` any more: it is no member.
+    pub(crate) fn let_go(&self, peer: u64) {
+        self.held.lock().remove(&peer);
+    }
+
+    /// Takes note of a reply; one that takes back what the peer has said before is an error. A log
+    /// that has lost its end must not count as what it was, and the engine takes it for a bug.
+    fn compare(
+        &self,
+        peer: u64,
+        request: &AppendEntriesRequest<Types>,
+        reply: &AppendEntriesResponse<Types>,
+    ) -> Result<(), RpcError> {
+        let previous = request.prev_log_id.map(|id| id.index);
+        let upto = match reply {
+            AppendEntriesResponse::Success => {
+                let last = request.entries.last().map(|entry| entry.log_id.index);
+                last.or(previous)
+            }
+            AppendEntriesResponse::PartialSuccess(upto) => upto.map(|id| id.index),
+            AppendEntriesResponse::Conflict => {
+                let held = self.held.lock().get(&peer).copied();
+                let held = held.filter(|held| held.leader == request.vote);
+                return match held {
+                    Some(held) if previous.is_some_and(|previous| previous <= held.upto) => {
+                        Err(unreachable(format!(
+                            "its log has lost entries up to {}, which it held; have it leave the \
+                             cluster and join again",
+                            held.upto
+                        )))
+                    }
+                    Some(_) | None => Ok(()),
+                };
+            }
+            AppendEntriesResponse::HigherVote(_) => None,
+        };
+        if let Some(upto) = upto {
+            let leader = request.vote;
+            let mut held = self.held.lock();
+            let entry = held.entry(peer).or_insert(Held { leader, upto });
+            if entry.leader == leader {
+                entry.upto = entry.upto.max(upto);
+            } else {
+                *entry = Held { leader, upto };
+            }
+        }
+        Ok(())
     }
 }
 
 /// The engine's way to one peer.
-pub(crate) struct Link<N> {
-    network: Arc<N>,
-    node: u64,
+pub(crate) struct Link {
+    links: Links,
     peer: Member,
 }
 
-impl<N: Network> RaftNetworkFactory<Types> for Links<N> {
-    type Network = Link<N>;
+impl RaftNetworkFactory<Types> for Links {
+    type Network = Link;
 
-    async fn new_client(&mut self, target: u64, peer: &Peer) -> Link<N> {
-        let peer = peer.to_member(target);
+    async fn new_client(&mut self, target: u64, peer: &Peer) -> Link {
         Link {
-            network: self.network.clone(),
-            node: self.node,
-            peer,
+            links: self.clone(),
+            peer: peer.to_member(target),
         }
     }
 }
 
 type RpcError = RPCError<Types>;
 
-impl<N: Network> Link<N> {
+impl Link {
     async fn call(
         &self,
         request: &Request,
         kind: RPCTypes,
         limit: Duration,
     ) -> Result<Response, RpcError> {
-        let reply = self.network.call(&self.peer, request.encode());
-        let reply = match tokio::time::timeout(limit, reply).await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(error)) => return Err(Unreachable::new(&error).into()),
+        match tokio::time::timeout(limit, self.links.ask(&self.peer, request)).await {
+            Ok(reply) => reply.map_err(|error| Unreachable::new(&error).into()),
             Err(_) => {
-                let (id, target) = (self.node, self.peer.id.0);
-                return Err(Timeout {
+                let (id, target) = (self.links.node, self.peer.id.0);
+                Err(Timeout {
                     action: kind,
                     id,
                     target,
                     timeout: limit,
                 }
-                .into());
+                .into())
             }
-        };
-        match Response::decode(&reply) {
-            Ok(Response::Refused(why)) => Err(unreachable(why)),
-            Ok(response) => Ok(response),
-            Err(error) => Err(unreachable(format!("its reply cannot be read: {error}"))),
         }
     }
 
@@ -134,7 +241,7 @@ fn unreachable(why: String) -> RpcError {
     Unreachable::from_string(why).into()
 }
 
-impl<N: Network> RaftNetworkV2<Types> for Link<N> {
+impl RaftNetworkV2<Types> for Link {
     type SnapshotData = SnapshotBody;
 
     async fn append_entries(
@@ -142,12 +249,19 @@ impl<N: Network> RaftNetworkV2<Types> for Link<N> {
         request: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RpcError> {
-        let request = Request::append(&request);
-        match self
-            .call(&request, RPCTypes::AppendEntries, option.soft_ttl())
-            .await?
-        {
-            Response::Append(result) => Ok(result.into()),
+        // Entries wait for the peer's disk; what is empty only shows that the leader lives.
+        let limit = if request.entries.is_empty() {
+            option.soft_ttl()
+        } else {
+            ENTRIES_TIMEOUT
+        };
+        let packet = Request::append(&request);
+        match self.call(&packet, RPCTypes::AppendEntries, limit).await? {
+            Response::Append(result) => {
+                let reply = result.into();
+                self.links.compare(self.peer.id.0, &request, &reply)?;
+                Ok(reply)
+            }
             _ => Err(self.confused()),
         }
     }
@@ -212,7 +326,7 @@ impl<N: Network> RaftNetworkV2<Types> for Link<N> {
     }
 }
 
-impl<N: Network> Link<N> {
+impl Link {
     async fn send_snapshot(
         &self,
         vote: Vote,

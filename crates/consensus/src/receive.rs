@@ -19,10 +19,40 @@ impl Consensus {
     /// Takes a request another node's [`Network`] has delivered here and returns the reply.
     pub async fn receive(&self, request: &[u8]) -> Bytes {
         let response = match Request::decode(request) {
-            Ok(request) => self.answer(request).await,
+            Ok((generation, request)) => match self.admit(generation, &request) {
+                Ok(()) => self.answer(request).await,
+                Err(why) => Err(why),
+            },
             Err(error) => Err(format!("the request cannot be read: {error}")),
         };
         response.unwrap_or_else(Response::Refused).encode()
+    }
+
+    /// Whether a request about the log of `generation` concerns this node. One without a log
+    /// becomes a member of the first cluster whose leader calls it, and says nothing before: what
+    /// it says in an election would be the word of somebody who has forgotten what he knew.
+    fn admit(&self, generation: u64, request: &Request) -> Result<(), String> {
+        let log = &self.inner.log;
+        let calls = matches!(request, Request::Append { .. } | Request::Snapshot { .. });
+        let own = match log.generation() {
+            Some(own) => own,
+            None if calls => {
+                log.adopt(generation).map_err(|error| error.to_string())?;
+                generation
+            }
+            None => return Err("this node has not joined a cluster yet".to_owned()),
+        };
+        if own != generation {
+            return Err(format!(
+                "the metadata log here is of generation {own:016x}, the request is about that of \
+                 generation {generation:016x}; the two are never mixed: a node changes over by \
+                 forgetting its log and joining"
+            ));
+        }
+        if log.is_blank() && !calls {
+            return Err("this node has not joined its cluster yet".to_owned());
+        }
+        Ok(())
     }
 
     async fn answer(&self, request: Request) -> Result<Response, String> {
@@ -75,6 +105,9 @@ impl Consensus {
                 Ok(Response::Transfer(
                     (&result.map_err(|error| text(&error))?).into(),
                 ))
+            }
+            relayed @ (Request::Propose(_) | Request::ReadIndex | Request::Arrange(_)) => {
+                self.lead_for_peer(&relayed).await
             }
         }
     }

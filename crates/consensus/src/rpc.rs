@@ -1,4 +1,6 @@
-//! The engine's questions to a peer and their answers as bytes, in the envelope of `format`.
+//! What nodes ask each other and their answers as bytes, in the envelope of `format`: the engine's
+//! questions, and those this crate relays to the leader. A request names the generation of the log
+//! it is about.
 //!
 //! The variants stand in the order of their numbers on the wire: new ones go to the end.
 
@@ -8,7 +10,12 @@ use openraft::raft::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::format::{self, EntryRecord, FormatError, Position, SnapshotRecord, VoteRecord};
+use cluster::metadata_log::{Member, NodeId};
+
+use crate::Role;
+use crate::format::{
+    self, EntryRecord, FormatError, PACKET_VERSION, Position, SnapshotRecord, VoteRecord,
+};
 use crate::types::{LogId, SnapshotMeta, Types, Vote};
 
 /// What a node asks of a peer.
@@ -35,6 +42,27 @@ pub(crate) enum Request {
         to: u64,
         last: Option<Position>,
     },
+    /// A command, for the leader.
+    Propose(Bytes),
+    /// Up to where a node must have applied the log for a linearizable read; for the leader.
+    ReadIndex,
+    /// The set of nodes wanted, for the leader.
+    Arrange(Vec<SeatRecord>),
+}
+
+/// A node that shall be in the cluster.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SeatRecord {
+    node: u64,
+    address: String,
+    votes: bool,
+}
+
+/// A member as the log knows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct MemberRecord {
+    node: u64,
+    address: String,
 }
 
 /// A candidate's question.
@@ -54,6 +82,21 @@ pub(crate) enum Response {
     Transfer(TransferResult),
     /// The peer could not take the request, for instance because it is stopping.
     Refused(String),
+    /// The command is entry `index`, and this is the leader's answer to it.
+    Proposed {
+        index: u64,
+        answer: Bytes,
+    },
+    /// The peer does not lead, or cannot tell whether it still does; nothing was done.
+    NotLeader(Option<MemberRecord>),
+    /// Leadership was lost while it was under way; nobody can tell.
+    Unknown,
+    ReadIndex(u64),
+    Arranged,
+    /// These nodes are not where they shall be, for they have not caught up.
+    Behind(Vec<u64>),
+    /// The change of membership makes no sense.
+    Senseless(String),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -88,13 +131,55 @@ fn position(id: Option<&LogId>) -> Option<Position> {
     id.map(Position::from)
 }
 
+impl From<&(Member, Role)> for SeatRecord {
+    fn from((member, role): &(Member, Role)) -> Self {
+        SeatRecord {
+            node: member.id.0,
+            address: member.address.clone(),
+            votes: *role == Role::Voter,
+        }
+    }
+}
+
+impl From<SeatRecord> for (Member, Role) {
+    fn from(seat: SeatRecord) -> Self {
+        let role = if seat.votes {
+            Role::Voter
+        } else {
+            Role::Learner
+        };
+        let id = NodeId(seat.node);
+        let address = seat.address;
+        (Member { id, address }, role)
+    }
+}
+
+impl From<Member> for MemberRecord {
+    fn from(member: Member) -> Self {
+        MemberRecord {
+            node: member.id.0,
+            address: member.address,
+        }
+    }
+}
+
+impl From<MemberRecord> for Member {
+    fn from(record: MemberRecord) -> Self {
+        Member {
+            id: NodeId(record.node),
+            address: record.address,
+        }
+    }
+}
+
 impl Request {
-    pub(crate) fn encode(&self) -> Bytes {
-        format::encode(self).into()
+    pub(crate) fn encode(&self, generation: u64) -> Bytes {
+        format::encode_as(PACKET_VERSION, &(generation, self)).into()
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        format::decode(bytes)
+    /// The request, and the generation of the log it is about.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<(u64, Self), FormatError> {
+        format::decode_as(PACKET_VERSION, bytes)
     }
 
     pub(crate) fn append(request: &AppendEntriesRequest<Types>) -> Self {
@@ -152,11 +237,11 @@ pub(crate) fn append_request(
 
 impl Response {
     pub(crate) fn encode(&self) -> Bytes {
-        format::encode(self).into()
+        format::encode_as(PACKET_VERSION, self).into()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        format::decode(bytes)
+        format::decode_as(PACKET_VERSION, bytes)
     }
 }
 
@@ -262,3 +347,6 @@ impl From<TransferResult> for TransferOutcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

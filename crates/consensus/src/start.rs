@@ -8,17 +8,20 @@ use cluster::metadata_log::{NodeId, StateMachine};
 use openraft::async_runtime::WatchReceiver;
 use openraft::{ServerState, SnapshotPolicy};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::consensus::{Consensus, Inner};
-use crate::log::{Closer, LogStore, file::LogFile};
+use crate::log::file::{LogFile, Stored};
+use crate::log::{Closer, LogStore};
 use crate::machine::{Growth, Machine};
 use crate::network::{Links, Network};
 use crate::snapshot::SnapshotStore;
+use crate::synchronous::Synchronous;
 use crate::types::{Membership, Peer, Raft};
-use crate::{Options, StartError};
+use crate::{Options, StartError, generation};
 
-const LOG_FILE: &str = "metadata.redb";
-const SNAPSHOT_FILE: &str = "metadata.snapshot";
+pub(crate) const LOG_FILE: &str = "metadata.redb";
+pub(crate) const SNAPSHOT_FILE: &str = "metadata.snapshot";
 
 /// Entries kept behind a snapshot, for followers that are a little late.
 const KEPT_BEHIND_SNAPSHOT: u64 = 1_000;
@@ -31,15 +34,35 @@ pub async fn start<N: Network>(
     state_machine: impl StateMachine,
     network: N,
 ) -> Result<Consensus, StartError> {
+    start_on(options, state_machine, network, Box::new(LogFile::open)).await
+}
+
+/// Opens the file of a node's log, given its path and the node.
+type OpenLog = Box<dyn FnOnce(&Path, u64) -> Result<(LogFile, Stored), StartError> + Send>;
+
+async fn start_on<N: Network>(
+    options: Options,
+    state_machine: impl StateMachine,
+    network: N,
+    open_log: OpenLog,
+) -> Result<Consensus, StartError> {
     let config = Arc::new(config(&options)?);
     let growth = Arc::new(Growth::new(
         options.snapshot_entries,
         options.snapshot_bytes,
     ));
-    let opened = open(options.clone(), Box::new(state_machine), growth.clone()).await?;
+    let (progress, applied) = watch::channel(0);
+    let opening = Opening {
+        options: options.clone(),
+        state_machine: Box::new(state_machine),
+        growth: growth.clone(),
+        progress,
+        open_log,
+    };
+    let opened = open(opening).await?;
     let node = options.node_id;
-    let links = Links::new(network, node.0);
     let log = opened.log.clone();
+    let links = Links::new(network, node.0, log.clone());
     let engine = |what: String| match log.damage() {
         Some(damage) => StartError::damaged(log.path(), damage),
         None => StartError::Engine {
@@ -47,18 +70,31 @@ pub async fn start<N: Network>(
             what,
         },
     };
-    let raft = Raft::new(node.0, config, links, log.clone(), opened.machine).await;
+    let raft = Raft::new(node.0, config, links.clone(), log.clone(), opened.machine).await;
     let raft = raft.map_err(|error| engine(error.to_string()))?;
-    let supervisor = tokio::spawn(supervise(raft.clone(), node, growth));
+    let leader = watch::Sender::new(None);
+    let synchronous = Arc::new(Synchronous::new());
+    let attending = synchronous.clone();
+    let (engine_handle, lag) = (raft.clone(), options.lag_timeout.max(options.heartbeat * 3));
+    let attendants = vec![
+        tokio::spawn(supervise(raft.clone(), node, growth, leader.clone())),
+        tokio::spawn(async move { attending.attend(engine_handle, lag).await }),
+    ];
     let consensus = Consensus {
         inner: Arc::new(Inner {
             raft,
             node,
+            options: options.clone(),
+            links,
             log: opened.log,
+            applied,
+            leader,
+            synchronous,
+            arranging: tokio::sync::Mutex::new(()),
             incoming: Mutex::new(None),
             runtime: tokio::runtime::Handle::current(),
             closer: Mutex::new(Some(opened.closer)),
-            supervisor: Mutex::new(Some(supervisor)),
+            attendants: Mutex::new(attendants),
         }),
     };
     match consensus.take_office(&options).await {
@@ -82,8 +118,12 @@ fn config(options: &Options) -> Result<openraft::Config, StartError> {
     openraft::Config {
         cluster_name: "metadata".to_owned(),
         heartbeat_interval: millis(options.heartbeat),
-        election_timeout_min: millis(options.election_timeout),
-        election_timeout_max: millis(options.election_timeout) * 2,
+        // A follower holds to its leader for the longer of these, and then waits for a time between
+        // the two before it stands: one to two election timeouts of silence in all.
+        election_timeout_min: millis(options.election_timeout) / 3 + 1,
+        election_timeout_max: millis(options.election_timeout),
+        // A leader that is heard and hears nobody falls silent, so that another can be elected.
+        quorum_loss_probe_interval: Some(millis(options.election_timeout) * 3),
         // When a snapshot is due, `Growth` decides.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: KEPT_BEHIND_SNAPSHOT.min(options.snapshot_entries / 10),
@@ -105,15 +145,18 @@ struct Opened {
     machine: Machine,
 }
 
-/// Reads what is on disk, away from the runtime's threads.
-async fn open(
+struct Opening {
     options: Options,
     state_machine: Box<dyn StateMachine>,
     growth: Arc<Growth>,
-) -> Result<Opened, StartError> {
-    let path = options.data_dir.join(LOG_FILE);
-    let opening = tokio::task::spawn_blocking(move || open_files(&options, state_machine, growth));
-    match opening.await {
+    progress: watch::Sender<u64>,
+    open_log: OpenLog,
+}
+
+/// Reads what is on disk, away from the runtime's threads.
+async fn open(opening: Opening) -> Result<Opened, StartError> {
+    let path = opening.options.data_dir.join(LOG_FILE);
+    match tokio::task::spawn_blocking(move || open_files(opening)).await {
         Ok(result) => result,
         // redb asserts what it expects of its pages; a page that breaks the assertion is damage.
         Err(panic) => Err(StartError::damaged(
@@ -123,17 +166,21 @@ async fn open(
     }
 }
 
-fn open_files(
-    options: &Options,
-    mut state_machine: Box<dyn StateMachine>,
-    growth: Arc<Growth>,
-) -> Result<Opened, StartError> {
+fn open_files(opening: Opening) -> Result<Opened, StartError> {
+    let Opening {
+        options,
+        mut state_machine,
+        growth,
+        progress,
+        open_log,
+    } = opening;
     let folder = &options.data_dir;
     let cannot = |path: &Path, source| StartError::File {
         path: path.to_owned(),
         source,
     };
     std::fs::create_dir_all(folder).map_err(|source| cannot(folder, source))?;
+    generation::finish_forgetting(folder)?;
     let (log_path, snapshot_path) = (folder.join(LOG_FILE), folder.join(SNAPSHOT_FILE));
     let (snapshots, state) = SnapshotStore::open(&snapshot_path)?;
     let snapshot_upto = snapshots
@@ -145,7 +192,8 @@ fn open_files(
             "it is missing beside its snapshot",
         ));
     }
-    let (file, stored) = LogFile::open(&log_path, options.node_id.0)?;
+    let (file, mut stored) = open_log(&log_path, options.node_id.0)?;
+    settle_generation(&file, &mut stored, &log_path, &options)?;
     if stored.purged > snapshot_upto {
         let index = stored.purged.map_or(0, |purged| purged.index);
         let what =
@@ -162,7 +210,7 @@ fn open_files(
     }
     let (log, closer) = LogStore::new(log_path.clone(), file, stored)
         .map_err(|source| cannot(&log_path, source))?;
-    let machine = Machine::new(state_machine, Arc::new(snapshots), growth);
+    let machine = Machine::new(state_machine, Arc::new(snapshots), growth, progress);
     Ok(Opened {
         log,
         closer,
@@ -170,13 +218,55 @@ fn open_files(
     })
 }
 
-/// Rings for snapshots when they are due, and stops the clock of a voter that is alone: it has
+/// Gives a log its generation: a founder's a new one, a newcomer's the one it is to join, if that
+/// is said. A log without one that holds something is a founder's of before there were generations.
+fn settle_generation(
+    file: &LogFile,
+    stored: &mut Stored,
+    path: &Path,
+    options: &Options,
+) -> Result<(), StartError> {
+    let wanted = match (stored.generation, options.generation) {
+        (Some(found), Some(wanted)) if found != wanted => {
+            return Err(StartError::Generation {
+                path: path.to_owned(),
+                found,
+                wanted,
+            });
+        }
+        (Some(_), _) => return Ok(()),
+        (None, Some(wanted)) => wanted,
+        (None, None) if options.found_cluster || stored.last.is_some() => generation::random()
+            .map_err(|source| StartError::File {
+                path: path.to_owned(),
+                source,
+            })?,
+        (None, None) => return Ok(()),
+    };
+    let write = || -> Result<(), redb::Error> {
+        let mut batch = file.begin_write()?;
+        batch.set_generation(wanted)?;
+        batch.commit()
+    };
+    write().map_err(|error| StartError::from_redb(path, error))?;
+    stored.generation = Some(wanted);
+    Ok(())
+}
+
+/// Passes on who leads, rings for snapshots when they are due, and stops the clock of a voter that is alone: it has
 /// nobody to send heartbeats to and nobody to hear from.
-async fn supervise(raft: Raft, node: NodeId, growth: Arc<Growth>) {
+async fn supervise(
+    raft: Raft,
+    node: NodeId,
+    growth: Arc<Growth>,
+    leader: watch::Sender<Option<NodeId>>,
+) {
     let mut server = raft.server_metrics();
     loop {
         let alone = {
             let server = server.borrow_watched();
+            let leads = server.current_leader.map(NodeId);
+            leader.send_if_modified(|leader| std::mem::replace(leader, leads) != leads);
             server.state == ServerState::Leader
                 && is_alone(server.membership_config.membership(), node)
         };
@@ -235,3 +325,6 @@ impl Consensus {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

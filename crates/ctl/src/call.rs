@@ -6,11 +6,12 @@ use std::time::Duration;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value as Json;
 
-use crate::command::Command;
+use crate::command::{App, Command};
 use crate::cookie::{self, Found, NoCookie};
 use crate::diagnosis::{self, Asker};
-use crate::failure::{CONFIG, Failure, TEMPORARY, UNAVAILABLE};
+use crate::failure::{CONFIG, Failure, Misuse, TEMPORARY, UNAVAILABLE};
 use crate::format::Formatter;
+use crate::json::{text, whole};
 use crate::options::Options;
 use crate::outside::{Answer, Method, Outside, Request, Trouble};
 use crate::target::Target;
@@ -28,6 +29,8 @@ pub(crate) struct Call<'a> {
     pub(crate) tool: Tool,
     pub(crate) command: &'static Command,
     pub(crate) args: Vec<String>,
+    /// The command line as it was given.
+    pub(crate) words: Vec<String>,
     pub(crate) options: Options,
     pub(crate) target: Target,
     pub(crate) formatter: Formatter,
@@ -112,10 +115,37 @@ impl Call<'_> {
         self.outside.ask(request, left)
     }
 
-    /// Asks the node; any answer is good.
+    /// Asks the node; any answer is good, but that the broker application does not run.
     pub(crate) fn ask(&mut self, request: &Request) -> Result<Answer, Failure> {
-        self.try_ask(request)
-            .map_err(|trouble| self.explain(&trouble))
+        let answer = self
+            .try_ask(request)
+            .map_err(|trouble| self.explain(&trouble))?;
+        match text(&answer.body, "error") {
+            "app_not_running" => Err(self.unfit(&Misuse::AppStopped(reason_why(&answer.body)))),
+            "app_running" => Err(self.unfit(&Misuse::AppRunning)),
+            _ => Ok(answer),
+        }
+    }
+
+    /// Fails when the broker application does not do what the command needs.
+    pub(crate) fn check_app(&mut self) -> Result<(), Failure> {
+        let needed = self.command.app;
+        if needed == App::Any {
+            return Ok(());
+        }
+        let Some(app) = self.find(&["internal", "app"])? else {
+            return Ok(());
+        };
+        match (needed, text(&app, "state") == "running") {
+            (App::Running, false) => Err(self.unfit(&Misuse::AppStopped(reason_why(&app)))),
+            (App::Stopped, true) => Err(self.unfit(&Misuse::AppRunning)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The command line makes no sense for the node as it is now.
+    fn unfit(&self, misuse: &Misuse) -> Failure {
+        misuse.failure(self.tool, self.command, &self.words, "Error")
     }
 
     /// The cookie of this tool.
@@ -215,6 +245,10 @@ impl Answer {
     pub(crate) fn good(self) -> Result<Answer, Failure> {
         match self.status {
             200..=299 => Ok(self),
+            _ if self.body.get("exit_code").is_some() => {
+                let code = u8::try_from(whole(&self.body, "exit_code")).unwrap_or(UNAVAILABLE);
+                Err(Failure::new(code, self.reason()))
+            }
             503 if self.body.get("reason").is_some() => Err(Failure::new(TEMPORARY, self.reason())),
             _ => Err(Failure::refused(self.reason())),
         }
@@ -233,6 +267,12 @@ impl Answer {
             .replace("&quot;", "\"")
             .replace("&amp;", "&")
     }
+}
+
+/// Why the application does not run, where that is worth a line.
+fn reason_why(app: &Json) -> Option<String> {
+    let why = text(app, "why");
+    (!why.is_empty()).then(|| format!("The app is {}: {why}", text(app, "state")))
 }
 
 /// A request for a path under `/api`.

@@ -56,6 +56,14 @@ impl Section {
     }
 }
 
+/// What the broker application of the node must be doing for a command to make sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum App {
+    Running,
+    Stopped,
+    Any,
+}
+
 /// What a command does once its command line was found good.
 pub(crate) type Run = fn(&mut Call<'_>) -> Result<Output, Failure>;
 
@@ -81,6 +89,8 @@ pub(crate) struct Command {
     pub(crate) formatter: Formatter,
     /// Connects before anything is printed.
     pub(crate) needs_node: bool,
+    /// Looked at once it is connected.
+    pub(crate) app: App,
     pub(crate) check: fn(&Call<'_>) -> Result<(), Unfit>,
     /// The sentence before the result; empty for none.
     pub(crate) banner: fn(&Call<'_>) -> String,
@@ -107,6 +117,7 @@ pub(crate) const fn command(
         timeout: None,
         formatter: Formatter::Text,
         needs_node: true,
+        app: App::Running,
         check: |_| Ok(()),
         banner: |_| String::new(),
         run,
@@ -168,6 +179,19 @@ impl Command {
     /// Works without a node, or connects when it sees fit.
     pub(crate) const fn offline(mut self) -> Command {
         self.needs_node = false;
+        self.app = App::Any;
+        self
+    }
+
+    /// Works whatever the broker application is doing.
+    pub(crate) const fn any_app(mut self) -> Command {
+        self.app = App::Any;
+        self
+    }
+
+    /// Works only while the broker application does not run.
+    pub(crate) const fn stopped_app(mut self) -> Command {
+        self.app = App::Stopped;
         self
     }
 

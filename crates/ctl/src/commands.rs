@@ -5,6 +5,7 @@ mod bindings;
 mod channels;
 mod checks;
 mod cluster;
+mod cluster_status;
 mod configuration;
 mod connections;
 mod consumers;
@@ -45,6 +46,7 @@ pub(crate) const TABLES: &[&[Command]] = &[
     channels::COMMANDS,
     checks::COMMANDS,
     cluster::COMMANDS,
+    cluster_status::COMMANDS,
     configuration::COMMANDS,
     connections::COMMANDS,
     consumers::COMMANDS,

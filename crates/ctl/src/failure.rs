@@ -3,7 +3,10 @@
 //! The codes are those of `sysexits.h`, as RabbitMQ's tools use them. A misuse of the command line
 //! is shown with the command's usage.
 
+use crate::command::Command;
+use crate::help;
 use crate::term::{Term, quoted};
+use crate::tool::Tool;
 
 /// Bad usage, unknown command or column.
 pub(crate) const USAGE: u8 = 64;
@@ -69,6 +72,11 @@ impl Failure {
         Failure::plain(DATA, format!("Virtual host '{vhost}' does not exist"))
     }
 
+    /// A queue or the like that is not there.
+    pub(crate) fn not_found() -> Failure {
+        Failure::plain(DATA, "Object (queue, stream, exchange, etc) was not found")
+    }
+
     /// A user who is not there, as the commands say it that have no words of their own for it.
     pub(crate) fn no_user(user: &str) -> Failure {
         Failure::refused(format!("{{:no_such_user, {}}}", quoted(user)))
@@ -86,6 +94,10 @@ pub(crate) enum Misuse {
     Formatter,
     /// The command cannot be used on this node.
     Target(String),
+    /// The broker application must run; and why it does not.
+    AppStopped(Option<String>),
+    /// The broker application must not run.
+    AppRunning,
     /// Anything else, shown in quotes.
     Other(String),
 }
@@ -93,6 +105,23 @@ pub(crate) enum Misuse {
 impl Misuse {
     pub(crate) fn bad(text: impl Into<String>) -> Misuse {
         Misuse::Bad(Some(text.into()))
+    }
+
+    /// What is printed: `kind`, the fault, the command line and the usage.
+    pub(crate) fn failure(
+        &self,
+        tool: Tool,
+        command: &Command,
+        words: &[String],
+        kind: &str,
+    ) -> Failure {
+        let text = format!(
+            "{kind}: {}\nArguments given:\n\t{}\n{}",
+            self.text(),
+            words.join(" "),
+            help::usage(tool, command)
+        );
+        Failure::plain(self.code(), text)
     }
 
     pub(crate) fn code(&self) -> u8 {
@@ -126,6 +155,19 @@ impl Misuse {
                 "the requested formatter is not supported by this command".to_owned()
             }
             Misuse::Target(text) => text.clone(),
+            Misuse::AppStopped(why) => {
+                let mut text =
+                    "this command requires the 'rabbit' app to be running on the target \
+                                node. Start it with 'rabbitmqctl start_app'."
+                        .to_owned();
+                if let Some(why) = why {
+                    text.push_str(&format!("\n{why}"));
+                }
+                text
+            }
+            Misuse::AppRunning => "this command requires the 'rabbit' app to be stopped on the \
+                                   target node. Stop it with 'rabbitmqctl stop_app'."
+                .to_owned(),
             Misuse::Other(text) => quoted(text),
         }
     }

@@ -79,12 +79,10 @@ fn run_command(
     outside: &mut dyn Outside,
 ) -> Result<(), Failure> {
     let parsed = options::parse(words, command.switches);
-    let misuse = |misuse: Misuse, kind: &str| misused(tool, command, words, &misuse, kind);
+    let misuse =
+        |misuse: Misuse| misuse.failure(tool, command, words, "Error (argument validation)");
     if !parsed.invalid.is_empty() {
-        return Err(misuse(
-            Misuse::Options(parsed.invalid),
-            "Error (argument validation)",
-        ));
+        return Err(misuse(Misuse::Options(parsed.invalid)));
     }
     if parsed.options.flag("help") {
         outside.print(&format!("{}\n", help::of_command(tool, command)));
@@ -93,7 +91,7 @@ fn run_command(
     let formatter = match parsed.options.text("formatter").map(Formatter::of_name) {
         None => command.formatter,
         Some(Some(formatter)) => formatter,
-        Some(None) => return Err(misuse(Misuse::Formatter, "Error (argument validation)")),
+        Some(None) => return Err(misuse(Misuse::Formatter)),
     };
     let target = target(&parsed.options, outside).map_err(|invalid| bad_name(command, &invalid))?;
     let seconds = parsed
@@ -105,6 +103,7 @@ fn run_command(
         tool,
         command,
         args: parsed.args.into_iter().skip(1).collect(),
+        words: words.to_vec(),
         options: parsed.options,
         target,
         formatter,
@@ -117,12 +116,13 @@ fn run_command(
     let fit = command.check_arity(call.args.len()).map_err(Unfit::from);
     match fit.and_then(|()| (command.check)(&call)) {
         Ok(()) => {}
-        Err(Unfit::Misuse(it)) => return Err(misuse(it, "Error (argument validation)")),
+        Err(Unfit::Misuse(it)) => return Err(misuse(it)),
         Err(Unfit::Failure(failure)) => return Err(failure),
     }
     // A node that cannot be reached is told before anything is announced.
     if command.needs_node {
         call.connect().map_err(|trouble| call.explain(&trouble))?;
+        call.check_app()?;
     }
     if !call.is_quiet() && !formatter.is_for_programs() {
         let banner = (command.banner)(&call);
@@ -163,22 +163,6 @@ fn for_programs(failure: Failure, formatter: Formatter) -> Failure {
         }
         _ => failure,
     }
-}
-
-fn misused(
-    tool: Tool,
-    command: &Command,
-    words: &[String],
-    misuse: &Misuse,
-    kind: &str,
-) -> Failure {
-    let text = format!(
-        "{kind}: {}\nArguments given:\n\t{}\n{}",
-        misuse.text(),
-        words.join(" "),
-        help::usage(tool, command)
-    );
-    Failure::plain(misuse.code(), text)
 }
 
 fn bad_name(command: &Command, invalid: &InvalidName) -> Failure {

@@ -288,7 +288,7 @@ macro_rules! conversations {
 
 conversations! {
     checks cluster command_line configuration connections definitions erlang features help limits
-    listings nodes parameters permissions plugins policies queues replicas status troubles users
+    listings membership nodes parameters permissions plugins policies queues replicas status troubles users
     vhosts
 }
 

@@ -3,12 +3,14 @@
 pub(crate) mod aliveness;
 pub(crate) mod bindings;
 pub(crate) mod channels;
+pub(crate) mod cluster;
 pub(crate) mod connections;
 pub(crate) mod consumers;
 pub(crate) mod definitions;
 pub(crate) mod exchanges;
 pub(crate) mod features;
 pub(crate) mod health;
+pub(crate) mod host;
 pub(crate) mod internal;
 pub(crate) mod limits;
 pub(crate) mod messages;
@@ -55,6 +57,17 @@ pub(crate) fn object(json: Json) -> Object {
         Json::Object(object) => object,
         _ => unreachable!("a JSON object is written in place"),
     }
+}
+
+/// Whether two names mean the same node: a port behind the host does not count.
+pub(crate) fn is_same_node(one: &str, other: &str) -> bool {
+    fn without_port(node: &str) -> &str {
+        match node.rsplit_once(':') {
+            Some((rest, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => rest,
+            _ => node,
+        }
+    }
+    without_port(one) == without_port(other)
 }
 
 /// Reads tags: a list, or a text with commas.

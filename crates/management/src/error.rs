@@ -11,6 +11,7 @@ use broker::metadata::Refusal;
 use broker::permission::Refused;
 use serde_json::{Value as Json, json};
 
+use crate::host::HostFailure;
 use crate::node::Failure;
 
 /// An answer with a status of 400 or more.
@@ -22,6 +23,8 @@ pub(crate) struct Error {
     pub(crate) reason: Json,
     /// Asks the client for a password.
     pub(crate) challenge: bool,
+    /// Further fields of the body.
+    pub(crate) more: Vec<(&'static str, Json)>,
 }
 
 impl Error {
@@ -31,6 +34,7 @@ impl Error {
             kind,
             reason: reason.into(),
             challenge: false,
+            more: Vec::new(),
         }
     }
 
@@ -95,9 +99,19 @@ impl Error {
         )
     }
 
+    /// Adds a field to the body.
+    pub(crate) fn with(mut self, key: &'static str, value: impl Into<Json>) -> Error {
+        self.more.push((key, value.into()));
+        self
+    }
+
     /// The body.
     pub(crate) fn to_json(&self) -> Json {
-        json!({"error": self.kind, "reason": self.reason})
+        let mut body = json!({"error": self.kind, "reason": self.reason});
+        for (key, value) in &self.more {
+            body[*key] = value.clone();
+        }
+        body
     }
 }
 
@@ -106,7 +120,23 @@ impl From<Failure> for Error {
         match failure {
             Failure::Refused(refusal) => refusal.into(),
             Failure::Unavailable(reason) => Error::unavailable(reason),
+            Failure::Host(failure) => failure.into(),
         }
+    }
+}
+
+/// The body has `exit_code` besides, for `ctl` to end with.
+impl From<HostFailure> for Error {
+    fn from(failure: HostFailure) -> Error {
+        let status = match &failure {
+            HostFailure::AppStopped
+            | HostFailure::Temporary(_)
+            | HostFailure::Unreachable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            HostFailure::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Error::new(status, failure.tag(), failure.to_string())
+            .with("exit_code", failure.exit_code())
     }
 }
 
@@ -140,8 +170,31 @@ impl From<Refusal> for Error {
             Refusal::AccessRefused(text) => {
                 Error::not_authorised(&format!("ACCESS_REFUSED - {text}"))
             }
+            Refusal::InconsistentCluster(text) => Error::bad_request(text),
+            Refusal::NoSuchNode(node) => Error::not_found(format!("no node with number {node}")),
+            Refusal::NodeIsUp(name) => Error::bad_request(format!(
+                "node '{name}' is running: it must be stopped before it can be removed"
+            )),
+            Refusal::OnlyDiscNode(name) => Error::bad_request(format!(
+                "node '{name}' is the only disc node of the cluster"
+            )),
+            Refusal::StaleIncarnation { incarnation } => Error::bad_request(format!(
+                "that life of the node has ended; the last one is number {incarnation}"
+            )),
+            Refusal::StaleView { epoch } => Error::bad_request(format!(
+                "the view of the queue has changed meanwhile: its epoch is {epoch}"
+            )),
+            Refusal::QueueGone(_) => Error::object_not_found(),
+            Refusal::LastCopies { queues, total } => Error::bad_request(last_copies(&queues, total)),
         }
     }
+}
+
+fn last_copies(queues: &[String], total: u64) -> String {
+    let more = total.saturating_sub(queues.len() as u64);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let queues = queues.join(", ");
+    format!("the node holds the last copy in sync of {queues}{more}: it is forgotten only by force")
 }
 
 fn escape_html(text: &str) -> String {

@@ -2,7 +2,7 @@
 //!
 //! The server owns the listeners and calls [`Management::router`] as a service; `warren ctl` reaches
 //! the same router over the node port with [`Identity::Operator`]. What the API needs from the node is
-//! the trait [`node::Node`].
+//! the trait [`node::Node`], and from its process [`host::Host`].
 //!
 //! ```text
 //! request -> service (gates) -> routes (table) -> api/<resource> -> node
@@ -13,6 +13,7 @@ mod access;
 mod api;
 mod counters;
 mod error;
+pub mod host;
 mod identity;
 mod list;
 pub mod node;
@@ -29,6 +30,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use host::host_router;
 pub use identity::{Identity, Peer, Tags};
 pub use service::Management;
 pub use settings::Settings;

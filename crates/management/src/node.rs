@@ -8,6 +8,7 @@
 //! in time is left out, which is no error. Methods that change something return when the change is
 //! visible to the next call.
 
+mod cluster;
 mod facts;
 
 use std::net::IpAddr;
@@ -19,9 +20,15 @@ use broker::metadata::{Command, Outcome, Refusal, Tables};
 use broker::{ConnectionId, Name, QueueId};
 use bytes::Bytes;
 
+use crate::host::HostFailure;
+
+pub use cluster::{
+    ClusterFacts, Member, MetadataRole, RebalanceKind, RebalanceRequest, RebalanceRow,
+    Synchronized, Verdict,
+};
 pub use facts::{
     AuthAttempts, Certificate, Churn, ConnectionReport, DiskCounters, ExchangeCounters, Fetched,
-    Link, Listener, NodeStatus, QueueReport, Totals, VhostCounters,
+    Link, Listener, MirrorReport, NodeStatus, QueueReport, Totals, VhostCounters,
 };
 
 /// A running node, as the HTTP API and `ctl` see it.
@@ -35,6 +42,12 @@ pub trait Node: Send + Sync + 'static {
 
     /// Four random bytes for the hash of a new password.
     fn salt(&self) -> [u8; 4];
+
+    /// Whether a user may have this password, or else why not (`credential_validator`).
+    ///
+    /// # Errors
+    /// What the password has to be.
+    fn check_password(&self, password: &str) -> Result<(), String>;
 
     /// The newest metadata.
     fn tables(&self) -> Arc<Tables>;
@@ -81,11 +94,37 @@ pub trait Node: Send + Sync + 'static {
         if_empty: bool,
     ) -> Result<u64, Failure>;
 
-    /// Starts or cancels bringing a queue's mirrors up to date.
-    async fn synchronize(&self, queue: QueueId, start: bool) -> Result<(), Failure>;
+    /// Starts (`start`) or stops bringing a queue's mirrors up to date; answers before that is done.
+    /// To start it for a queue that no policy mirrors is [`HostFailure::NotMirrored`]; to stop it where
+    /// it does not go on is [`Synchronized::NotSyncing`], for any queue.
+    async fn synchronize(&self, queue: QueueId, start: bool) -> Result<Synchronized, Failure>;
 
-    /// Starts spreading queue leaders over the nodes; answers before they have moved.
-    async fn rebalance(&self) -> Result<(), Failure>;
+    /// Moves the leaders of mirrored queues as the request says; a row per running node that is not
+    /// being drained, sorted by name. One at a time: [`HostFailure::RebalanceInProgress`].
+    async fn rebalance(&self, request: RebalanceRequest) -> Result<Vec<RebalanceRow>, Failure>;
+
+    /// Lets a node that has a mirror in sync lead a queue; waits until it does.
+    async fn transfer(&self, queue: QueueId, to: Name) -> Result<(), Failure>;
+
+    /// The cluster as this node sees it.
+    async fn cluster(&self) -> ClusterFacts;
+
+    /// Removes a member whose application does not run. `force` goes on where a queue would lose its
+    /// last copy.
+    async fn forget(&self, node: Name, force: bool) -> Result<(), Failure>;
+
+    /// Begins (`on`) or ends the maintenance of this node: no clients, no leaders. Returns when its
+    /// clients are gone and other nodes lead what they can.
+    async fn drain(&self, on: bool) -> Result<(), Failure>;
+
+    /// Closes (`on`) or opens the ports for clients; connections stay.
+    async fn suspend_listeners(&self, on: bool) -> Result<(), Failure>;
+
+    /// Ends a partition now instead of when the sides agree by themselves: this side stays.
+    async fn heal_partition(&self) -> Result<(), Failure>;
+
+    /// The nodes that peer discovery finds, this one included when it is listed.
+    async fn discover_peers(&self) -> Result<Vec<Name>, Failure>;
 
     /// This node.
     async fn status(&self) -> NodeStatus;
@@ -110,9 +149,6 @@ pub trait Node: Send + Sync + 'static {
 
     /// Sets the least level that is logged (`debug`, `info`, `warning`, `error`, `critical`, `none`).
     async fn set_log_level(&self, level: &str) -> Result<(), Failure>;
-
-    /// Begins an orderly stop of the process and returns; the answer still reaches the caller.
-    fn stop(&self);
 }
 
 /// Why a request could not be served.
@@ -124,6 +160,9 @@ pub enum Failure {
     /// No quorum, the queue's node is away, or it did not answer in time; asking again may help.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// The cluster does not allow it, or there is none.
+    #[error("{0}")]
+    Host(#[from] HostFailure),
 }
 
 impl From<Refusal> for Failure {

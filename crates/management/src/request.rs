@@ -156,6 +156,11 @@ impl Request {
         access::check_right(&self.identity, &self.tables, vhost, right, resource)
     }
 
+    /// What is sampled.
+    pub(crate) fn rates_mode(&self) -> &'static str {
+        self.app.settings.rates_mode
+    }
+
     /// Whether only definitions are wanted, without statistics.
     pub(crate) fn stats_disabled(&self) -> bool {
         self.app.settings.disable_stats || self.query.flag("disable_stats")
@@ -175,23 +180,28 @@ impl Request {
 
     /// The body as an object; an empty one stands for an empty object.
     pub(crate) fn json(&self) -> Result<Object, Error> {
-        match &*self.body {
-            b"" | b"null" | b"undefined" => return Ok(Object::new()),
-            _ => {}
-        }
-        match serde_json::from_slice(&self.body) {
-            Ok(Json::Object(object)) => Ok(object),
-            Ok(Json::String(_)) => Err(Error::bad_request(
-                "invalid payload: the request body JSON-decoded to a string. Is the input \
-                 doubly-JSON-encoded?",
-            )),
-            Ok(_) | Err(_) => Err(Error::bad_request("not_json")),
-        }
+        json(&self.body)
     }
 
     /// A header as text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// A body as an object; an empty one stands for an empty object.
+pub(crate) fn json(body: &[u8]) -> Result<Object, Error> {
+    match body {
+        b"" | b"null" | b"undefined" => return Ok(Object::new()),
+        _ => {}
+    }
+    match serde_json::from_slice(body) {
+        Ok(Json::Object(object)) => Ok(object),
+        Ok(Json::String(_)) => Err(Error::bad_request(
+            "invalid payload: the request body JSON-decoded to a string. Is the input \
+             doubly-JSON-encoded?",
+        )),
+        Ok(_) | Err(_) => Err(Error::bad_request("not_json")),
     }
 }
 

@@ -52,13 +52,14 @@ macro_rules! routes {
 /// All routes.
 pub(crate) fn table() -> Vec<Route> {
     [
-        cluster(),
+        cluster_wide(),
         tenancy(),
         policies_and_parameters(),
         clients(),
         objects(),
         checks(),
         internal_only(),
+        of_host(),
     ]
     .concat()
 }
@@ -76,7 +77,7 @@ pub(crate) fn by_path() -> Vec<(String, Vec<Route>)> {
     paths
 }
 
-fn cluster() -> Vec<Route> {
+fn cluster_wide() -> Vec<Route> {
     routes! {
         GET "/overview" Management overview::show;
         GET "/cluster-name" Management overview::show_cluster_name;
@@ -241,9 +242,18 @@ fn checks() -> Vec<Route> {
 fn internal_only() -> Vec<Route> {
     routes! {
         GET "/internal/status" Operator internal::status;
-        GET "/internal/cluster-status" Operator internal::cluster_status;
+        GET "/internal/cluster-status" Operator cluster::status;
+        POST "/internal/cluster/forget" Operator cluster::forget;
+        POST "/internal/cluster/heal" Operator cluster::heal;
+        POST "/internal/drain" Operator cluster::drain;
+        POST "/internal/revive" Operator cluster::revive;
+        POST "/internal/listeners/suspend" Operator cluster::suspend_listeners;
+        POST "/internal/listeners/resume" Operator cluster::resume_listeners;
+        GET "/internal/peers" Operator cluster::peers;
+        POST "/internal/rebalance" Operator cluster::rebalance;
+        POST "/internal/queues/{vhost}/{queue}/sync" Operator cluster::synchronize;
+        POST "/internal/queues/{vhost}/{queue}/leader" Operator cluster::transfer;
         GET "/internal/environment" Operator internal::environment;
-        POST "/internal/stop" Operator internal::stop;
         POST "/internal/authenticate-user" Operator internal::authenticate_user;
         POST "/internal/users/{user}" Operator internal::add_user;
         PUT "/internal/users/{user}/password" Operator internal::change_password;
@@ -259,4 +269,23 @@ fn internal_only() -> Vec<Route> {
         PUT "/internal/disk-free-limit" Operator internal::set_disk_free_limit;
         PUT "/internal/log-level" Operator internal::set_log_level;
     }
+}
+
+/// What the process serves, whether the application runs or not.
+fn of_host() -> Vec<Route> {
+    let route = |route: host::HostRoute| {
+        let handler = route.handler;
+        Route::new(
+            route.method,
+            route.path,
+            Operator,
+            move |request: Request| {
+                handler(host::HostRequest {
+                    host: Arc::clone(&request.app.host),
+                    body: request.body.clone(),
+                })
+            },
+        )
+    };
+    host::table().into_iter().map(route).collect()
 }

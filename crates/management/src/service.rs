@@ -27,6 +27,7 @@ use tower::ServiceExt;
 
 use crate::access::Access;
 use crate::error::Error;
+use crate::host::Host;
 use crate::identity::{Identity, Peer};
 use crate::node::Node;
 use crate::observe::observe;
@@ -39,6 +40,7 @@ use crate::stats::Sampler;
 /// What all handlers share.
 pub(crate) struct App {
     pub(crate) node: Arc<dyn Node>,
+    pub(crate) host: Arc<dyn Host>,
     pub(crate) settings: Settings,
     sampler: RwLock<Sampler>,
 }
@@ -65,12 +67,13 @@ pub struct Management {
 }
 
 impl Management {
-    /// Builds the API of `node`.
+    /// Builds the API of `node`, which runs in the process `host`.
     #[must_use]
-    pub fn new(node: Arc<dyn Node>, settings: Settings) -> Management {
+    pub fn new(node: Arc<dyn Node>, host: Arc<dyn Host>, settings: Settings) -> Management {
         Management {
             app: Arc::new(App {
                 node,
+                host,
                 settings,
                 sampler: RwLock::default(),
             }),
@@ -80,6 +83,9 @@ impl Management {
     /// Takes a sample of all counters. Called every [`crate::SAMPLE_INTERVAL_MILLIS`].
     pub async fn sample(&self) {
         let node = &self.app.node;
+        if self.app.settings.rates_mode == "none" {
+            return;
+        }
         let observations = observe(&**node).await;
         let mut sampler = self
             .app
@@ -103,7 +109,7 @@ impl Management {
         }
         let app = Arc::clone(&self.app);
         let inner = inner.fallback(move |headers: HeaderMap| {
-            let answer = answer(&app, &headers, Err(Error::object_not_found()));
+            let answer = answer(&app.settings, &headers, Err(Error::object_not_found()));
             async move { answer }
         });
         let prefix = self.app.settings.path_prefix.clone();
@@ -139,7 +145,11 @@ async fn serve(app: Arc<App>, routes: &[Route], request: axum::extract::Request)
     let (headers, method) = (parts.headers.clone(), parts.method.clone());
     let allowed = allowed_methods(routes);
     let mut response = if method == Method::OPTIONS {
-        let mut response = answer(&app, &headers, Ok(Reply::ok(serde_json::Value::Null)));
+        let mut response = answer(
+            &app.settings,
+            &headers,
+            Ok(Reply::ok(serde_json::Value::Null)),
+        );
         *response.body_mut() = Body::empty();
         response.headers_mut().remove(CONTENT_TYPE);
         set_header(response.headers_mut(), ALLOW, &allowed);
@@ -150,7 +160,7 @@ async fn serve(app: Arc<App>, routes: &[Route], request: axum::extract::Request)
         let refused_method = outcome
             .as_ref()
             .is_err_and(|error| error.status == StatusCode::METHOD_NOT_ALLOWED);
-        let mut response = answer(&app, &headers, outcome);
+        let mut response = answer(&app.settings, &headers, outcome);
         if refused_method {
             set_header(response.headers_mut(), ALLOW, &allowed);
         }
@@ -226,7 +236,7 @@ async fn admit(
     .await
 }
 
-async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, Error> {
+pub(crate) async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, Error> {
     match Limited::new(body, bytes_max).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
@@ -237,7 +247,11 @@ async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, Error> {
 }
 
 /// Turns an outcome into bytes and headers.
-fn answer(app: &App, request: &HeaderMap, outcome: Result<Reply, Error>) -> Response<Body> {
+pub(crate) fn answer(
+    settings: &Settings,
+    request: &HeaderMap,
+    outcome: Result<Reply, Error>,
+) -> Response<Body> {
     let (status, body, headers, challenge) = match outcome {
         Ok(reply) => (reply.status, reply.body, reply.headers, false),
         Err(error) => (
@@ -271,7 +285,7 @@ fn answer(app: &App, request: &HeaderMap, outcome: Result<Reply, Error>) -> Resp
     if challenge {
         set_header(all, WWW_AUTHENTICATE, "Basic realm=\"RabbitMQ Management\"");
     }
-    for (name, value) in &app.settings.headers {
+    for (name, value) in &settings.headers {
         if let Ok(name) = HeaderName::try_from(name.as_str()) {
             set_header(all, name, value);
         }
@@ -279,7 +293,7 @@ fn answer(app: &App, request: &HeaderMap, outcome: Result<Reply, Error>) -> Resp
     for (name, value) in headers {
         all.insert(name, value);
     }
-    allow_origin(&app.settings, request, all);
+    allow_origin(settings, request, all);
     response
 }
 

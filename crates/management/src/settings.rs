@@ -16,6 +16,8 @@ pub struct Settings {
     pub cors_max_age: Option<Duration>,
     /// Headers added to every answer (`management.hsts.policy`, `management.csp.policy`, …).
     pub headers: Vec<(String, String)>,
+    /// What is sampled (`management.rates_mode`): `basic` or `detailed`, which is the same here, or `none`.
+    pub rates_mode: &'static str,
     /// No rates, no totals (`management.disable_stats`).
     pub disable_stats: bool,
     /// With `disable_stats`: queue totals all the same (`management.enable_queue_totals`).
@@ -34,6 +36,7 @@ impl Default for Settings {
             cors_origins: Vec::new(),
             cors_max_age: Some(Duration::from_secs(1800)),
             headers: Vec::new(),
+            rates_mode: "basic",
             disable_stats: false,
             enable_queue_totals: false,
             login_session_timeout: None,

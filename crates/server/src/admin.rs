@@ -1,54 +1,49 @@
-//! The node as the HTTP API and `ctl` see it.
+//! The node as the HTTP API and `ctl` see it. What concerns all nodes is gathered by [`crate::listing`].
+
+mod cluster;
+mod leaders;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use amqp::Properties;
 use async_trait::async_trait;
 use broker::exchange::{Routing, route};
 use broker::message::Message;
-use broker::metadata::{Command, Outcome, Refusal, Tables};
+use broker::metadata::{Command, Outcome, Queue as Record, Refusal, Tables};
 use broker::queue::{DeleteError, QueueEvent, QueueReply};
-use broker::status::{ConnectionStatus, Counters, QueueStatus};
 use broker::{ConnectionId, Name, QueueId, user};
 use bytes::Bytes;
+use management::host::HostFailure;
 use management::node::{
-    AuthAttempts, Certificate, Churn, ConnectionReport, DiskCounters, Failure, Fetched, Login, Node as Api,
-    NodeStatus, Publish, QueueReport, Settle, Totals, Watermark,
+    Certificate, ClusterFacts, ConnectionReport, Failure, Fetched, Login, Node as Api, NodeStatus, Publish, QueueReport,
+    RebalanceRequest, RebalanceRow, Settle, Synchronized, Totals, Watermark,
 };
-use tokio::sync::oneshot;
 
 use crate::alarms;
 use crate::clock;
 use crate::config::{DiskLimit, MemoryWatermark};
-use crate::desk::Desk;
-use crate::node::{ConnectionMail, Node, ProposeFailure, QueueMail};
-
-/// How long a task may take to tell its status.
-const PATIENCE: Duration = Duration::from_secs(5);
+use crate::desk::{Desk, Found};
+use crate::host::ProcessHost;
+use crate::listing;
+use crate::mirrors;
+use crate::node::{Node, ProposeFailure};
+use crate::provision;
 
 /// See the file's head.
 pub(crate) struct Admin {
     node: Arc<Node>,
+    host: Arc<ProcessHost>,
     desk: Desk,
-    set_log_level: Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>,
+    /// One rebalance at a time.
+    rebalancing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Admin {
-    pub(crate) fn new(
-        node: Arc<Node>,
-        set_log_level: Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>,
-    ) -> Admin {
+    pub(crate) fn new(node: Arc<Node>, host: Arc<ProcessHost>) -> Admin {
         let desk = Desk::open(&node);
-        Admin { node, desk, set_log_level }
-    }
-
-    async fn status_of(&self, queue: QueueId) -> Option<QueueStatus> {
-        let (reply, wait) = oneshot::channel();
-        self.node.queue(queue)?.mailbox.push(QueueMail::Status(reply), 0).ok()?;
-        tokio::time::timeout(PATIENCE, wait).await.ok()?.ok()
+        Admin { node, host, desk, rebalancing: Arc::default() }
     }
 }
 
@@ -56,8 +51,11 @@ fn unavailable(what: &str) -> Failure {
     Failure::Unavailable(what.to_owned())
 }
 
-fn report(status: QueueStatus) -> QueueReport {
-    QueueReport { queue: status.id, state: "running", status, ..QueueReport::default() }
+fn is_down(tables: &Tables, record: &Record) -> Failure {
+    let (node, name, vhost) = (tables.leader_name(record), &record.name, &record.vhost);
+    Failure::Unavailable(format!(
+        "home node '{node}' of durable queue '{name}' in vhost '{vhost}' is down or inaccessible"
+    ))
 }
 
 #[async_trait]
@@ -74,6 +72,10 @@ impl Api for Admin {
         (clock::random() as u32).to_be_bytes()
     }
 
+    fn check_password(&self, password: &str) -> Result<(), String> {
+        provision::check_password(&self.node.config.access.credential_validator, password)
+    }
+
     fn tables(&self) -> Arc<Tables> {
         self.node.tables.load_full()
     }
@@ -87,52 +89,19 @@ impl Api for Admin {
     }
 
     async fn queue_statuses(&self) -> Vec<QueueReport> {
-        let handles: Vec<_> = self.node.queues.read().values().map(Arc::clone).collect();
-        let mut waiting = Vec::with_capacity(handles.len());
-        for handle in handles {
-            let (reply, wait) = oneshot::channel();
-            if handle.mailbox.push(QueueMail::Status(reply), 0).is_ok() {
-                waiting.push(wait);
-            }
-        }
-        let mut reports = Vec::with_capacity(waiting.len());
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        for wait in waiting {
-            if let Ok(Ok(status)) = tokio::time::timeout_at(deadline, wait).await {
-                reports.push(report(status));
-            }
-        }
-        reports
+        listing::queues(&self.node).await
     }
 
     async fn queue_status(&self, queue: QueueId) -> Option<QueueReport> {
-        self.status_of(queue).await.map(report)
+        listing::queue(&self.node, queue).await
     }
 
     async fn connections(&self) -> Vec<ConnectionReport> {
-        let handles: Vec<_> = self.node.connections.read().values().map(Arc::clone).collect();
-        let mut waiting: Vec<oneshot::Receiver<ConnectionStatus>> = Vec::with_capacity(handles.len());
-        for handle in handles {
-            let (reply, wait) = oneshot::channel();
-            if handle.mailbox.push(ConnectionMail::Status(reply), 0).is_ok() {
-                waiting.push(wait);
-            }
-        }
-        let mut reports = Vec::with_capacity(waiting.len());
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        for wait in waiting {
-            if let Ok(Ok(status)) = tokio::time::timeout_at(deadline, wait).await
-                && !status.vhost.is_empty()
-            {
-                reports.push(ConnectionReport { node: Arc::clone(&self.node.name), status });
-            }
-        }
-        reports
+        listing::connections(&self.node).await
     }
 
     async fn close_connection(&self, connection: ConnectionId, reason: &str) -> bool {
-        let Some(handle) = self.node.connections.read().get(&connection).map(Arc::clone) else { return false };
-        handle.mailbox.push(ConnectionMail::Close(reason.to_owned()), 0).is_ok()
+        listing::close(&self.node, connection, reason).await
     }
 
     async fn authenticate(&self, user: &str, password: &[u8], peer: Option<IpAddr>) -> Login {
@@ -178,8 +147,11 @@ impl Api for Admin {
             Settle::Requeue => QueueEvent::Reject { channel, seqs, requeue: true },
             Settle::Reject => QueueEvent::Reject { channel, seqs, requeue: false },
         };
-        let found = self.desk.get(&self.node, queue, count, settle).await;
-        let found = found.ok_or_else(|| unavailable("the queue did not answer in time"))?;
+        let found = match self.desk.get(&self.node, queue, count, settle).await {
+            Found::Messages(found) => found,
+            Found::Down => return Err(self.down(queue)),
+            Found::Nothing => return Err(unavailable("the queue did not answer in time")),
+        };
         let fetched = found.into_iter().map(|(delivery, left)| Fetched {
             redelivered: delivery.redelivered,
             exchange: String::from_utf8_lossy(delivery.message.exchange()).into(),
@@ -194,6 +166,7 @@ impl Api for Admin {
     async fn purge(&self, queue: QueueId) -> Result<u64, Failure> {
         match self.desk.question(&self.node, queue, |channel| QueueEvent::Purge { channel }).await {
             Some(QueueReply::Purged { messages }) => Ok(messages),
+            Some(QueueReply::Down) => Err(self.down(queue)),
             _ => Err(unavailable("the queue did not answer in time")),
         }
     }
@@ -202,7 +175,13 @@ impl Api for Admin {
         let tables = self.node.tables.load_full();
         let Some(record) = tables.queues.get(&queue) else { return Ok(0) };
         let make = |channel| QueueEvent::Delete { channel, if_unused, if_empty };
-        let why = match self.desk.question(&self.node, queue, make).await {
+        let answer = match self.desk.question(&self.node, queue, make).await {
+            // Nobody has its messages at hand: it goes with them.
+            Some(QueueReply::Down) if if_empty => Some(QueueReply::Deletable(Err(DeleteError::NotEmpty))),
+            Some(QueueReply::Down) => Some(QueueReply::Deletable(Ok(0))),
+            answer => answer,
+        };
+        let why = match answer {
             Some(QueueReply::Deletable(Ok(messages))) => {
                 let (vhost, name) = (Arc::clone(&record.vhost), Arc::clone(&record.name));
                 self.propose(Command::DeleteQueue { vhost, name, only: Some(queue) }).await?;
@@ -217,29 +196,67 @@ impl Api for Admin {
         Err(Failure::Refused(Refusal::InUse(text)))
     }
 
-    async fn synchronize(&self, _queue: QueueId, _start: bool) -> Result<(), Failure> {
-        Err(Failure::Refused(Refusal::NotImplemented("this queue has no mirrors to synchronise".to_owned())))
+    async fn synchronize(&self, queue: QueueId, start: bool) -> Result<Synchronized, Failure> {
+        Ok(mirrors::synchronize(&self.node, queue, start).await?)
     }
 
-    async fn rebalance(&self) -> Result<(), Failure> {
-        // One node leads every queue: there is nothing to spread.
+    async fn rebalance(&self, wanted: RebalanceRequest) -> Result<Vec<RebalanceRow>, Failure> {
+        let one = Arc::clone(&self.rebalancing).try_lock_owned().map_err(|_| HostFailure::RebalanceInProgress)?;
+        if wanted.wait {
+            return leaders::rebalance(&self.node, &wanted).await;
+        }
+        let node = Arc::clone(&self.node);
+        tokio::spawn(async move {
+            if let Err(error) = leaders::rebalance(&node, &wanted).await {
+                tracing::warn!("queue leaders are not rebalanced: {error}");
+            }
+            drop(one);
+        });
+        Ok(Vec::new())
+    }
+
+    async fn transfer(&self, queue: QueueId, to: Name) -> Result<(), Failure> {
+        leaders::transfer(&self.node, queue, &to).await
+    }
+
+    async fn cluster(&self) -> ClusterFacts {
+        cluster::facts(&self.node)
+    }
+
+    async fn forget(&self, node: Name, force: bool) -> Result<(), Failure> {
+        cluster::forget(&self.node, &node, force).await
+    }
+
+    async fn drain(&self, on: bool) -> Result<(), Failure> {
+        // Whoever is sent away shall not come back at once.
+        self.node.suspended.send_replace(on);
+        crate::maintenance::drain(&self.node, on).await.map_err(Failure::Unavailable)
+    }
+
+    async fn suspend_listeners(&self, on: bool) -> Result<(), Failure> {
+        self.node.suspended.send_replace(on);
         Ok(())
     }
 
+    async fn heal_partition(&self) -> Result<(), Failure> {
+        Err(HostFailure::Refused("the cluster is not partitioned".to_owned()).into())
+    }
+
+    async fn discover_peers(&self) -> Result<Vec<Name>, Failure> {
+        let found = crate::host::candidates(&self.host).await;
+        Ok(found.into_iter().map(Name::from).collect())
+    }
+
     async fn status(&self) -> NodeStatus {
-        self.node_status()
+        listing::own_status(&self.node)
     }
 
     async fn nodes(&self) -> Vec<NodeStatus> {
-        vec![self.node_status()]
+        listing::nodes(&self.node).await
     }
 
     async fn totals(&self) -> Totals {
-        let mut messages = Counters::default();
-        for report in self.queue_statuses().await {
-            messages += &report.status.counters;
-        }
-        Totals { messages, churn: self.churn(), ..Totals::default() }
+        listing::totals(&self.node).await
     }
 
     async fn certificates(&self) -> Vec<Certificate> {
@@ -284,93 +301,16 @@ impl Api for Admin {
     }
 
     async fn set_log_level(&self, level: &str) -> Result<(), Failure> {
-        (self.set_log_level)(level).map_err(|why| Failure::Refused(Refusal::Invalid(why)))
-    }
-
-    fn stop(&self) {
-        let node = Arc::clone(&self.node);
-        // The answer to whoever asked leaves first.
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            node.stop();
-        });
+        self.host.logs.set_level(level).map_err(|why| Failure::Refused(Refusal::Invalid(why)))
     }
 }
 
 impl Admin {
-    fn churn(&self) -> Churn {
-        let c = &self.node.counters;
-        let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        Churn {
-            connections_created: get(&c.connections_created),
-            connections_closed: get(&c.connections_closed),
-            channels_created: get(&c.channels_created),
-            channels_closed: get(&c.channels_closed),
-            queues_declared: get(&c.queues_declared),
-            queues_created: get(&c.queues_created),
-            queues_deleted: get(&c.queues_deleted),
-        }
-    }
-
-    fn node_status(&self) -> NodeStatus {
-        let node = &self.node;
-        let resources = &node.resources;
-        let counters = &node.counters;
-        let (syncs, sync_nanos, written) = node.log.counters();
-        let config = &node.config;
-        NodeStatus {
-            name: Arc::clone(&node.name),
-            running: true,
-            in_service: !node.is_stopping.load(Ordering::Acquire),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            uptime: Duration::from_millis(clock::now().as_millis()),
-            os_pid: std::process::id(),
-            memory_used: alarms::memory_used(),
-            memory_limit: resources.memory_limit.load(Ordering::Relaxed),
-            memory_alarm: resources.memory_alarm(),
-            memory_total: resources.memory_total.load(Ordering::Relaxed),
-            memory_watermark: match config.resources.vm_memory_high_watermark {
-                MemoryWatermark::Relative(share) => Some(share),
-                MemoryWatermark::Absolute(_) => None,
-            },
-            disk_free: resources.disk_free.load(Ordering::Relaxed),
-            disk_free_limit: resources.disk_limit.load(Ordering::Relaxed),
-            disk_free_alarm: resources.disk_alarm(),
-            fds_used: count_files("/proc/self/fd"),
-            fds_total: fd_limit(),
-            sockets_used: node.connections.read().len() as u64,
-            sockets_total: fd_limit(),
-            tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks() as u64,
-            processors: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
-            listeners: node.listeners.read().clone(),
-            data_dir: config.data_dir.display().to_string(),
-            log_files: config.log_file().map_or_else(|| vec!["stdout".to_owned()], |f| vec![f.display().to_string()]),
-            config_files: config.files.iter().map(|f| f.display().to_string()).collect(),
-            disk: DiskCounters {
-                writes: syncs,
-                write_bytes: written,
-                syncs,
-                sync_time: Duration::from_nanos(sync_nanos),
-                ..DiskCounters::default()
-            },
-            churn: self.churn(),
-            auth_attempts: vec![AuthAttempts {
-                protocol: "amqp091",
-                succeeded: counters.logins.load(Ordering::Relaxed),
-                failed: counters.logins_failed.load(Ordering::Relaxed),
-            }],
-            voter: true,
-            connection_limit: config.limits.connection_max,
-            ..NodeStatus::default()
+    fn down(&self, queue: QueueId) -> Failure {
+        let tables = self.node.tables.load_full();
+        match tables.queues.get(&queue) {
+            Some(record) => is_down(&tables, record),
+            None => Failure::Refused(Refusal::QueueGone(queue)),
         }
     }
 }
-
-fn count_files(dir: &str) -> u64 {
-    std::fs::read_dir(dir).map_or(0, |entries| entries.count() as u64)
-}
-
-fn fd_limit() -> u64 {
-    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(0)
-}
-

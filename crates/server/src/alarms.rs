@@ -60,7 +60,7 @@ pub(crate) async fn watch(node: Arc<Node>) {
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
             () = node.recheck.notified() => {}
-            () = node.stopping.notified() => return,
+            () = node.stopped() => return,
         }
     }
 }

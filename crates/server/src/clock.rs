@@ -33,3 +33,13 @@ pub(crate) fn random() -> u64 {
         Err(error) => panic!("the system gives no random numbers: {error}"),
     }
 }
+
+/// Nanoseconds since the process first asked, counting the time that the machine slept. Leases and
+/// verdicts about other nodes go by it.
+pub(crate) fn awake() -> Time {
+    static FIRST: OnceLock<i128> = OnceLock::new();
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let nanos = i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
+    let first = *FIRST.get_or_init(|| nanos);
+    Time::from_nanos(u64::try_from(nanos - first).unwrap_or(0))
+}

@@ -13,7 +13,9 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use broker::connection::{Connection, ConnectionEffects, Context as BrokerContext, Note, OUT_HIGH_WATER, Peer};
+use broker::connection::{
+    Connection, ConnectionEffects, Context as BrokerContext, Note, OUT_HIGH_WATER, OpenCounts, Peer,
+};
 use broker::delay::DELAY_ID;
 use broker::metadata::{Outcome, Refusal};
 use broker::queue::QueueEvent;
@@ -23,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Sleep;
 
 use crate::clock;
+use crate::listing;
 use crate::mailbox::{Closed, Mailbox};
 use crate::node::{ConnectionHandle, ConnectionMail, Node, ProposeFailure, QueueHandle, QueueMail};
 use crate::queue_driver::{gone, size_of_event};
@@ -45,6 +48,7 @@ thread_local! {
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<Outcome, ProposeFailure>> + Send>>;
+type Count = Pin<Box<dyn Future<Output = OpenCounts> + Send>>;
 
 /// Serves one connection until it ends.
 pub(crate) async fn serve<S>(node: Arc<Node>, id: ConnectionId, stream: S, peer: Peer)
@@ -76,6 +80,7 @@ where
         unflushed: false,
         closed_at: None,
         answer: None,
+        count: None,
         throttle: None,
         queues: Lookup::new(),
         timer: Box::pin(tokio::time::sleep_until(clock::instant(Time::START))),
@@ -134,6 +139,8 @@ struct Driver<S> {
     /// When the connection came to its end.
     closed_at: Option<Time>,
     answer: Option<Answer>,
+    /// Other nodes are asked what is open there.
+    count: Option<Count>,
     /// A queue that has too much in its mailbox.
     throttle: Option<Arc<QueueHandle>>,
     queues: Lookup<QueueId, Arc<QueueHandle>>,
@@ -150,6 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         for _ in 0..ROUNDS_MAX {
             let mut progress = self.take_mail(cx);
             progress |= self.take_answer(cx);
+            progress |= self.take_count(cx);
             progress |= self.read(cx);
             let context = self.context();
             self.connection.fill(&context, &mut self.fx);
@@ -226,6 +234,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         true
     }
 
+    fn take_count(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(count) = &mut self.count else { return false };
+        let Poll::Ready(counts) = count.as_mut().poll(cx) else { return false };
+        self.count = None;
+        self.connection.counted(counts);
+        true
+    }
+
     fn wants_bytes(&mut self, cx: &mut Context<'_>) -> bool {
         if let Some(queue) = &self.throttle {
             if queue.mailbox.poll_room(cx, MAILBOX_HIGH_WATER).is_pending() {
@@ -235,7 +251,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             }
             self.throttle = None;
         }
-        self.connection.wants_bytes() && self.connection.out.len() < 4 * OUT_HIGH_WATER
+        self.count.is_none() && self.connection.wants_bytes() && self.connection.out.len() < 4 * OUT_HIGH_WATER
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> bool {
@@ -269,6 +285,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             let mut used = self.connection.receive(&context, &scratch[..filled], &mut self.fx);
             while let Some(vhost) = self.connection.asks_counts() {
                 let (user, _) = self.connection.identity();
+                if listing::is_limited(&context.tables, user, vhost) {
+                    let counts = listing::open_counts(Arc::clone(&self.node), Arc::clone(user), Arc::clone(vhost));
+                    self.count = Some(Box::pin(counts));
+                    break;
+                }
                 let counts = self.node.open_counts(user, Some(vhost));
                 self.connection.counted(counts);
                 used += self.connection.receive(&context, &scratch[used..filled], &mut self.fx);
@@ -276,7 +297,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             self.handle.channels.store(self.connection.channels() as u64, Ordering::Relaxed);
             self.partial.clear();
             self.partial.extend_from_slice(&scratch[used..filled]);
-            self.stalled = !self.partial.is_empty() && !self.connection.wants_bytes();
+            let waits = self.count.is_some() || !self.connection.wants_bytes();
+            self.stalled = !self.partial.is_empty() && waits;
             if self.partial.is_empty() && self.partial.capacity() > OUT_KEEP {
                 self.partial = Vec::new();
             }
@@ -360,9 +382,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             self.tell_queue(queue, event);
         }
         for (channel, proof, message) in self.fx.to_connections.drain(..) {
-            if let Some(handle) = self.node.connection(channel.connection) {
-                let _ = handle.mailbox.push(ConnectionMail::DirectReply { channel, proof, message }, 0);
-            }
+            self.node.reply_directly(channel, proof, message);
         }
         for entry in self.fx.delays.drain(..) {
             if let Some(delays) = self.node.queue(DELAY_ID) {
@@ -384,24 +404,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         for note in std::mem::take(&mut self.fx.notes) {
             self.note(note);
         }
+        let counters = &self.node.counters;
+        counters.channels_created.fetch_add(std::mem::take(&mut self.fx.channels_opened), Ordering::Relaxed);
+        counters.channels_closed.fetch_add(std::mem::take(&mut self.fx.channels_closed), Ordering::Relaxed);
+        counters.queues_declared.fetch_add(std::mem::take(&mut self.fx.queues_declared), Ordering::Relaxed);
         self.fx.taken();
     }
 
     fn tell_queue(&mut self, id: QueueId, event: QueueEvent) {
-        if self.queues.get(&id).is_none() {
-            let Some(handle) = self.node.queue(id) else {
-                gone(&self.node, id, event);
-                return;
-            };
-            if self.queues.len() >= QUEUES_KEEP {
-                self.queues.clear();
-            }
-            self.queues.insert(id, handle);
-        }
-        let Some(handle) = self.queues.get(&id) else { return };
+        let known = self.queues.get(&id).filter(|handle| !handle.is_retired());
+        let Some(handle) = known.map(Arc::clone).or_else(|| self.find_queue(id)) else {
+            gone(&self.node, id, event);
+            return;
+        };
         let bytes = size_of_event(&event);
         match handle.mailbox.push(QueueMail::Event(event), bytes) {
-            Ok(total) if total > MAILBOX_HIGH_WATER => self.throttle = Some(Arc::clone(handle)),
+            Ok(total) if total > MAILBOX_HIGH_WATER => self.throttle = Some(handle),
             Ok(_) => {}
             Err(Closed(mail)) => {
                 self.queues.remove(&id);
@@ -410,6 +428,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 }
             }
         }
+    }
+
+    fn find_queue(&mut self, id: QueueId) -> Option<Arc<QueueHandle>> {
+        let handle = self.node.queue(id)?;
+        if self.queues.len() >= QUEUES_KEEP {
+            self.queues.clear();
+        }
+        self.queues.insert(id, Arc::clone(&handle));
+        Some(handle)
     }
 
     fn note(&mut self, note: Note) {

@@ -10,7 +10,7 @@ use broker::queue::{ChannelEvent, Publish, Publisher, QueueEvent};
 use store::{Batch, Seq};
 
 use crate::clock;
-use crate::log_writer::Job;
+use crate::log_writer::{Job, Receipt};
 use crate::mailbox::Mailbox;
 use crate::node::{ConnectionMail, Node, QueueHandle, QueueMail};
 use crate::queue_driver::send;
@@ -21,7 +21,7 @@ pub(crate) type Entry = (Delayed, Publisher, u64);
 /// Starts the task.
 pub(crate) fn start(node: &Arc<Node>, delays: Delays) {
     let mailbox = Arc::new(Mailbox::new());
-    node.queues.write().insert(DELAY_ID, Arc::new(QueueHandle { mailbox: Arc::clone(&mailbox) }));
+    node.doors.write().insert(DELAY_ID, Arc::new(QueueHandle::of_queue(Arc::clone(&mailbox), 0)));
     let driver =
         Driver { node: Arc::clone(node), delays, mailbox, leaving: HashMap::new(), batch: Batch::new(), fresh: false };
     tokio::spawn(driver.run());
@@ -54,7 +54,7 @@ impl Driver {
                 self.release(seq, &delayed);
             }
             if !self.batch.is_empty() {
-                let report = self.fresh.then(|| (Arc::clone(&self.mailbox), self.delays.ticket()));
+                let report = self.fresh.then(|| (Arc::clone(&self.mailbox), Receipt::Ticket(self.delays.ticket())));
                 self.fresh = false;
                 self.node.log.submit(Job::Append { batch: std::mem::take(&mut self.batch), report });
             }
@@ -78,7 +78,14 @@ impl Driver {
                 }
             }
             QueueMail::Stop(done) => drop(done.send(())),
-            QueueMail::Event(_) | QueueMail::Status(_) | QueueMail::Record(_) | QueueMail::Deleted => {}
+            QueueMail::Event(_)
+            | QueueMail::Status(_)
+            | QueueMail::Record(_)
+            | QueueMail::Answered(_)
+            | QueueMail::Recheck
+            | QueueMail::NotLeader(_)
+            | QueueMail::Mirror(_)
+            | QueueMail::Deleted => {}
         }
     }
 

@@ -30,6 +30,15 @@ pub(crate) enum Answer {
     Published(bool),
 }
 
+/// What a request for messages brought.
+pub(crate) enum Found {
+    Messages(Vec<(broker::queue::Delivery, u64)>),
+    /// Nobody leads the queue, and nobody will soon.
+    Down,
+    /// No answer.
+    Nothing,
+}
+
 type Waiting = Arc<Mutex<HashMap<u32, oneshot::Sender<Answer>>>>;
 
 /// See the file's head.
@@ -75,6 +84,12 @@ impl Desk {
         }
     }
 
+    /// Puts a message into a queue; nobody hears what became of it.
+    pub(crate) fn send(&self, node: &Node, queue: QueueId, message: Message) {
+        let messages = vec![Publish { message, number: 0 }];
+        send(node, queue, QueueEvent::Publish { from: Publisher::Channel(self.key()), messages });
+    }
+
     /// Asks a queue something; the channel is forgotten afterwards.
     pub(crate) async fn question(
         &self,
@@ -96,7 +111,7 @@ impl Desk {
         queue: QueueId,
         count: u32,
         settle: impl FnOnce(ChannelKey, Vec<store::Seq>) -> QueueEvent,
-    ) -> Option<Vec<(broker::queue::Delivery, u64)>> {
+    ) -> Found {
         let channel = self.key();
         let mut found = Vec::new();
         for _ in 0..count {
@@ -104,17 +119,18 @@ impl Desk {
             match self.ask(node, queue, channel, event).await {
                 Some(Answer::Reply(QueueReply::Got(Some((delivery, left))))) => found.push((*delivery, left)),
                 Some(Answer::Reply(QueueReply::Got(None))) => break,
-                _ => {
+                answer => {
                     let seqs = found.iter().map(|(delivery, _)| delivery.seq).collect();
                     send(node, queue, QueueEvent::ChannelClosed { channel, seqs });
-                    return None;
+                    let is_down = matches!(answer, Some(Answer::Reply(QueueReply::Down)));
+                    return if is_down { Found::Down } else { Found::Nothing };
                 }
             }
         }
         let seqs = found.iter().map(|(delivery, _)| delivery.seq).collect();
         send(node, queue, settle(channel, seqs));
         send(node, queue, QueueEvent::ChannelClosed { channel, seqs: Vec::new() });
-        Some(found)
+        Found::Messages(found)
     }
 }
 
@@ -125,10 +141,14 @@ async fn hand_out(mailbox: Arc<Mailbox<ConnectionMail>>, waiting: Waiting) {
         for mail in mails.drain(..) {
             let ConnectionMail::Channel(event) = mail else { continue };
             let (channel, answer) = match event {
-                ChannelEvent::Replied { channel, reply } => (channel, Answer::Reply(reply)),
+                ChannelEvent::Replied { channel, reply, .. } => (channel, Answer::Reply(reply)),
                 ChannelEvent::Confirmed { channel, .. } => (channel, Answer::Published(true)),
                 ChannelEvent::Rejected { channel, .. } => (channel, Answer::Published(false)),
-                ChannelEvent::Deliver { .. } | ChannelEvent::ConsumerCancelled { .. } => continue,
+                ChannelEvent::Deliver { .. }
+                | ChannelEvent::ConsumerCancelled { .. }
+                | ChannelEvent::Resubscribed { .. }
+                | ChannelEvent::Resumed { .. }
+                | ChannelEvent::QueueMoved { .. } => continue,
             };
             if let Some(wait) = waiting.lock().remove(&channel.life) {
                 let _ = wait.send(answer);

@@ -24,7 +24,7 @@ pub(crate) async fn accept(node: Arc<Node>, listener: TcpListener, router: Route
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = node.stopping.notified() => return,
+            () = node.stopped() => return,
         };
         let Ok((stream, peer)) = accepted else {
             tokio::time::sleep(Duration::from_millis(100)).await;

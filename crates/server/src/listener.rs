@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -10,10 +9,12 @@ use broker::connection::Peer;
 use broker::status::TlsStatus;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::config::{Listener, TcpOptions};
 use crate::connection_driver;
 use crate::node::Node;
+use crate::proxy_protocol;
 use crate::tls::Tls;
 
 /// Binds a listener; without an address it takes IPv6 and IPv4, or IPv4 alone where there is no IPv6.
@@ -40,30 +41,92 @@ fn bind_to(address: SocketAddr, options: &TcpOptions) -> Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into())?)
 }
 
-/// Accepts AMQP clients until the node stops.
+/// Accepts AMQP clients until the node stops. While listeners are suspended the port is closed.
 pub(crate) async fn accept_amqp(node: Arc<Node>, listener: TcpListener, tls: Option<Arc<Tls>>) {
+    let Ok(address) = listener.local_addr() else { return };
+    let mut suspended = node.suspended.subscribe();
+    let mut listener = Some(listener);
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = node.stopping.notified() => return,
+        listener = match listener {
+            Some(open) => accept_on(&node, open, tls.as_ref(), &mut suspended).await,
+            None => open_again(&node, address, &mut suspended).await,
         };
-        match accepted {
-            Ok(_) if node.is_stopping.load(Ordering::Acquire) => return,
-            Ok((stream, _)) => {
-                let (node, tls) = (Arc::clone(&node), tls.clone());
-                match prepare(&stream, &node) {
-                    None => {}
-                    Some(peer) => match tls {
-                        None => drop(tokio::spawn(serve_plain(node, stream, peer))),
-                        Some(tls) => drop(tokio::spawn(serve_tls(node, stream, peer, tls))),
-                    },
-                }
-            }
-            Err(error) => {
-                tracing::warn!("cannot accept a connection: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+        if node.is_stopping() {
+            return;
         }
+    }
+}
+
+/// Accepts clients; gives the listener back, or closes it when it is suspended.
+async fn accept_on(
+    node: &Arc<Node>,
+    listener: TcpListener,
+    tls: Option<&Arc<Tls>>,
+    suspended: &mut watch::Receiver<bool>,
+) -> Option<TcpListener> {
+    let accepted = tokio::select! {
+        accepted = listener.accept() => accepted,
+        _ = suspended.wait_for(|suspended| *suspended) => return None,
+        () = node.stopped() => return Some(listener),
+    };
+    match accepted {
+        Ok(_) if node.is_stopping() => {}
+        Ok((stream, _)) => match (prepare(&stream, node), tls) {
+            (None, _) => {}
+            (Some(peer), tls) if node.config.network.proxy_protocol => {
+                drop(tokio::spawn(serve_behind_proxy(Arc::clone(node), stream, peer, tls.cloned())));
+            }
+            (Some(peer), None) => drop(tokio::spawn(serve_plain(Arc::clone(node), stream, peer))),
+            (Some(peer), Some(tls)) => {
+                drop(tokio::spawn(serve_tls(Arc::clone(node), stream, peer, Arc::clone(tls))));
+            }
+        },
+        Err(error) => {
+            tracing::warn!("cannot accept a connection: {error}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    Some(listener)
+}
+
+/// Waits until listeners are resumed, and opens the port.
+async fn open_again(
+    node: &Arc<Node>,
+    address: SocketAddr,
+    suspended: &mut watch::Receiver<bool>,
+) -> Option<TcpListener> {
+    tokio::select! {
+        _ = suspended.wait_for(|suspended| !*suspended) => {}
+        () = node.stopped() => return None,
+    }
+    match bind_to(address, &node.config.network.tcp_listen_options) {
+        Ok(listener) => Some(listener),
+        Err(error) => {
+            tracing::warn!("cannot listen on {address} again: {error:#}");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            None
+        }
+    }
+}
+
+/// A proxy speaks first, and says for whom.
+async fn serve_behind_proxy(node: Arc<Node>, mut stream: TcpStream, mut peer: Peer, tls: Option<Arc<Tls>>) {
+    let patience = node.config.network.handshake_timeout.unwrap_or(Duration::MAX);
+    match tokio::time::timeout(patience, proxy_protocol::read(&mut stream)).await {
+        Ok(Ok(None)) => {}
+        Ok(Ok(Some((client, server)))) => (peer.address, peer.host) = (canonical(client), canonical(server)),
+        Ok(Err(error)) => {
+            tracing::info!("closing connection of {}: {error}", peer.address);
+            return;
+        }
+        Err(_) => {
+            tracing::info!("closing connection of {}: no PROXY header came in time", peer.address);
+            return;
+        }
+    }
+    match tls {
+        None => serve_plain(node, stream, peer).await,
+        Some(tls) => serve_tls(node, stream, peer, tls).await,
     }
 }
 
@@ -108,8 +171,12 @@ fn prepare(stream: &TcpStream, node: &Node) -> Option<Peer> {
     if options.keepalive == Some(true) {
         let _ = socket2::SockRef::from(stream).set_keepalive(true);
     }
-    let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
-    let address = plain(stream.peer_addr().ok()?);
-    let host = plain(stream.local_addr().ok()?);
+    let address = canonical(stream.peer_addr().ok()?);
+    let host = canonical(stream.local_addr().ok()?);
     Some(Peer { address, host, tls: None, certificate_name: None })
+}
+
+/// An IPv4 address as such, also where it came by an IPv6 socket.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -10,19 +10,44 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use broker::queue::{Load, QueueEvent};
+use broker::QueueId;
+use broker::mirror::{Report, Runs};
+use broker::queue::{Load, QueueEvent, Recovered, horizon_key, key_owner, level_key};
+use bytes::Bytes;
+use cluster::metadata_log::NodeId;
 use parking_lot::{Condvar, Mutex};
-use store::{Batch, Disk, Limits, Store, StoreError, Usage};
+use store::{Batch, Disk, Limits, Seq, Store, StoreError, Usage};
 
 use crate::mailbox::Mailbox;
+use crate::mirrors::Mail;
 use crate::node::QueueMail;
+
+/// What the store holds of one queue.
+pub(crate) struct Found {
+    pub queue: QueueId,
+    pub levels: Vec<Recovered>,
+    pub horizon: Option<(Seq, Bytes)>,
+}
+
+/// What a batch comes back as.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Receipt {
+    Ticket(u64),
+    Mirror(Report),
+}
 
 /// Work for the store.
 pub(crate) enum Job {
-    /// For the log; `Stored` is sent when a ticket is given.
-    Append { batch: Batch, report: Option<(Arc<Mailbox<QueueMail>>, u64)> },
+    /// For the log; the receipt is sent when it is on stable storage.
+    Append { batch: Batch, report: Option<(Arc<Mailbox<QueueMail>>, Receipt)> },
     Transient(Batch),
     Load { load: Load, to: Arc<Mailbox<QueueMail>> },
+    /// The same for the feed of a mirror.
+    LoadForFeed { load: Load, node: NodeId, feed: u64, to: Arc<Mailbox<QueueMail>> },
+    /// Which sequences of a queue there are, for the feed of a mirror.
+    Sequences { queue: QueueId, level_max: u8, node: NodeId, feed: u64, to: Arc<Mailbox<QueueMail>> },
+    /// What there is of some queues.
+    Survey { queues: Vec<(QueueId, u8)>, to: tokio::sync::oneshot::Sender<Vec<Found>> },
     /// Everything before it is on stable storage when the sender hears.
     Barrier(tokio::sync::oneshot::Sender<()>),
     Stop,
@@ -32,7 +57,12 @@ impl Job {
     fn bytes(&self) -> usize {
         match self {
             Job::Append { batch, .. } | Job::Transient(batch) => batch.len_bytes(),
-            Job::Load { .. } | Job::Barrier(_) | Job::Stop => 0,
+            Job::Load { .. }
+            | Job::LoadForFeed { .. }
+            | Job::Sequences { .. }
+            | Job::Survey { .. }
+            | Job::Barrier(_)
+            | Job::Stop => 0,
         }
     }
 }
@@ -110,6 +140,13 @@ impl LogWriter {
         }
     }
 
+    /// What the store holds of queues, each with its highest level. Empty when the store has stopped.
+    pub(crate) async fn survey(&self, queues: Vec<(QueueId, u8)>) -> Vec<Found> {
+        let (to, found) = tokio::sync::oneshot::channel();
+        self.submit(Job::Survey { queues, to });
+        found.await.unwrap_or_default()
+    }
+
     /// Syncs done, nanoseconds spent in them, bytes handed over.
     pub(crate) fn counters(&self) -> (u64, u64, u64) {
         let s = &self.shared;
@@ -125,7 +162,7 @@ impl LogWriter {
 struct Worker<D: Disk> {
     store: Store<D>,
     shared: Arc<Shared>,
-    reports: Vec<(Arc<Mailbox<QueueMail>>, u64)>,
+    reports: Vec<(Arc<Mailbox<QueueMail>>, Receipt)>,
     barriers: Vec<tokio::sync::oneshot::Sender<()>>,
     /// Since when something appended is unsynced.
     dirty_since: Option<Instant>,
@@ -195,10 +232,50 @@ impl<D: Disk> Worker<D> {
                 let event = QueueEvent::Loaded { key: load.key, from: load.from, messages };
                 let _ = to.push(QueueMail::Event(event), 0);
             }
+            Job::LoadForFeed { load, node, feed, to } => {
+                let limits = Limits { messages: load.messages, bytes: load.bytes };
+                let messages = self.store.read(load.key, load.from, limits)?;
+                let level = key_owner(load.key).1.unwrap_or(0);
+                let _ = to.push(QueueMail::Mirror(Mail::Loaded { node, feed, level, messages }), 0);
+            }
+            Job::Sequences { queue, level_max, node, feed, to } => {
+                let of = |level| (level, Runs::new(self.store.live_runs(level_key(queue, level))));
+                let mut held: Vec<(u8, Runs)> = (0..=level_max).map(of).collect();
+                held.retain(|(level, runs)| *level == 0 || !runs.is_empty());
+                let _ = to.push(QueueMail::Mirror(Mail::Surveyed { node, feed, held }), 0);
+            }
+            Job::Survey { queues, to } => {
+                let found: Result<Vec<Found>, StoreError> =
+                    queues.into_iter().map(|(queue, level_max)| self.survey(queue, level_max)).collect();
+                let _ = to.send(found?);
+            }
             Job::Barrier(done) => self.barriers.push(done),
             Job::Stop => {}
         }
         Ok(())
+    }
+
+    fn survey(&mut self, queue: QueueId, level_max: u8) -> Result<Found, StoreError> {
+        let mut levels = Vec::new();
+        for level in 0..=level_max {
+            let counts = self.store.live(level_key(queue, level));
+            levels.push(Recovered {
+                level,
+                messages: counts.messages,
+                bytes: counts.bytes,
+                first: counts.first.unwrap_or(counts.next),
+                next: counts.next,
+            });
+        }
+        let note = self.store.live(horizon_key(queue));
+        let horizon = match note.first {
+            None => None,
+            Some(first) => {
+                let limits = Limits { messages: 16, bytes: 4096 };
+                self.store.read(horizon_key(queue), first, limits)?.pop()
+            }
+        };
+        Ok(Found { queue, levels, horizon })
     }
 
     /// Appends; when the log is full, makes room first. A full disk is waited out: nothing was promised.
@@ -253,8 +330,12 @@ impl<D: Disk> Worker<D> {
         self.shared.syncs.fetch_add(1, Ordering::Relaxed);
         let nanos = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.shared.sync_nanos.fetch_add(nanos, Ordering::Relaxed);
-        for (queue, ticket) in self.reports.drain(..) {
-            let _ = queue.push(QueueMail::Event(QueueEvent::Stored { ticket }), 0);
+        for (queue, receipt) in self.reports.drain(..) {
+            let mail = match receipt {
+                Receipt::Ticket(ticket) => QueueMail::Event(QueueEvent::Stored { ticket }),
+                Receipt::Mirror(report) => QueueMail::Mirror(Mail::Stored(report)),
+            };
+            let _ = queue.push(mail, 0);
         }
         for barrier in self.barriers.drain(..) {
             let _ = barrier.send(());

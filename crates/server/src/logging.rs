@@ -17,6 +17,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::mpsc::{Receiver, Sender};
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -48,7 +49,19 @@ enum Sink {
     File(LogFile),
     Stdout,
     Stderr,
+    /// To be published (`log.exchange`).
+    Exchange(Sender<Line>),
 }
+
+/// A line that is to be published.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub level: &'static str,
+    pub text: String,
+}
+
+/// Lines that wait to be published.
+const LINES_MAX: usize = 4096;
 
 impl Target {
     fn new(level: LogLevel, format: LogFormat, to: Sink) -> Target {
@@ -60,11 +73,15 @@ impl Target {
     }
 
     /// A log that cannot be written is no reason to stop serving.
-    fn write(&self, text: &str) {
+    fn write(&self, level: LogLevel, text: &str) {
         let _ = match &mut *self.to.lock() {
             Sink::File(file) => file.write(text),
             Sink::Stdout => std::io::stdout().write_all(text.as_bytes()),
             Sink::Stderr => std::io::stderr().write_all(text.as_bytes()),
+            Sink::Exchange(lines) => {
+                let _ = lines.try_send(Line { level: level.name(), text: text.to_owned() });
+                Ok(())
+            }
         };
     }
 }
@@ -77,6 +94,8 @@ struct Inner {
     targets: Vec<Target>,
     /// What is asked of lines of a category beyond what the target asks.
     categories: RwLock<BTreeMap<String, LogLevel>>,
+    /// What is to be published, until somebody takes it.
+    lines: Mutex<Option<Receiver<Line>>>,
 }
 
 impl Logs {
@@ -103,7 +122,19 @@ impl Logs {
             let to = if log.console.stderr { Sink::Stderr } else { Sink::Stdout };
             targets.push(Target::new(log.console.level, log.console.format, to));
         }
-        Ok(Logs(Arc::new(Inner { targets, categories: RwLock::new(log.category_levels.clone()) })))
+        let mut lines = None;
+        if log.exchange.enabled {
+            let (sender, receiver) = tokio::sync::mpsc::channel(LINES_MAX);
+            targets.push(Target::new(log.exchange.level, LogFormat::Plaintext, Sink::Exchange(sender)));
+            lines = Some(receiver);
+        }
+        let categories = RwLock::new(log.category_levels.clone());
+        Ok(Logs(Arc::new(Inner { targets, categories, lines: Mutex::new(lines) })))
+    }
+
+    /// The lines that are to be published, for the first who asks.
+    pub(crate) fn lines(&self) -> Option<Receiver<Line>> {
+        self.0.lines.lock().take()
     }
 
     /// Sets the level of everything, whatever the configuration said.
@@ -125,7 +156,7 @@ impl Logs {
             // Not logged while the lock is held: the line would wait for it.
             let failed = match &mut *target.to.lock() {
                 Sink::File(file) => file.reopen().err().map(|error| (file.path().display().to_string(), error)),
-                Sink::Stdout | Sink::Stderr => None,
+                Sink::Stdout | Sink::Stderr | Sink::Exchange(_) => None,
             };
             if let Some((path, error)) = failed {
                 tracing::error!("the log file {path} cannot be opened again, the old one is written on: {error}");
@@ -158,10 +189,11 @@ impl<S: Subscriber> Layer<S> for Logs {
             task: tokio::task::try_id().map(|id| id.to_string()),
         };
         for target in self.0.targets.iter().filter(|target| target.takes(level)) {
-            target.write(&match target.format {
+            let text = match target.format {
                 LogFormat::Plaintext => line::plain(&head, &message),
                 LogFormat::Json => line::json(&head, &message),
-            });
+            };
+            target.write(level, &text);
         }
     }
 }
@@ -175,10 +207,14 @@ fn level_of(metadata: &Metadata<'_>) -> LogLevel {
     }
 }
 
-/// Libraries are only heard where something is wrong.
+/// Libraries are only heard where something is wrong. What the engine of the metadata log warns of
+/// (a member that is away does not answer it) is told by us, in words of ours.
 fn floor(target: &str) -> LogLevel {
-    let ours = ["server", "broker", "management", "consensus", "store", "cluster", "amqp", "warren"];
-    if ours.contains(&target.split("::").next().unwrap_or(target)) { LogLevel::Debug } else { LogLevel::Warning }
+    match target.split("::").next().unwrap_or(target) {
+        "server" | "broker" | "management" | "consensus" | "store" | "cluster" | "amqp" | "warren" => LogLevel::Debug,
+        "openraft" => LogLevel::Error,
+        _ => LogLevel::Warning,
+    }
 }
 
 /// RabbitMQ's name for what a line is about.
@@ -189,6 +225,11 @@ fn category(target: &str) -> Option<&'static str> {
         ["consensus", ..] => Some("ra"),
         _ => None,
     }
+}
+
+/// Where the log goes, for operators to see.
+pub(crate) fn files(config: &Config) -> Vec<String> {
+    config.log_file().map_or_else(|| vec!["stdout".to_owned()], |file| vec![file.display().to_string()])
 }
 
 #[cfg(test)]

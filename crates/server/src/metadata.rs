@@ -6,8 +6,8 @@ use broker::metadata::{Change, Command, Metadata, Refusal, Tables, encode_answer
 use bytes::Bytes;
 use cluster::metadata_log::{PendingSnapshot, RestoreError, StateMachine};
 
-/// Called after each batch of commands with the new tables and what changed.
-pub(crate) type Follow = Box<dyn Fn(Arc<Tables>, &[Change]) + Send + Sync>;
+/// Called after each batch of commands with what changed; `None` when that can be anything.
+pub(crate) type Follow = Box<dyn Fn(Option<&[Change]>) + Send + Sync>;
 
 /// The state machine that consensus drives. Until `follow` is set (while the log is replayed at
 /// start) changes are only kept in the tables.
@@ -38,10 +38,9 @@ impl StateMachine for Machine {
             };
             answers.push(Bytes::from(encode_answer(&answer)));
         }
-        let tables = self.metadata.tables();
-        self.latest.store(Arc::clone(&tables));
+        self.latest.store(self.metadata.tables());
         if let Some(follow) = self.follow.get() {
-            follow(tables, &changes);
+            follow(Some(&changes));
         }
         answers
     }
@@ -54,6 +53,9 @@ impl StateMachine for Machine {
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {
         self.metadata = Metadata::restore(snapshot).map_err(|error| RestoreError(error.to_string()))?;
         self.latest.store(self.metadata.tables());
+        if let Some(follow) = self.follow.get() {
+            follow(None);
+        }
         Ok(())
     }
 }

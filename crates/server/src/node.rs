@@ -2,25 +2,32 @@
 //! the log and to consensus. Nothing here is on the path of a single message.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use broker::connection::{Limits, OpenCounts};
 use broker::message::Message;
 use broker::metadata::{Command, Outcome, Refusal, Tables, decode_answer};
+use broker::packet::Packet;
 use broker::queue::{ChannelEvent, ChannelKey, QueueEvent};
 use broker::status::{ConnectionStatus, QueueStatus};
 use broker::{ConnectionId, Name, QueueId};
 use bytes::Bytes;
+use cluster::metadata_log::NodeId;
 use consensus::{Consensus, ProposeError};
 use parking_lot::RwLock;
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::alarms::Resources;
 use crate::config::Config;
+use crate::identity::Identity;
 use crate::log_writer::LogWriter;
 use crate::mailbox::Mailbox;
+use crate::mirrors::Mail;
+use crate::peers::{Peer, Peers};
+use crate::provision;
+use crate::watch::Reach;
 
 /// What a queue's task hears.
 pub(crate) enum QueueMail {
@@ -28,8 +35,16 @@ pub(crate) enum QueueMail {
     /// For the delays only.
     Delay(crate::delay_driver::Entry),
     Status(oneshot::Sender<QueueStatus>),
-    /// The definition changed (policies).
+    /// The definition or the view changed.
     Record(Arc<broker::metadata::Queue>),
+    /// For agents: the leader answered a question of this channel.
+    Answered(ChannelKey),
+    /// For agents: where the leader is may have changed.
+    Recheck,
+    /// For agents: this node does not lead the queue, it says.
+    NotLeader(NodeId),
+    /// From another replica of the queue.
+    Mirror(Mail),
     /// The queue is deleted.
     Deleted,
     /// The node stops; answer when everything is handed to the log.
@@ -46,9 +61,28 @@ pub(crate) enum ConnectionMail {
     Alarm(Option<Arc<str>>),
 }
 
-/// A queue as others see it.
+/// A queue as others see it: the queue itself, or its agent.
 pub(crate) struct QueueHandle {
     pub mailbox: Arc<Mailbox<QueueMail>>,
+    /// It is no longer the way to the queue: look again.
+    pub retired: AtomicBool,
+    pub is_agent: bool,
+    /// Another for each driver that ever led here.
+    pub life: u64,
+}
+
+impl QueueHandle {
+    pub(crate) fn of_queue(mailbox: Arc<Mailbox<QueueMail>>, life: u64) -> QueueHandle {
+        QueueHandle { mailbox, retired: AtomicBool::new(false), is_agent: false, life }
+    }
+
+    pub(crate) fn of_agent(mailbox: Arc<Mailbox<QueueMail>>) -> QueueHandle {
+        QueueHandle { mailbox, retired: AtomicBool::new(false), is_agent: true, life: 0 }
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
 }
 
 /// A connection as others see it.
@@ -68,12 +102,21 @@ impl ConnectionHandle {
 /// See the file's head.
 pub(crate) struct Node {
     pub name: Name,
-    pub config: Config,
+    pub identity: Identity,
+    pub config: Arc<Config>,
+    pub peers: Arc<Peers>,
+    /// What membership says of the others.
+    pub reach: Reach,
     pub limits: Arc<Limits>,
     pub tables: Arc<ArcSwap<Tables>>,
     pub log: LogWriter,
     pub consensus: std::sync::OnceLock<Consensus>,
-    pub queues: RwLock<HashMap<QueueId, Arc<QueueHandle>>>,
+    /// What connections use as a queue: the queue, or its agent.
+    pub doors: RwLock<HashMap<QueueId, Arc<QueueHandle>>>,
+    /// The queues of which this node holds a copy that it does not lead.
+    pub mirroring: RwLock<HashMap<QueueId, Arc<QueueHandle>>>,
+    /// The queues that this node leads.
+    pub leading: RwLock<HashMap<QueueId, Arc<QueueHandle>>>,
     pub connections: RwLock<HashMap<ConnectionId, Arc<ConnectionHandle>>>,
     /// Partners of queues that are no client connections.
     pub desks: RwLock<HashMap<ConnectionId, Arc<ConnectionHandle>>>,
@@ -81,16 +124,35 @@ pub(crate) struct Node {
     /// Thresholds changed: measure at once.
     pub recheck: Notify,
     pub listeners: RwLock<Vec<management::node::Listener>>,
+    /// True while the ports for clients are closed by an operator.
+    pub suspended: watch::Sender<bool>,
     /// TLS of listeners, for certificates and their renewal.
     pub tls: RwLock<Vec<(management::node::Listener, Arc<crate::tls::Tls>)>>,
     pub alarm: watch::Sender<Option<Arc<str>>>,
-    pub stopping: Notify,
-    pub is_stopping: AtomicBool,
+    /// True once the node begins to stop.
+    stopping: watch::Sender<bool>,
+    /// Why the application ends, where it was not asked to by its host.
+    pub order: crate::host::Orders,
     pub counters: NodeCounters,
     pub memory_budget: AtomicU64,
-    next_connection: AtomicU64,
-    /// Which life of the node this is: part of connection ids.
-    life: u64,
+    pub retired_agents: AtomicU64,
+    /// Held while what follows from metadata is done.
+    pub following: parking_lot::Mutex<()>,
+    /// Counts up whenever metadata has changed.
+    pub changes: watch::Sender<u64>,
+    next_connection: AtomicU32,
+    myself: Weak<Node>,
+}
+
+/// What a node is made of.
+pub(crate) struct Parts {
+    pub identity: Identity,
+    pub config: Arc<Config>,
+    pub limits: Limits,
+    pub log: LogWriter,
+    pub tables: Arc<ArcSwap<Tables>>,
+    pub peers: Arc<Peers>,
+    pub order: crate::host::Orders,
 }
 
 /// What came and went since the node started.
@@ -108,42 +170,59 @@ pub(crate) struct NodeCounters {
 }
 
 /// Why a command has no outcome.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum ProposeFailure {
+    #[error("refused: {0:?}")]
     Refused(Refusal),
+    #[error("{0}")]
     Unavailable(String),
 }
 
 impl Node {
-    pub(crate) fn new(name: Name, config: Config, limits: Limits, log: LogWriter, tables: Arc<ArcSwap<Tables>>) -> Node {
-        Node {
-            name,
+    pub(crate) fn new(parts: Parts) -> Arc<Node> {
+        let Parts { identity, config, limits, log, tables, peers, order } = parts;
+        Arc::new_cyclic(|myself| Node {
+            name: identity.name.as_str().into(),
+            identity,
             config,
+            peers,
+            reach: Reach::default(),
             limits: Arc::new(limits),
             tables,
             log,
             consensus: std::sync::OnceLock::new(),
-            queues: RwLock::new(HashMap::new()),
+            doors: RwLock::new(HashMap::new()),
+            leading: RwLock::new(HashMap::new()),
+            mirroring: RwLock::new(HashMap::new()),
             connections: RwLock::new(HashMap::new()),
             desks: RwLock::new(HashMap::new()),
             resources: Resources::default(),
             recheck: Notify::new(),
             listeners: RwLock::new(Vec::new()),
+            suspended: watch::Sender::new(false),
             tls: RwLock::new(Vec::new()),
             alarm: watch::Sender::new(None),
-            stopping: Notify::new(),
-            is_stopping: AtomicBool::new(false),
+            stopping: watch::Sender::new(false),
+            order,
             counters: NodeCounters::default(),
             memory_budget: AtomicU64::new(256 << 20),
-            next_connection: AtomicU64::new(1),
-            life: crate::clock::unix_millis() / 1000 & 0xFF_FFFF,
-        }
+            retired_agents: AtomicU64::new(0),
+            following: parking_lot::Mutex::new(()),
+            changes: watch::Sender::new(0),
+            next_connection: AtomicU32::new(1),
+            myself: Weak::clone(myself),
+        })
+    }
+
+    /// Its number in the metadata log.
+    pub(crate) fn id(&self) -> NodeId {
+        self.identity.id()
     }
 
     /// A connection id that no other life of this node has used: exclusive queues name their owner.
     pub(crate) fn next_connection(&self) -> ConnectionId {
         let count = self.next_connection.fetch_add(1, Ordering::Relaxed);
-        ConnectionId((self.life << 40) | count)
+        ConnectionId::of(self.id(), self.identity.incarnation, u64::from(count))
     }
 
     /// Proposes a change of metadata and waits until it is applied here.
@@ -151,17 +230,141 @@ impl Node {
         let Some(consensus) = self.consensus.get() else {
             return Err(ProposeFailure::Unavailable("the node is starting".to_owned()));
         };
+        let (command, asked) = provision::complete(self, command).map_err(ProposeFailure::Refused)?;
         let answer = consensus.propose(Bytes::from(command.encode())).await;
         let answer = answer.map_err(|error: ProposeError| ProposeFailure::Unavailable(error.to_string()))?;
         match decode_answer(&answer) {
-            Ok(Ok(outcome)) => Ok(outcome),
+            Ok(Ok(outcome)) => asked.answer(outcome).map_err(ProposeFailure::Refused),
             Ok(Err(refusal)) => Err(ProposeFailure::Refused(refusal)),
             Err(error) => Err(ProposeFailure::Unavailable(error.to_string())),
         }
     }
 
+    /// The way to a queue from here; `None` when there is no such queue.
     pub(crate) fn queue(&self, id: QueueId) -> Option<Arc<QueueHandle>> {
-        self.queues.read().get(&id).map(Arc::clone)
+        if let Some(door) = self.doors.read().get(&id) {
+            return Some(Arc::clone(door));
+        }
+        self.tables.load().queues.get(&id)?;
+        self.open_door(id)
+    }
+
+    /// The queue's own driver, if it is led here.
+    pub(crate) fn leading(&self, id: QueueId) -> Option<Arc<QueueHandle>> {
+        self.leading.read().get(&id).map(Arc::clone)
+    }
+
+    fn open_door(&self, id: QueueId) -> Option<Arc<QueueHandle>> {
+        let node = self.myself.upgrade()?;
+        let mut doors = self.doors.write();
+        if let Some(door) = doors.get(&id) {
+            return Some(Arc::clone(door));
+        }
+        let mirrored = self.tables.load().queues.get(&id).is_some_and(|record| record.view.mirrored);
+        let door = match self.leading(id) {
+            Some(queue) if !mirrored => queue,
+            _ => crate::agent_driver::start(&node, id),
+        };
+        doors.insert(id, Arc::clone(&door));
+        Some(door)
+    }
+
+    /// The queue may have moved, or may move from now on: who used it directly goes through an agent.
+    pub(crate) fn refresh_door(&self, id: QueueId, needs_agent: bool) {
+        let mut doors = self.doors.write();
+        match doors.get(&id) {
+            Some(door) if door.is_agent => drop(door.mailbox.push(QueueMail::Recheck, 0)),
+            Some(door) if needs_agent => {
+                door.retired.store(true, Ordering::Release);
+                doors.remove(&id);
+            }
+            _ => {}
+        }
+    }
+
+    /// A link is there: agents look for their leaders.
+    pub(crate) fn link_changed(&self, peer: NodeId) {
+        for replica in self.leading.read().values().chain(self.mirroring.read().values()) {
+            let _ = replica.mailbox.push(QueueMail::Mirror(Mail::Reconnected(peer)), 0);
+        }
+        self.recheck_agents();
+    }
+
+    /// A link broke: what the peer's channels held comes back, and agents look for their leaders.
+    pub(crate) fn link_lost(&self, peer: NodeId) {
+        for handle in self.leading.read().values() {
+            let _ = handle.mailbox.push(QueueMail::Event(QueueEvent::NodeLost { node: peer }), 0);
+        }
+        self.recheck_agents();
+    }
+
+    pub(crate) fn recheck_agents(&self) {
+        for door in self.doors.read().values().filter(|door| door.is_agent) {
+            let _ = door.mailbox.push(QueueMail::Recheck, 0);
+        }
+    }
+
+    /// Hands an event to a channel, a desk or an agent, wherever it is. False when it is gone.
+    pub(crate) fn tell_channel(&self, event: ChannelEvent) -> bool {
+        let connection = event.channel().connection;
+        if connection.node() != self.id() {
+            let Some(peer) = self.peers.get(connection.node()) else { return false };
+            let mut packet = Vec::new();
+            broker::packet::encode_to_channel(&mut packet, &event);
+            return peer.send(crate::peers::EVENTS, packet);
+        }
+        // The agent first: were the leader lost in between, it would ask again what is answered.
+        if let ChannelEvent::Replied { channel, queue, .. } = &event
+            && let Some(door) = self.doors.read().get(queue)
+            && door.is_agent
+        {
+            let _ = door.mailbox.push(QueueMail::Answered(*channel), 0);
+        }
+        self.connection(connection).is_some_and(|handle| handle.mailbox.push(ConnectionMail::Channel(event), 0).is_ok())
+    }
+
+    /// An answer by direct reply-to, which is given once or lost.
+    pub(crate) fn reply_directly(&self, channel: ChannelKey, proof: u64, message: Message) {
+        if channel.connection.node() != self.id() {
+            if let Some(peer) = self.peers.get(channel.connection.node()) {
+                let mut packet = Vec::new();
+                Packet::DirectReply { channel, proof, message }.encode(&mut packet);
+                peer.send(crate::peers::EVENTS, packet);
+            }
+        } else if let Some(handle) = self.connection(channel.connection) {
+            let _ = handle.mailbox.push(ConnectionMail::DirectReply { channel, proof, message }, 0);
+        }
+    }
+
+    /// A packet of a peer.
+    pub(crate) fn take_packet(&self, peer: &Arc<Peer>, packet: Packet) {
+        match packet {
+            Packet::ToQueue { queue, epoch, event } => match self.leading(queue) {
+                Some(handle) => {
+                    let bytes = crate::queue_driver::size_of_event(&event);
+                    let _ = handle.mailbox.push(QueueMail::Event(event), bytes);
+                }
+                None => {
+                    let mut packet = Vec::new();
+                    Packet::NotLeader { queue, epoch }.encode(&mut packet);
+                    peer.send(crate::peers::EVENTS, packet);
+                }
+            },
+            Packet::ToChannel { event } => {
+                if event.channel().connection.node() == self.id() {
+                    self.tell_channel(event);
+                }
+            }
+            Packet::NotLeader { queue, .. } => {
+                if let Some(door) = self.doors.read().get(&queue) {
+                    let _ = door.mailbox.push(QueueMail::NotLeader(peer.id), 0);
+                }
+            }
+            Packet::DirectReply { channel, proof, message } if channel.connection.node() == self.id() => {
+                self.reply_directly(channel, proof, message);
+            }
+            Packet::DirectReply { .. } => {}
+        }
     }
 
     pub(crate) fn connection(&self, id: ConnectionId) -> Option<Arc<ConnectionHandle>> {
@@ -171,11 +374,21 @@ impl Node {
 
     /// Bytes of ready messages that one queue may keep in memory.
     pub(crate) fn queue_budget(&self) -> u64 {
-        let queues = self.queues.read().len().max(1) as u64;
+        let queues = self.leading.read().len().max(1) as u64;
         (self.memory_budget.load(Ordering::Relaxed) / queues).clamp(64 << 10, 32 << 20)
     }
 
-    /// Counts for the limits that are checked when a connection opens.
+    /// The members that run, as the cluster has it, and that this node cannot speak to.
+    pub(crate) fn cut_off(&self) -> Vec<Name> {
+        let tables = self.tables.load();
+        let silent = |id: NodeId| self.reach.gone(id).is_some_and(|verdict| !verdict.certain);
+        let others = tables.nodes.up().filter(|member| member.id != self.id() && silent(member.id));
+        let mut names: Vec<Name> = others.map(|member| Arc::clone(&member.name)).collect();
+        names.sort();
+        names
+    }
+
+    /// This node's counts for the limits that are checked when a connection opens.
     pub(crate) fn open_counts(&self, user: &str, vhost: Option<&str>) -> OpenCounts {
         let connections = self.connections.read();
         let mut counts = OpenCounts {
@@ -184,6 +397,7 @@ impl Node {
             ..OpenCounts::default()
         };
         for handle in connections.values() {
+            counts.node_channels += handle.channels.load(Ordering::Relaxed);
             if let Some((its_user, its_vhost)) = &*handle.identity.read() {
                 let same_user = &**its_user == user;
                 counts.of_user += u64::from(same_user);
@@ -196,7 +410,15 @@ impl Node {
 
     /// Begins an orderly stop.
     pub(crate) fn stop(&self) {
-        self.is_stopping.store(true, Ordering::Release);
-        self.stopping.notify_waiters();
+        self.stopping.send_replace(true);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Waits until the node begins to stop.
+    pub(crate) async fn stopped(&self) {
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 }

@@ -3,36 +3,46 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use bytes::BytesMut;
 use cluster::handshake::{Acceptor, Cookie, Kind, Peer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tower::ServiceExt as _;
 
+use crate::host::{HostFace, ProcessHost, peer_routes};
 use crate::http::{self, Who};
-use crate::node::Node;
 
 /// A handshake that is not done by then is broken off.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Accepts tools and nodes until the node stops.
-pub(crate) async fn accept(node: Arc<Node>, listener: TcpListener, cookie: Cookie, router: Router) {
+/// Accepts tools and nodes for as long as the process lives.
+pub(crate) async fn accept(host: Arc<ProcessHost>, listener: TcpListener) {
+    let stopped = management::host_router(Arc::new(HostFace(Arc::clone(&host))));
+    let peers = peer_routes(Arc::clone(&host));
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = node.stopping.notified() => return,
-        };
-        let Ok((stream, address)) = accepted else {
+        let Ok((stream, address)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (cookie, router, name) = (cookie.clone(), router.clone(), Arc::clone(&node.name));
+        let (host, stopped, peers) = (Arc::clone(&host), stopped.clone(), peers.clone());
         tokio::spawn(async move {
             let _ = stream.set_nodelay(true);
             let mut stream = stream;
+            let (name, cookie) = (host.config.node_name.to_string(), host.cookie.clone());
             match tokio::time::timeout(HANDSHAKE_TIMEOUT, shake_hands(&mut stream, &name, cookie)).await {
-                Ok(Ok(peer)) if peer.kind == Kind::Control => http::serve(stream, router, Who::Operator).await,
-                Ok(Ok(peer)) => tracing::warn!("node {} at {address} wants a link, but this node forms no cluster", peer.name),
+                Ok(Ok((peer, _))) if peer.kind == Kind::Control => {
+                    // The application may start or stop while the tool is connected.
+                    let choose = move |request: axum::extract::Request| {
+                        let router = host.router().unwrap_or_else(|| stopped.clone());
+                        router.oneshot(request)
+                    };
+                    http::serve(stream, peers.fallback(choose), Who::Operator).await;
+                }
+                Ok(Ok((peer, input))) => take_link(&host, &peer.name, stream, input).await,
+                // A node that calls nobody knocks to learn whether somebody listens.
+                Ok(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                    tracing::debug!("node port: {address} hung up during the handshake");
+                }
                 Ok(Err(error)) => tracing::warn!("node port: {address} was refused: {error}"),
                 Err(_) => tracing::debug!("node port: {address} fell silent during the handshake"),
             }
@@ -40,7 +50,18 @@ pub(crate) async fn accept(node: Arc<Node>, listener: TcpListener, cookie: Cooki
     }
 }
 
-async fn shake_hands(stream: &mut TcpStream, name: &str, cookie: Cookie) -> std::io::Result<Peer> {
+/// A node wants a link: it has one with the node that runs or starts here.
+async fn take_link(host: &ProcessHost, name: &str, stream: TcpStream, input: BytesMut) {
+    let Some(node) = host.node() else {
+        tracing::debug!("node port: {name} wants a link, but the application is stopped");
+        return;
+    };
+    if let Err(error) = node.peers.accept(stream, input).await {
+        tracing::info!("node port: no link with {name}: {error}");
+    }
+}
+
+async fn shake_hands(stream: &mut TcpStream, name: &str, cookie: Cookie) -> std::io::Result<(Peer, BytesMut)> {
     let mut nonce = [0; cluster::handshake::NONCE_BYTES];
     getrandom::fill(&mut nonce).map_err(std::io::Error::other)?;
     let mut acceptor = Acceptor::new(name, cookie, nonce);
@@ -52,7 +73,7 @@ async fn shake_hands(stream: &mut TcpStream, name: &str, cookie: Cookie) -> std:
             output.clear();
         }
         match step {
-            Ok(Some(peer)) => return Ok(peer),
+            Ok(Some(peer)) => return Ok((peer, input)),
             Ok(None) => {}
             Err(error) => return Err(std::io::Error::other(error)),
         }

@@ -9,23 +9,27 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use broker::dead_letter::dead_letter;
-use broker::metadata::{self, Command};
+use broker::metadata::{self, Command, ViewChange};
+use broker::mirror::{Effects as ReplicaEffects, Leader};
 use broker::queue::{ChannelEvent, ChannelKey, DeadLetter, Now, Publish, Publisher, Queue, QueueEffects, QueueEvent, QueueReply};
 use broker::{ConnectionId, QueueId};
+use cluster::metadata_log::NodeId;
+use stdx::Time;
 
 use crate::clock;
-use crate::log_writer::Job;
+use crate::log_writer::{Job, Receipt};
 use crate::mailbox::{Closed, Mailbox};
+use crate::mirrors::{self, Mail};
 use crate::node::{ConnectionHandle, ConnectionMail, Node, ProposeFailure, QueueHandle, QueueMail};
 
-/// Starts the task of a queue.
-pub(crate) fn start(node: &Arc<Node>, queue: Queue, record: Arc<metadata::Queue>) {
+/// Starts the task of a queue that this node leads.
+pub(crate) fn start(node: &Arc<Node>, queue: Queue, record: Arc<metadata::Queue>, mirror: Option<Leader>) {
     let mailbox = Arc::new(Mailbox::new());
-    let handle = Arc::new(QueueHandle { mailbox: Arc::clone(&mailbox) });
-    node.queues.write().insert(record.id, handle);
+    let handle = Arc::new(QueueHandle::of_queue(Arc::clone(&mailbox), node.peers.next_life()));
+    let (id, mirrored) = (record.id, record.view.mirrored);
+    node.leading.write().insert(id, handle);
     let driver = Driver {
         node: Arc::clone(node),
         queue,
@@ -37,8 +41,22 @@ pub(crate) fn start(node: &Arc<Node>, queue: Queue, record: Arc<metadata::Queue>
         deleted: false,
         stopping: Vec::new(),
         held_back: VecDeque::new(),
+        mirror,
+        replica: ReplicaEffects::default(),
+        complete: None,
+        handing_over: None,
+        stepped_down: None,
     };
     tokio::spawn(driver.run());
+    node.refresh_door(id, mirrored);
+}
+
+/// The queue stands still, to be led by another seat.
+struct HandOver {
+    to: NodeId,
+    /// Until when that is waited for.
+    until: Time,
+    proposed: bool,
 }
 
 struct Driver {
@@ -55,16 +73,33 @@ struct Driver {
     stopping: Vec<tokio::sync::oneshot::Sender<()>>,
     /// Mail that waits for consumers to take what lies ready, in order.
     held_back: VecDeque<QueueMail>,
+    /// Of a mirrored queue: the ring and the feeds.
+    mirror: Option<Leader>,
+    replica: ReplicaEffects,
+    /// Batches up to this ticket have become complete.
+    complete: Option<u64>,
+    /// To whom the queue should go, and until when that is waited for.
+    handing_over: Option<HandOver>,
+    /// Another node leads; what its view says.
+    stepped_down: Option<Arc<metadata::Queue>>,
 }
 
+/// A queue that waits for leases looks again after this time.
+const LEASES: std::time::Duration = std::time::Duration::from_millis(20);
+/// So long a queue stands still for another node to take it.
+const HAND_OVER: std::time::Duration = std::time::Duration::from_secs(5);
 /// A congested queue looks again after this time, even if nothing came.
 const CONGESTION: std::time::Duration = std::time::Duration::from_millis(5);
 
 impl Driver {
     async fn run(mut self) {
         let mut mails = Vec::new();
+        self.become_mirrored();
+        if let Some(mirror) = &self.mirror {
+            mirror.begin(&mut self.replica);
+        }
         let settings = &self.record.settings;
-        if settings.message_ttl.is_some() || settings.dead_letter_exchange.is_some() {
+        if self.mirror.is_some() || settings.message_ttl.is_some() || settings.dead_letter_exchange.is_some() {
             // What a restart found may expire, though nobody comes to ask for it.
             let now = self.now();
             self.queue.settle(now, &mut self.fx);
@@ -73,19 +108,29 @@ impl Driver {
         loop {
             self.wait(&mut mails).await;
             let now = self.now();
+            let serves = self.serves();
             for mail in mails.drain(..) {
-                if may_overtake(&mail) {
+                if may_overtake(&mail, serves) {
                     self.take(now, mail);
                 } else {
                     self.held_back.push_back(mail);
                 }
             }
-            self.take_in_order(now);
+            if serves {
+                self.take_in_order(now);
+            }
             if self.deleted {
                 self.end();
                 return;
             }
-            self.queue.settle(now, &mut self.fx);
+            if let Some(record) = self.stepped_down.take() {
+                self.step_down(&record);
+                return;
+            }
+            self.tick_mirror(now);
+            if serves {
+                self.queue.settle(now, &mut self.fx);
+            }
             self.obey(now);
             if self.node.log.is_crowded() {
                 let log = self.node.log.clone();
@@ -97,13 +142,133 @@ impl Driver {
         }
     }
 
+    /// Whether this node may deliver, answer and take: no other leader can be at work.
+    fn serves(&mut self) -> bool {
+        let Some(mirror) = &self.mirror else { return true };
+        if let Some(HandOver { until, proposed, .. }) = self.handing_over {
+            if proposed || clock::now() < until {
+                return false;
+            }
+            self.handing_over = None;
+        }
+        let me = self.node.id();
+        let others = mirror.view().seats.iter().map(|seat| seat.node).filter(|node| *node != me);
+        !mirror.is_deposed() && self.node.reach.holds_leases(others)
+    }
+
+    /// The view says that the queue is mirrored: from here on everything goes round a ring.
+    fn become_mirrored(&mut self) {
+        if !self.record.view.mirrored || self.mirror.is_some() {
+            return;
+        }
+        self.queue.replicate(true, &mut self.fx);
+        let care = mirrors::care(&self.node, &self.record);
+        let sessions = self.queue.sessions().clone();
+        self.mirror = Some(Leader::found(self.record.id, self.node.id(), &self.record.view, sessions, care));
+    }
+
+    fn record_changed(&mut self, now: Now, record: Arc<metadata::Queue>) {
+        let same_term = |mirror: &Leader| mirror.view().led_since == record.view.led_since;
+        if self.mirror.as_ref().is_some_and(|mirror| !same_term(mirror)) {
+            // Somebody else has led meanwhile: this node takes over like everybody else.
+            self.stepped_down = Some(record);
+            return;
+        }
+        let settings = Arc::clone(&record.settings);
+        let changed = !Arc::ptr_eq(&settings, &self.record.settings);
+        self.record = record;
+        if changed {
+            self.queue.handle(now, QueueEvent::Settings(settings), &mut self.fx);
+        }
+        self.become_mirrored();
+        if let Some(mirror) = &mut self.mirror {
+            mirror.set_care(mirrors::care(&self.node, &self.record));
+            mirror.view_changed(&self.record.view, &mut self.replica);
+        }
+    }
+
+    fn take_from_replica(&mut self, now: Now, mail: Mail) {
+        let Some(mirror) = &mut self.mirror else {
+            match mail {
+                Mail::StepDown(record) => self.stepped_down = Some(record),
+                Mail::Synchronize(_, done) => drop(done.send(false)),
+                Mail::Progress(to) => drop(to.send(Vec::new())),
+                _ => {}
+            }
+            return;
+        };
+        let (time, fx) = (now.time, &mut self.replica);
+        match mail {
+            Mail::Packet(from, packet) => mirror.receive(time, from, packet, fx),
+            Mail::Stored(report) => mirror.stored(report, fx),
+            Mail::Surveyed { node, feed, held } => mirror.surveyed(time, node, feed, held, fx),
+            Mail::Loaded { node, feed, level, messages } => mirror.loaded(time, node, feed, level, &messages, fx),
+            Mail::Reconnected(node) => mirror.reconnected(node, fx),
+            Mail::Refused(ViewChange::Transfer(_)) => self.handing_over = None,
+            Mail::Refused(change) => mirror.refused(time, change),
+            Mail::Synchronize(start, done) => drop(done.send(mirror.synchronize(time, start, fx))),
+            Mail::HandOver(to) if mirror.view().is_in_sync(to) && to != mirror.node() => {
+                self.handing_over = Some(HandOver { to, until: time + HAND_OVER, proposed: false });
+            }
+            Mail::HandOver(_) => {}
+            Mail::StepDown(record) => self.stepped_down = Some(record),
+            Mail::Progress(to) => drop(to.send(mirror.progress().collect())),
+        }
+    }
+
+    fn tick_mirror(&mut self, now: Now) {
+        let Some(mirror) = &mut self.mirror else { return };
+        mirror.tick(now.time, &mut self.replica);
+        if let Some(HandOver { to, proposed, .. }) = &mut self.handing_over
+            && !*proposed
+            && mirror.is_quiet()
+            && self.fx.is_empty()
+        {
+            *proposed = true;
+            self.replica.proposals.push(ViewChange::Transfer(*to));
+        }
+    }
+
+    /// Another node leads: consumers of this node ask there, and the ring goes to a follower.
+    fn step_down(mut self, record: &Arc<metadata::Queue>) {
+        tracing::info!("queue '{}' in vhost '{}' is led elsewhere", record.name, record.vhost);
+        self.queue.leave_to_successor(&mut self.fx);
+        self.fx.batch = store::Batch::new();
+        self.fx.ticket = None;
+        self.mirror_effects();
+        for (connection, event) in std::mem::take(&mut self.fx.to_connections) {
+            self.tell_connection(connection, event);
+        }
+        let _order = self.node.following.lock();
+        let rest: Vec<QueueMail> = std::mem::take(&mut self.held_back).into_iter().chain(self.mailbox.close()).collect();
+        for mail in rest {
+            match mail {
+                QueueMail::Event(event) => gone_from_here(&self.node, self.record.id, event),
+                QueueMail::Stop(done) => drop(done.send(())),
+                _ => {}
+            }
+        }
+        for done in self.stopping.drain(..) {
+            let _ = done.send(());
+        }
+        self.node.leading.write().remove(&self.record.id);
+        let newest = self.node.tables.load().queues.get(&self.record.id).map(Arc::clone);
+        let Some(newest) = newest else { return };
+        let (ring, sessions) = self.mirror.take().map_or_else(Default::default, Leader::step_down);
+        if newest.view.is_member(self.node.id()) && newest.view.is_running() {
+            let start = crate::mirror_driver::Start::AfterLeading { ring, sessions };
+            crate::mirror_driver::start(&self.node, &newest, start);
+        }
+        self.node.refresh_door(self.record.id, true);
+    }
+
     /// Takes what came in order, unless the queue is congested: then publishers wait, since what is
     /// held back still counts in the mailbox.
     fn take_in_order(&mut self, now: Now) {
         let mut done = 0;
         while let Some(mail) = self.held_back.pop_front() {
             let bytes = match &mail {
-                QueueMail::Event(event @ QueueEvent::Publish { .. }) => {
+                QueueMail::Event(event @ (QueueEvent::Publish { .. } | QueueEvent::Session { .. })) => {
                     if self.queue.is_congested(now) {
                         self.held_back.push_front(mail);
                         break;
@@ -128,8 +293,11 @@ impl Driver {
         let now = Now { time: clock::now(), unix_millis: clock::unix_millis(), budget_bytes: 0 };
         let mut deadline = self.queue.deadline(now);
         if !self.held_back.is_empty() {
-            let soon = now.time + CONGESTION;
+            let soon = now.time + if self.mirror.is_some() { LEASES } else { CONGESTION };
             deadline = Some(deadline.map_or(soon, |at| at.min(soon)));
+        }
+        if let Some(at) = self.mirror.as_ref().and_then(|mirror| mirror.deadline(now.time)) {
+            deadline = Some(deadline.map_or(at, |first| first.min(at)));
         }
         match deadline {
             None => take.await,
@@ -152,12 +320,9 @@ impl Driver {
             QueueMail::Status(reply) => {
                 let _ = reply.send(self.queue.status());
             }
-            QueueMail::Record(record) => {
-                let settings = Arc::clone(&record.settings);
-                self.record = record;
-                self.queue.handle(now, QueueEvent::Settings(settings), &mut self.fx);
-            }
-            QueueMail::Delay(_) => {}
+            QueueMail::Record(record) => self.record_changed(now, record),
+            QueueMail::Mirror(mail) => self.take_from_replica(now, mail),
+            QueueMail::Delay(_) | QueueMail::Answered(_) | QueueMail::Recheck | QueueMail::NotLeader(_) => {}
             QueueMail::Deleted => {
                 self.queue.flush_and_end(&mut self.fx);
                 self.deleted = true;
@@ -199,13 +364,21 @@ impl Driver {
     /// Does what the queue asks, until it asks for nothing more.
     fn obey(&mut self, now: Now) {
         for _ in 0..16 {
-            if self.fx.is_empty() {
+            self.mirror_effects();
+            if let Some(ticket) = self.complete.take() {
+                self.queue.handle(now, QueueEvent::Stored { ticket }, &mut self.fx);
+                self.queue.settle(now, &mut self.fx);
+            }
+            if self.fx.is_empty() && self.replica.is_empty() {
                 return;
             }
             let letters = std::mem::take(&mut self.fx.dead_letters);
-            self.hand_over();
+            self.hand_over(now);
             if letters.is_empty() {
-                return;
+                if self.replica.is_empty() {
+                    return;
+                }
+                continue;
             }
             let homeless = self.send_letters(letters);
             if homeless.is_empty() {
@@ -218,7 +391,14 @@ impl Driver {
         let _ = self.mailbox.push(QueueMail::Event(QueueEvent::Tick), 0);
     }
 
-    fn hand_over(&mut self) {
+    /// Does what the ring and the feeds ask.
+    fn mirror_effects(&mut self) {
+        let Some(mirror) = &self.mirror else { return };
+        self.complete = self.complete.max(self.replica.complete.take());
+        mirrors::obey(&self.node, &self.record, mirror.view().epoch, &self.mailbox, &mut self.replica);
+    }
+
+    fn hand_over(&mut self, now: Now) {
         // Before the log's batch, which may remove what is paged out here.
         if !self.fx.transient.is_empty() {
             self.node.log.submit(Job::Transient(std::mem::take(&mut self.fx.transient)));
@@ -226,7 +406,15 @@ impl Driver {
         if !self.fx.batch.is_empty() || self.fx.ticket.is_some() {
             let mut batch = std::mem::take(&mut self.fx.batch);
             batch.seal();
-            let report = self.fx.ticket.take().map(|ticket| (Arc::clone(&self.mailbox), ticket));
+            let ticket = self.fx.ticket.take();
+            let receipt = match &mut self.mirror {
+                None => ticket.map(Receipt::Ticket),
+                Some(mirror) => {
+                    let sessions = std::mem::take(&mut self.fx.sessions);
+                    Some(Receipt::Mirror(mirror.write(now.time, &batch, sessions, ticket, &mut self.replica)))
+                }
+            };
+            let report = receipt.map(|receipt| (Arc::clone(&self.mailbox), receipt));
             self.node.log.submit(Job::Append { batch, report });
         }
         for load in self.fx.loads.drain(..) {
@@ -245,6 +433,11 @@ impl Driver {
     }
 
     fn tell_connection(&mut self, id: ConnectionId, event: ChannelEvent) {
+        let is_plain = !matches!(event, ChannelEvent::Replied { .. });
+        if id.node() != self.node.id() || !is_plain {
+            self.node.tell_channel(event);
+            return;
+        }
         if !self.connections.contains_key(&id) {
             let Some(handle) = self.node.connection(id) else { return };
             if self.connections.len() > 1024 {
@@ -291,7 +484,7 @@ impl Driver {
 
 /// Proposes a queue's own deletion until it is accepted, refused or done by somebody else.
 async fn propose(node: Arc<Node>, queue: QueueId, command: Command) {
-    while node.queue(queue).is_some() && !node.is_stopping.load(Ordering::Acquire) {
+    while node.leading(queue).is_some() && !node.is_stopping() {
         match node.propose(command.clone()).await {
             Err(ProposeFailure::Unavailable(error)) => {
                 tracing::debug!(error, "a queue's own deletion is tried again");
@@ -306,20 +499,49 @@ async fn propose(node: Arc<Node>, queue: QueueId, command: Command) {
     }
 }
 
-/// Mail that need not wait for the publishes before it.
-fn may_overtake(mail: &QueueMail) -> bool {
+/// Mail that need not wait for the publishes before it. A queue that does not serve takes only what
+/// keeps it going.
+fn may_overtake(mail: &QueueMail, serves: bool) -> bool {
     match mail {
-        QueueMail::Event(event) => matches!(
-            event,
-            QueueEvent::Credit { .. }
-                | QueueEvent::Ack { .. }
-                | QueueEvent::Stored { .. }
-                | QueueEvent::Loaded { .. }
-                | QueueEvent::DeadLettered { .. }
-                | QueueEvent::Tick
-        ),
-        QueueMail::Status(_) | QueueMail::Record(_) => true,
-        QueueMail::Delay(_) | QueueMail::Deleted | QueueMail::Stop(_) => false,
+        QueueMail::Event(event) => match event {
+            QueueEvent::Stored { .. } | QueueEvent::Loaded { .. } | QueueEvent::DeadLettered { .. } | QueueEvent::Tick => true,
+            QueueEvent::Credit { .. } | QueueEvent::Ack { .. } | QueueEvent::Taken { .. } => serves,
+            _ => false,
+        },
+        QueueMail::Status(_) | QueueMail::Record(_) | QueueMail::Mirror(_) => true,
+        QueueMail::Answered(_) | QueueMail::Recheck | QueueMail::NotLeader(_) => true,
+        QueueMail::Deleted | QueueMail::Stop(_) => !serves,
+        QueueMail::Delay(_) => false,
+    }
+}
+
+/// The queue is led elsewhere now. Agents notice by themselves; who used the queue directly is told.
+pub(crate) fn gone_from_here(node: &Node, queue: QueueId, event: QueueEvent) {
+    match event {
+        QueueEvent::Publish { from: Publisher::Channel(channel), messages } => {
+            let numbers: Vec<u64> = messages.iter().map(|p| p.number).filter(|number| *number != 0).collect();
+            if !numbers.is_empty() {
+                node.tell_channel(ChannelEvent::Rejected { channel, numbers });
+            }
+        }
+        QueueEvent::Session { session, .. } => {
+            // The agent is told, and sends again to whoever leads.
+            if session.node() == node.id() {
+                node.refresh_door(queue, true);
+            } else if let Some(peer) = node.peers.get(session.node()) {
+                let mut packet = Vec::new();
+                broker::packet::Packet::NotLeader { queue, epoch: 0 }.encode(&mut packet);
+                peer.send(crate::peers::EVENTS, packet);
+            }
+        }
+        other => {
+            if let Some(channel) = asker(&other)
+                && channel.connection.node() == node.id()
+                && node.doors.read().get(&queue).is_none_or(|door| !door.is_agent)
+            {
+                node.tell_channel(ChannelEvent::Replied { channel, queue, reply: QueueReply::Down });
+            }
+        }
     }
 }
 
@@ -339,18 +561,15 @@ pub(crate) fn send(node: &Node, queue: QueueId, event: QueueEvent) {
 /// Bytes that an event stands for in a mailbox.
 pub(crate) fn size_of_event(event: &QueueEvent) -> usize {
     match event {
-        QueueEvent::Publish { messages, .. } => messages.iter().map(|p| p.message.memory_bytes()).sum(),
+        QueueEvent::Publish { messages, .. } | QueueEvent::Session { messages, .. } => {
+            messages.iter().map(|p| p.message.memory_bytes()).sum()
+        }
         _ => 0,
     }
 }
 
 /// A queue that was deleted counts as done for publishes; questions are answered with "gone".
 pub(crate) fn gone(node: &Node, queue: QueueId, event: QueueEvent) {
-    let tell = |id: ConnectionId, event: ChannelEvent| {
-        if let Some(handle) = node.connection(id) {
-            let _ = handle.mailbox.push(ConnectionMail::Channel(event), 0);
-        }
-    };
     match event {
         QueueEvent::Publish { from, messages } => {
             let numbers: Vec<u64> = messages.iter().map(|p| p.number).filter(|n| *n != 0).collect();
@@ -360,17 +579,22 @@ pub(crate) fn gone(node: &Node, queue: QueueId, event: QueueEvent) {
             match from {
                 Publisher::Channel(channel) => {
                     let runs = numbers.iter().map(|n| (*n, *n)).collect();
-                    tell(channel.connection, ChannelEvent::Confirmed { channel, runs });
+                    node.tell_channel(ChannelEvent::Confirmed { channel, runs });
                 }
                 Publisher::Queue(source) if source != queue => {
                     send(node, source, QueueEvent::DeadLettered { numbers });
                 }
-                Publisher::Queue(_) => {}
+                Publisher::Queue(_) | Publisher::Agent(_) => {}
             }
         }
+        QueueEvent::Session { session, messages, .. } => {
+            let runs = messages.iter().map(|p| (p.number, p.number)).collect();
+            node.tell_channel(ChannelEvent::Confirmed { channel: Publisher::agent_channel(session), runs });
+        }
+        QueueEvent::Resume { channel } => drop(node.tell_channel(ChannelEvent::Resumed { queue, channel })),
         other => {
             if let Some(channel) = asker(&other) {
-                tell(channel.connection, ChannelEvent::Replied { channel, reply: QueueReply::Gone });
+                node.tell_channel(ChannelEvent::Replied { channel, queue, reply: QueueReply::Gone });
             }
         }
     }
@@ -386,47 +610,5 @@ fn asker(event: &QueueEvent) -> Option<ChannelKey> {
         | QueueEvent::Purge { channel }
         | QueueEvent::Delete { channel, .. } => Some(*channel),
         _ => None,
-    }
-}
-
-/// What follows from applied metadata: queues start, stop and hear of new settings.
-pub(crate) fn follow(node: &Arc<Node>, changes: &[metadata::Change]) {
-    let tables = node.tables.load_full();
-    for change in changes {
-        match change {
-            metadata::Change::QueueCreated(id) => {
-                let Some(record) = tables.queues.get(id) else { continue };
-                node.counters.queues_created.fetch_add(1, Ordering::Relaxed);
-                let now = Now { time: clock::now(), unix_millis: clock::unix_millis(), budget_bytes: 0 };
-                start(node, Queue::new(record, &[], None, now), Arc::clone(record));
-            }
-            metadata::Change::QueueDeleted(id) => {
-                node.counters.queues_deleted.fetch_add(1, Ordering::Relaxed);
-                let handle = node.queues.write().remove(id);
-                if let Some(handle) = handle {
-                    let _ = handle.mailbox.push(QueueMail::Deleted, 0);
-                }
-            }
-            metadata::Change::QueueChanged(id) => {
-                if let (Some(handle), Some(record)) = (node.queue(*id), tables.queues.get(id)) {
-                    let _ = handle.mailbox.push(QueueMail::Record(Arc::clone(record)), 0);
-                }
-            }
-            metadata::Change::VhostDeleted(name) => {
-                close_where(node, |_, vhost| vhost == name, &format!("vhost '{name}' is deleted"));
-            }
-            metadata::Change::UserDeleted(name) => {
-                close_where(node, |user, _| user == name, &format!("user '{name}' is deleted"));
-            }
-            metadata::Change::RightsChanged | metadata::Change::ExchangeDeleted { .. } => {}
-        }
-    }
-}
-
-fn close_where(node: &Node, which: impl Fn(&broker::Name, &broker::Name) -> bool, reason: &str) {
-    for handle in node.connections.read().values() {
-        if handle.identity.read().as_ref().is_some_and(|(user, vhost)| which(user, vhost)) {
-            let _ = handle.mailbox.push(ConnectionMail::Close(reason.to_owned()), 0);
-        }
     }
 }

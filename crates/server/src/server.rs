@@ -4,20 +4,23 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use management::host::AppState;
 use management::node::Listener as Shown;
 use management::{Management, Settings};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 use tower::ServiceExt;
 
 use crate::admin::Admin;
-use crate::config::{Arguments, Config, Cookie, Environment, HttpService, Listener};
+use crate::config::{Arguments, Config, Cookie, Environment, HttpService, Listener, RatesMode};
 use crate::data_folder::DataFolder;
+use crate::host::{App, Beginning, HostFace, Order, ProcessHost, begin};
 use crate::log_writer::LogWriter;
 use crate::logging::Logs;
 use crate::node::Node;
 use crate::tls::Tls;
-use crate::{alarms, http, listener, node_port, start};
+use crate::{alarms, definitions, http, listener, log_exchange, node_port, start};
 
 /// Runs a node until it is told to stop.
 #[must_use]
@@ -60,75 +63,243 @@ fn serve(config: Config, environment: &Environment<'_>, logs: &Logs) -> Result<(
     getrandom::fill(&mut fresh)?;
     let cookie = Cookie::load(environment, &config.data_dir, fresh)?;
     let cookie = cluster::handshake::Cookie::new(cookie.as_bytes()).context("the cookie is empty")?;
-    let (store, survived) = start::open_store(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(async {
+        let (host, mut orders) = ProcessHost::new(Arc::new(config), cookie, logs.clone());
+        open_node_port(&host)?;
+        watch_signals(&host)?;
+        // Somebody may wait for the first start, or for none.
+        let mut starting: Option<oneshot::Sender<Result<(), String>>> = None;
+        let mut first = true;
+        loop {
+            let ended = life(&host, &mut orders, starting.take()).await;
+            let stopped = match ended {
+                Ok(Ended::Exit) => return Ok(()),
+                Ok(Ended::Restart(why)) => {
+                    tracing::info!("the application starts again: {why}");
+                    host.set(AppState::Starting { why });
+                    continue;
+                }
+                Ok(Ended::Stopped(done)) => done,
+                Err(error) if first => return Err(error),
+                Err(error) => {
+                    tracing::error!("the application did not start: {error:#}");
+                    None
+                }
+            };
+            first = false;
+            host.set(AppState::Stopped);
+            if let Some(done) = stopped {
+                let _ = done.send(());
+            }
+            match until_start(&mut orders).await {
+                Some(done) => starting = Some(done),
+                None => return Ok(()),
+            }
+            host.set(AppState::Starting { why: "it was told to".to_owned() });
+        }
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    served
+}
+
+/// How a life of the application ended.
+enum Ended {
+    Exit,
+    Restart(String),
+    Stopped(Option<oneshot::Sender<()>>),
+}
+
+/// One life of the application, from its start to its end.
+async fn life(
+    host: &Arc<ProcessHost>,
+    orders: &mut mpsc::UnboundedReceiver<Order>,
+    mut started: Option<oneshot::Sender<Result<(), String>>>,
+) -> Result<Ended> {
+    let begun = async {
+        let identity = loop {
+            match begin(host).await? {
+                Beginning::Ready(identity) => break identity,
+                Beginning::Join(seed) => match host.become_member(&seed, host.config.cluster.formation.ram_node).await {
+                    Ok(()) => {}
+                    Err(error) => {
+                        tracing::warn!("cannot join {seed}: {error}");
+                        tokio::time::sleep(host.config.cluster.formation.discovery_retry_interval).await;
+                    }
+                },
+            }
+        };
+        start_parts(host, identity).await
+    };
+    tokio::pin!(begun);
+    let parts = loop {
+        tokio::select! {
+            parts = &mut begun => break parts,
+            order = orders.recv() => match order {
+                None | Some(Order::Exit) => return Ok(Ended::Exit),
+                Some(Order::Stop(done)) => return Ok(Ended::Stopped(Some(done))),
+                Some(Order::Start(done)) => started = Some(done),
+                Some(Order::Restart(_)) => {}
+            },
+        }
+    };
+    let (node, survived, thread) = parts.inspect_err(|error| {
+        if let Some(started) = started.take() {
+            let _ = started.send(Err(format!("{error:#}")));
+        }
+    })?;
+    *host.app.write() = Some(App { node: Arc::clone(&node), router: None });
+    let ended = serve_node(host, &node, survived, orders, started).await;
+    tracing::info!("stopping node {}", node.name);
+    host.remember(&node);
+    start::stop_node(&node).await;
+    *host.app.write() = None;
+    let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+    ended
+}
+
+type StartedParts = (Arc<Node>, start::Survived, std::thread::JoinHandle<()>);
+
+async fn start_parts(host: &Arc<ProcessHost>, identity: crate::identity::Identity) -> Result<StartedParts> {
+    let (store, survived) = start::open_store(&host.config)?;
     let (log, thread) = LogWriter::start(store, |error| {
         tracing::error!("{error}; the node stops, because it could not keep its promises");
         std::process::exit(70);
     })?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let node = start::start_node(config, log, survived).await?;
+    let node = start::open_node(host, identity, log).await?;
+    Ok((node, survived, thread))
+}
+
+/// Brings the node into service and waits for its end.
+async fn serve_node(
+    host: &Arc<ProcessHost>,
+    node: &Arc<Node>,
+    survived: start::Survived,
+    orders: &mut mpsc::UnboundedReceiver<Order>,
+    mut started: Option<oneshot::Sender<Result<(), String>>>,
+) -> Result<Ended> {
+    let opened = async {
+        start::bring_up(host, node, survived).await?;
         let resources = &node.config.resources;
         node.resources.configure(
             &resources.vm_memory_high_watermark,
             &resources.disk_free_limit,
             resources.total_memory_available_override_value,
         );
-        tokio::spawn(alarms::watch(Arc::clone(&node)));
-        open_ports(&node, cookie, logs.clone()).await?;
-        banner(&node);
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
+        tokio::spawn(alarms::watch(Arc::clone(node)));
+        open_ports(host, node).await
+    };
+    tokio::pin!(opened);
+    let mut in_service = false;
+    loop {
+        tokio::select! {
+            opened = &mut opened, if !in_service => {
+                let router = match opened {
+                    Ok(router) => router,
+                    Err(error) => {
+                        if let Some(started) = started.take() {
+                            let _ = started.send(Err(format!("{error:#}")));
+                        }
+                        return Err(error);
+                    }
+                };
+                in_service = true;
+                *host.app.write() = Some(App { node: Arc::clone(node), router: Some(router) });
+                host.set(AppState::Running);
+                host.remember(node);
+                log_exchange::start(node, &host.logs);
+                // Who has read this may stop the node: signals are watched since the process began.
+                banner(node);
+                if let Some(started) = started.take() {
+                    let _ = started.send(Ok(()));
+                }
+            }
+            order = orders.recv() => match order {
+                None | Some(Order::Exit) => return Ok(Ended::Exit),
+                Some(Order::Stop(done)) => return Ok(Ended::Stopped(Some(done))),
+                Some(Order::Restart(why)) => return Ok(Ended::Restart(why)),
+                Some(Order::Start(done)) if in_service => drop(done.send(Ok(()))),
+                Some(Order::Start(done)) => started = Some(done),
+            },
+        }
+    }
+}
+
+/// The application is stopped: waits until it is told to start. `None`: the process ends.
+async fn until_start(orders: &mut mpsc::UnboundedReceiver<Order>) -> Option<oneshot::Sender<Result<(), String>>> {
+    loop {
+        match orders.recv().await? {
+            Order::Start(done) => return Some(done),
+            Order::Stop(done) => drop(done.send(())),
+            Order::Restart(_) => {}
+            Order::Exit => return None,
+        }
+    }
+}
+
+fn watch_signals(host: &Arc<ProcessHost>) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let host = Arc::clone(host);
+    tokio::spawn(async move {
         loop {
             tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                () = node.stopping.notified() => break,
+                _ = terminate.recv() => drop(host.orders.send(Order::Exit)),
+                _ = interrupt.recv() => drop(host.orders.send(Order::Exit)),
                 _ = hangup.recv() => {
-                    logs.reopen();
-                    reload_tls(&node);
+                    host.logs.reopen();
+                    if let Some(node) = host.node() {
+                        reload_tls(&node);
+                    }
                 }
             }
         }
-        tracing::info!("stopping node {}", node.name);
-        node.stop();
-        start::stop_node(&node).await;
-        Ok::<(), anyhow::Error>(())
-    })?;
-    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
-    let _ = thread.join();
+    });
     Ok(())
 }
 
+/// The port between nodes and for `ctl`: first, and for as long as the process lives.
+fn open_node_port(host: &Arc<ProcessHost>) -> Result<()> {
+    let at = node_port_of(&host.config);
+    let socket = bind(at, &host.config.network.tcp_listen_options, "distribution.listener.port_range.min")?;
+    tokio::spawn(node_port::accept(Arc::clone(host), socket));
+    Ok(())
+}
+
+fn node_port_of(config: &Config) -> Listener {
+    let distribution = &config.cluster.distribution;
+    Listener { ip: distribution.interface, port: distribution.port_min }
+}
+
 /// Binds everything first: a port that is taken stops the start before anybody is served.
-async fn open_ports(node: &Arc<Node>, cookie: cluster::handshake::Cookie, logs: Logs) -> Result<()> {
+async fn open_ports(host: &Arc<ProcessHost>, node: &Arc<Node>) -> Result<axum::Router> {
     let network = &node.config.network;
     let options = &network.tcp_listen_options;
-    let show = |protocol: &'static str, at: &Listener, socket: &TcpListener| -> Result<()> {
+    let show = |protocol: &'static str, at: &Listener, port: u16| {
         node.listeners.write().push(Shown {
             protocol,
             interface: at.ip.map_or_else(|| "::".to_owned(), |ip| ip.to_string()),
-            port: socket.local_addr()?.port(),
+            port,
             backlog: options.backlog,
         });
-        Ok(())
     };
-    let admin = Admin::new(Arc::clone(node), Box::new(move |text| logs.set_level(text)));
-    let management = Management::new(Arc::new(admin), settings(&node.config));
+    let admin = Admin::new(Arc::clone(node), Arc::clone(host));
+    let face = Arc::new(HostFace(Arc::clone(host)));
+    let management = Management::new(Arc::new(admin), face, settings(&node.config));
     let router = management.router();
     import_definitions(node, &router).await?;
     let mut amqp = Vec::new();
     for at in &network.tcp {
         let socket = bind(*at, options, "listeners.tcp.1")?;
-        show("amqp", at, &socket)?;
+        show("amqp", at, socket.local_addr()?.port());
         amqp.push((socket, None));
     }
     if !network.ssl.is_empty() {
         let tls = load_tls("ssl_options", &node.config.tls)?;
         for at in &network.ssl {
             let socket = bind(*at, options, "listeners.ssl.1")?;
-            show("amqp/ssl", at, &socket)?;
+            show("amqp/ssl", at, socket.local_addr()?.port());
             keep_tls(node, &tls);
             amqp.push((socket, Some(Arc::clone(&tls))));
         }
@@ -137,35 +308,33 @@ async fn open_ports(node: &Arc<Node>, cookie: cluster::handshake::Cookie, logs: 
     let mut web = Vec::new();
     if let Some(at) = tcp {
         let socket = bind(*at, options, "management.tcp.port")?;
-        show("http", at, &socket)?;
+        show("http", at, socket.local_addr()?.port());
         web.push((socket, None));
     }
     if let Some(at) = ssl {
         let socket = bind(*at, options, "management.ssl.port")?;
-        show("https", at, &socket)?;
+        show("https", at, socket.local_addr()?.port());
         let tls = load_tls("management.ssl", ssl_options)?;
         keep_tls(node, &tls);
         web.push((socket, Some(tls)));
     }
-    let distribution = &node.config.cluster.distribution;
-    let at = Listener { ip: distribution.interface, port: distribution.port_min };
-    let socket = bind(at, options, "distribution.listener.port_range.min")?;
-    show("clustering", &at, &socket)?;
-    tokio::spawn(node_port::accept(Arc::clone(node), socket, cookie, router.clone()));
+    let at = node_port_of(&node.config);
+    show("clustering", &at, at.port);
     for (socket, tls) in web {
         tokio::spawn(http::accept(Arc::clone(node), socket, router.clone(), tls));
     }
     for (socket, tls) in amqp {
         tokio::spawn(listener::accept_amqp(Arc::clone(node), socket, tls));
     }
+    let sampled = Arc::downgrade(node);
     tokio::spawn(async move {
         let interval = std::time::Duration::from_millis(management::SAMPLE_INTERVAL_MILLIS);
-        loop {
+        while sampled.upgrade().is_some_and(|node| !node.is_stopping()) {
             management.sample().await;
             tokio::time::sleep(interval).await;
         }
     });
-    Ok(())
+    Ok(router)
 }
 
 /// Binds a listener, or says which key moves it elsewhere.
@@ -175,17 +344,31 @@ fn bind(at: Listener, options: &crate::config::TcpOptions, key: &str) -> Result<
 
 /// `load_definitions`: what the files say is imported before anybody is served.
 async fn import_definitions(node: &Arc<Node>, router: &axum::Router) -> Result<()> {
+    let mut files = Vec::new();
     for path in &node.config.definitions.sources {
-        let mut files = vec![path.clone()];
         if path.is_dir() {
             let entries = std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
-            files = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-            files.retain(|file| file.extension().is_some_and(|e| e == "json"));
-            files.sort();
+            let mut found: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+            found.retain(|file| file.extension().is_some_and(|e| e == "json"));
+            found.sort();
+            files.extend(found);
+        } else {
+            files.push(path.clone());
         }
-        for file in files {
-            import_file(router, &node.config.management.path_prefix, &file).await?;
-        }
+    }
+    if files.is_empty() {
+        return Ok(());
+    }
+    let fingerprint = definitions::fingerprint(&files)?;
+    if node.config.definitions.skip_if_unchanged && definitions::is_imported(node, &fingerprint) {
+        tracing::info!("the definitions have not changed since they were imported");
+        return Ok(());
+    }
+    for file in &files {
+        import_file(router, &node.config.management.path_prefix, file).await?;
+    }
+    if node.config.definitions.skip_if_unchanged {
+        definitions::remember(node, &fingerprint).await?;
     }
     Ok(())
 }
@@ -245,6 +428,11 @@ fn settings(config: &Config) -> Settings {
         cors_origins: m.headers.cors_allow_origins.clone(),
         cors_max_age: m.headers.cors_max_age,
         headers: headers.into_iter().filter_map(|(n, v)| Some((n.to_owned(), v.clone()?))).collect(),
+        rates_mode: match m.rates_mode {
+            RatesMode::Basic => "basic",
+            RatesMode::Detailed => "detailed",
+            RatesMode::None => "none",
+        },
         disable_stats: m.disable_stats,
         enable_queue_totals: m.enable_queue_totals,
         consumer_timeout: config.limits.consumer_timeout.unwrap_or_default(),

@@ -1,41 +1,47 @@
 //! A node from start to stop: configuration, store, metadata, queues, listeners; and back.
 //!
 //! ```text
-//! config -> store opened (what survived) -> metadata replayed -> queues started -> listeners open
-//! stop: listeners closed -> clients closed (320) -> queues write what restarts need -> log synced
+//! config -> store opened -> links and metadata log -> registered and up -> queues started -> listeners open
+//! stop: handed over -> clients closed (320) -> queues write what restarts need -> log synced -> down
 //! ```
-//! Nothing is served before everything that survived is in place.
+//! Nothing is served before everything that survived is in place. A member of a cluster is up when the
+//! cluster says so; until then it waits, and says for what.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use amqp::{ShortStr, Table, Value};
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
-use broker::connection::Limits;
+use broker::connection::{Limits, Stamps};
 use broker::delay::{DELAY_KEY, Delayed, Delays, read_back};
-use broker::metadata::{Command, Tables, UserSpec, VhostSpec};
-use broker::queue::{Now, Queue, Recovered, key_owner, level_key};
-use broker::user::Hashing;
+use broker::metadata::{Command, NodeKind, Tables, UserSpec, VhostSpec};
+use broker::queue::{horizon_key, key_owner, level_key};
 use broker::{Name, QueueId};
-use consensus::{Consensus, NodeId};
+use consensus::Consensus;
+use management::host::{AppState, HostFailure};
 use store::{Limits as ReadLimits, QueueCounts, Recovery, Seq, Store};
 use tokio::sync::oneshot;
 
 use crate::clock;
-use crate::config::{Config, PasswordHashing};
+use crate::config::Config;
 use crate::delay_driver;
 use crate::disk::FileDisk;
+use crate::follow::follow_all;
+use crate::host::{ProcessHost, address_of};
+use crate::identity::Identity;
 use crate::log_writer::{Job, LogWriter};
 use crate::metadata::{Follow, Machine};
-use crate::node::{ConnectionMail, Node, QueueMail};
-use crate::queue_driver;
+use crate::node::{ConnectionMail, Node, Parts, QueueMail};
+use crate::peers::Peers;
+use crate::provision;
+use crate::raft_network::OverLinks;
 
-/// What the log holds of each queue at start.
+/// What the store holds beside queues that start from it.
 pub(crate) struct Survived {
-    levels: HashMap<QueueId, Vec<(u8, QueueCounts)>>,
-    horizons: HashMap<QueueId, (Seq, Vec<u8>)>,
+    /// Queues of which something is there.
+    queues: BTreeSet<(QueueId, Option<u8>)>,
     delayed: Vec<(Seq, Delayed)>,
     next_delayed: Seq,
 }
@@ -54,23 +60,13 @@ pub(crate) fn open_store(config: &Config) -> Result<(Store<FileDisk>, Survived)>
 }
 
 fn survey(store: &mut Store<FileDisk>, recovery: &Recovery) -> Result<Survived> {
-    let mut survived = Survived { levels: HashMap::new(), horizons: HashMap::new(), delayed: Vec::new(), next_delayed: Seq(1) };
+    let mut survived = Survived { queues: BTreeSet::new(), delayed: Vec::new(), next_delayed: Seq(1) };
     for (key, counts) in &recovery.queues {
         if *key == DELAY_KEY {
             survived.next_delayed = counts.next;
             survived.delayed = read_delayed(store, counts)?;
-            continue;
-        }
-        let (queue, level) = key_owner(*key);
-        match level {
-            Some(level) => survived.levels.entry(queue).or_default().push((level, *counts)),
-            None => {
-                let Some(first) = counts.first else { continue };
-                let limits = ReadLimits { messages: 16, bytes: 4096 };
-                if let Some((seq, bytes)) = store.read(*key, first, limits)?.pop() {
-                    survived.horizons.insert(queue, (seq, bytes.to_vec()));
-                }
-            }
+        } else {
+            survived.queues.insert(key_owner(*key));
         }
     }
     Ok(survived)
@@ -87,100 +83,184 @@ fn read_delayed(store: &mut Store<FileDisk>, counts: &QueueCounts) -> Result<Vec
     Ok(found)
 }
 
-/// Starts consensus, replays the metadata and starts the queues.
-pub(crate) async fn start_node(config: Config, log: LogWriter, survived: Survived) -> Result<Arc<Node>> {
-    let name: Name = config.node_name.to_string().into();
+/// How often a node that cannot be up asks the others whether they know it.
+const LOOK_FOR_CLUSTER: Duration = Duration::from_secs(1);
+/// So many times they do not before it gives up: who has just joined may not be known to all.
+const DISOWNED_MAX: u32 = 3;
+
+/// Starts a node as far as others can find it: store, links and metadata log. It is not up yet.
+pub(crate) async fn open_node(host: &ProcessHost, mut identity: Identity, log: LogWriter) -> Result<Arc<Node>> {
+    let config = Arc::clone(&host.config);
+    identity.incarnation += 1;
+    identity.save(&config.data_dir)?;
+    let name: Name = identity.name.as_str().into();
     let latest = Arc::new(ArcSwap::from_pointee(Tables::default()));
     let follow: Arc<OnceLock<Follow>> = Arc::new(OnceLock::new());
     let machine = Machine::new(Arc::clone(&latest), Arc::clone(&follow));
-    let options = consensus::Options::new(config.data_dir.join("metadata"), NodeId(1), name.to_string());
-    let consensus = consensus::start(options, machine, consensus::Alone).await.context("the metadata cannot be opened")?;
+    let (peers, heard) = Peers::new(&identity, host.cookie.clone());
     let limits = connection_limits(&config, &name);
-    let node = Arc::new(Node::new(Arc::clone(&name), config, limits, log, Arc::clone(&latest)));
-    let _ = node.consensus.set(consensus);
-    prepare(&node).await?;
-    start_queues(&node, &survived);
-    delay_driver::start(&node, Delays::new(survived.next_delayed, survived.delayed));
+    let node = Node::new(Parts {
+        identity: identity.clone(),
+        config: Arc::clone(&config),
+        limits,
+        log,
+        tables: latest,
+        peers: Arc::clone(&peers),
+        order: host.orders.clone(),
+    });
+    peers.serve(&node);
+    tokio::spawn(crate::watch::run(Arc::clone(&node), heard));
+    let mut options = consensus::Options::new(config.data_dir.join("metadata"), identity.id(), name.to_string());
+    options.found_cluster = identity.founder;
+    options.generation = Some(identity.generation);
+    let consensus = consensus::start(options, machine, OverLinks(Arc::clone(&peers))).await;
+    let _ = node.consensus.set(consensus.context("the metadata cannot be opened")?);
     let weak = Arc::downgrade(&node);
     let runtime = tokio::runtime::Handle::current();
-    let _ = follow.set(Box::new(move |_, changes| {
+    let _ = follow.set(Box::new(move |changes| {
         if let Some(node) = weak.upgrade() {
             let _guard = runtime.enter();
-            queue_driver::follow(&node, changes);
+            match changes {
+                Some(changes) => crate::follow::follow(&node, changes),
+                None => drop(tokio::spawn(async move { follow_all(&node).await })),
+            }
         }
     }));
+    call_members(&node);
     Ok(node)
 }
 
-/// What a node does before it serves: transient things of its former lives go; an empty node gets
-/// the default virtual host and user.
-async fn prepare(node: &Arc<Node>) -> Result<()> {
-    let is_new = node.tables.load().vhosts.is_empty() && node.tables.load().users.is_empty();
-    let mut commands = vec![Command::NodeStarted { node: Arc::clone(&node.name) }];
-    let access = &node.config.access;
-    if is_new && node.config.definitions.sources.is_empty() {
-        let hashing = match access.password_hashing_module {
-            PasswordHashing::Sha256 => Hashing::Sha256,
-            PasswordHashing::Sha512 => Hashing::Sha512,
-            PasswordHashing::Md5 => Hashing::Md5,
-        };
-        let salt = (clock::random() as u32).to_be_bytes();
-        let (vhost, user): (Name, Name) = (access.default_vhost.as_str().into(), access.default_user.as_str().into());
-        commands.push(Command::PutVhost(VhostSpec {
-            name: Arc::clone(&vhost),
-            description: Some("Default virtual host".to_owned()),
-            ..VhostSpec::default()
-        }));
-        commands.push(Command::PutUser(UserSpec {
-            name: Arc::clone(&user),
-            password_hash: hashing.hash(salt, access.default_pass.as_bytes()),
-            hashing_algorithm: hashing.name().into(),
-            tags: access.default_user_tags.iter().map(|t| t.as_str().into()).collect(),
-            create_only: false,
-        }));
-        let p = &access.default_permissions;
-        commands.push(Command::SetPermission {
-            vhost,
-            user,
-            configure: p.configure.clone(),
-            write: p.write.clone(),
-            read: p.read.clone(),
-        });
+/// The members that the tables name, or those it was told of when it joined.
+fn call_members(node: &Arc<Node>) {
+    let tables = node.tables.load();
+    let mut members: Vec<_> =
+        tables.nodes.iter().map(|m| (m.id, Arc::clone(&m.name), m.address.clone())).collect();
+    if !members.iter().any(|(id, ..)| *id == node.id()) {
+        let contacts = node.identity.contacts.iter();
+        members = contacts
+            .map(|c| (cluster::metadata_log::NodeId(c.node), c.name.as_str().into(), c.address.clone()))
+            .collect();
+    }
+    node.peers.arrange(&members);
+}
+
+/// Brings a node into service: the cluster notes that it is up, its queues start. Waits as long as it
+/// takes, and says for what.
+pub(crate) async fn bring_up(host: &ProcessHost, node: &Arc<Node>, survived: Survived) -> Result<()> {
+    let mut told = String::new();
+    let (mut look_at, mut disowned) = (tokio::time::Instant::now() + LOOK_FOR_CLUSTER, 0);
+    loop {
+        match register(node).await {
+            Ok(()) => break,
+            Err(why) => {
+                if tokio::time::Instant::now() >= look_at {
+                    look_at += LOOK_FOR_CLUSTER;
+                    let by = host.disowned_by().await;
+                    disowned = if by.is_some() { disowned + 1 } else { 0 };
+                    if let Some(dissident) = by.filter(|_| disowned >= DISOWNED_MAX) {
+                        let failure = HostFailure::InconsistentCluster {
+                            thinker: Arc::clone(&node.name),
+                            dissident: dissident.into(),
+                        };
+                        return Err(anyhow::Error::from(failure)).context("reset the node, or give it an empty data folder");
+                    }
+                }
+                if why != told {
+                    tracing::info!("not in service yet: {why}");
+                    host.set(AppState::Starting { why: why.clone() });
+                    told = why;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+    delay_driver::start(node, Delays::new(survived.next_delayed, survived.delayed));
+    follow_all(node).await;
+    forget_orphans(node, &survived.queues);
+    tokio::spawn(crate::duties::run(Arc::clone(node)));
+    Ok(())
+}
+
+/// Has the cluster note that this life of the node is up.
+async fn register(node: &Arc<Node>) -> Result<(), String> {
+    let identity = &node.identity;
+    let (id, incarnation) = (node.id(), identity.incarnation);
+    let address = address_of(&node.config.node_name);
+    let mut commands = Vec::new();
+    let tables = node.tables.load_full();
+    let is_new = tables.nodes.is_empty();
+    if is_new {
+        if !identity.founder {
+            return Err("no member of the cluster has called this node yet".to_owned());
+        }
+        commands.push(Command::FoundCluster { id: identity.cluster, generation: identity.generation });
+        let kind = if identity.ram { NodeKind::Ram } else { NodeKind::Disc };
+        let name = Arc::clone(&node.name);
+        commands.push(Command::RegisterNode { name, address: address.clone(), kind, disk: identity.disk });
+    } else if tables.cluster.generation < identity.generation {
+        let (id, generation) = (tables.cluster.id, identity.generation);
+        commands.push(Command::FoundCluster { id, generation });
+    }
+    commands.push(Command::NodeUp { node: id, incarnation, address });
+    if is_new {
+        commands.extend(first_commands(&node.config));
+    }
+    if tables.nodes.get(id).is_some_and(|me| me.draining) {
+        // Its ports open: whoever drained it has started it again since.
+        commands.push(Command::SetDraining { node: id, on: false });
     }
     if let Some(cluster_name) = &node.config.cluster.cluster_name {
         let value = Value::LongStr(cluster_name.clone().into_bytes());
         commands.push(Command::SetGlobalParameter { name: "cluster_name".into(), value });
     }
     match node.propose(Command::Batch(commands)).await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(anyhow::anyhow!("the node cannot write its metadata: {error:?}")),
+        Ok(_) if node.tables.load().nodes.get(id).is_some_and(|me| me.is_up() && me.incarnation == incarnation) => Ok(()),
+        Ok(answer) => Err(format!("the cluster did not take this node up: {answer:?}")),
+        Err(error) => Err(format!("the metadata log does not answer: {error}")),
     }
 }
 
-fn start_queues(node: &Arc<Node>, survived: &Survived) {
-    let tables = node.tables.load_full();
-    let now = Now { time: clock::now(), unix_millis: clock::unix_millis(), budget_bytes: 0 };
-    for (id, record) in tables.queues.iter() {
-        let levels = survived.levels.get(id).map(Vec::as_slice).unwrap_or_default();
-        let recovered: Vec<Recovered> = levels
-            .iter()
-            .map(|(level, counts)| Recovered {
-                level: *level,
-                messages: counts.messages,
-                bytes: counts.bytes,
-                first: counts.first.unwrap_or(counts.next),
-                next: counts.next,
-            })
-            .collect();
-        let horizon = survived.horizons.get(id).map(|(seq, bytes)| (*seq, bytes.as_slice()));
-        queue_driver::start(node, Queue::new(record, &recovered, horizon, now), Arc::clone(record));
+/// What an empty cluster begins with: the default virtual host and user.
+fn first_commands(config: &Config) -> Vec<Command> {
+    let access = &config.access;
+    if !config.definitions.sources.is_empty() {
+        return Vec::new();
     }
-    // What a queue left behind that was deleted just before a crash.
+    let hashing = provision::hashing(access);
+    let salt = (clock::random() as u32).to_be_bytes();
+    let (vhost, user): (Name, Name) = (access.default_vhost.as_str().into(), access.default_user.as_str().into());
+    let p = &access.default_permissions;
+    vec![
+        Command::PutVhost(VhostSpec {
+            name: Arc::clone(&vhost),
+            description: Some("Default virtual host".to_owned()),
+            ..VhostSpec::default()
+        }),
+        Command::PutUser(UserSpec {
+            name: Arc::clone(&user),
+            password_hash: hashing.hash(salt, access.default_pass.as_bytes()),
+            hashing_algorithm: hashing.name().into(),
+            tags: access.default_user_tags.iter().map(|t| t.as_str().into()).collect(),
+            create_only: false,
+        }),
+        Command::SetPermission {
+            vhost,
+            user,
+            configure: p.configure.clone(),
+            write: p.write.clone(),
+            read: p.read.clone(),
+        },
+    ]
+}
+
+/// Copies of queues that exist no more, or that the cluster says are not this node's, go. Metadata is the
+/// newest here: the node is up.
+fn forget_orphans(node: &Arc<Node>, stored: &BTreeSet<(QueueId, Option<u8>)>) {
+    let tables = node.tables.load_full();
+    let keeps = |id: &QueueId| tables.queues.get(id).is_some_and(|record| record.view.holds(node.id()));
     let mut orphans = store::Batch::new();
-    for (id, levels) in survived.levels.iter().filter(|(id, _)| tables.queues.get(id).is_none()) {
-        for (level, _) in levels {
-            orphans.forget(level_key(*id, *level));
-        }
+    for (id, level) in stored.iter().filter(|(id, _)| !keeps(id)) {
+        orphans.forget(level.map_or_else(|| horizon_key(*id), |level| level_key(*id, level)));
     }
     if !orphans.is_empty() {
         node.log.submit(Job::Append { batch: orphans, report: None });
@@ -200,12 +280,18 @@ fn connection_limits(config: &Config, node: &Name) -> Limits {
         consumer_timeout: limits.consumer_timeout,
         mechanisms: config.access.auth_mechanisms.iter().map(|m| m.name()).collect(),
         loopback_users: config.access.loopback_users.iter().cloned().collect(),
+        anonymous: config.access.anonymous_login.clone(),
+        channels_per_node_max: limits.channel_max_per_node,
+        stamps: Stamps {
+            timestamp: config.queues.set_header_timestamp,
+            routing_node: config.queues.set_header_routing_node,
+        },
         server_properties: server_properties(config),
         node: Arc::clone(node),
     }
 }
 
-/// What clients see of the server; the capabilities are those of RabbitMQ 3.13.
+/// What clients see of the server besides the cluster's name; the capabilities are those of RabbitMQ 3.13.
 fn server_properties(config: &Config) -> Table {
     let name = ShortStr::truncated;
     let text = |s: &str| Value::LongStr(s.as_bytes().to_vec());
@@ -225,28 +311,34 @@ fn server_properties(config: &Config) -> Table {
     }
     let mut properties = Table::new();
     properties.insert(name("capabilities"), Value::Table(capabilities));
-    let cluster_name = config.cluster.cluster_name.clone().unwrap_or_else(|| config.node_name.to_string());
-    properties.insert(name("cluster_name"), text(&cluster_name));
     properties.insert(name("copyright"), text("Copyright the Warren authors"));
     properties.insert(name("information"), text("Licensed under the Apache License 2.0"));
     properties.insert(name("platform"), text("Rust"));
-    properties.insert(name("product"), text("Warren"));
-    properties.insert(name("version"), text(env!("CARGO_PKG_VERSION")));
+    // Clients switch on what they may use by these two (docs/decisions/0003-product-name.md).
+    properties.insert(name("product"), text(&config.network.product_name));
+    properties.insert(name("version"), text(&config.network.product_version));
+    properties.insert(name("implementation"), text(management::PRODUCT_NAME));
+    properties.insert(name("implementation_version"), text(env!("CARGO_PKG_VERSION")));
     properties
 }
 
 /// The orderly way down.
 pub(crate) async fn stop_node(node: &Arc<Node>) {
+    node.stop();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+    let in_service = node.tables.load().nodes.get(node.id()).is_some_and(|me| me.is_up());
+    if in_service && node.tables.load().nodes.len() > 1 {
+        crate::mirrors::hand_over_all(node, deadline).await;
+    }
     for handle in node.connections.read().values() {
         let reason = "broker forced connection closure with reason 'shutdown'".to_owned();
         let _ = handle.mailbox.push(ConnectionMail::Close(reason), 0);
     }
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
     while !node.connections.read().is_empty() && tokio::time::Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let mut waiting = Vec::new();
-    for handle in node.queues.read().values() {
+    for handle in node.leading.read().values() {
         let (done, wait) = oneshot::channel();
         if handle.mailbox.push(QueueMail::Stop(done), 0).is_ok() {
             waiting.push(wait);
@@ -258,8 +350,44 @@ pub(crate) async fn stop_node(node: &Arc<Node>) {
     let (done, wait) = oneshot::channel();
     node.log.submit(Job::Barrier(done));
     let _ = tokio::time::timeout(Duration::from_secs(60), wait).await;
-    node.log.submit(Job::Stop);
+    if in_service {
+        say_goodbye(node).await;
+    }
     if let Some(consensus) = node.consensus.get() {
         Consensus::shutdown(consensus).await;
     }
+    node.peers.close();
+    node.log.submit(Job::Stop);
+    // Tasks hold the node through these: without them it goes.
+    node.leading.write().clear();
+    node.doors.write().clear();
+}
+
+/// Others hear that this node is down, and that it meant to be. A lone voter hands its vote on.
+async fn say_goodbye(node: &Arc<Node>) {
+    let Some(consensus) = node.consensus.get() else { return };
+    let tables = node.tables.load_full();
+    let Some(me) = tables.nodes.get(node.id()) else { return };
+    let others = tables.nodes.iter().filter(|other| other.id != me.id && other.is_up());
+    let heir = others.filter(|other| node.reach.is_reachable(other.id)).min_by_key(|other| other.id);
+    if let Some(heir) = heir {
+        let votes_alone = matches!(&consensus.metrics().voters[..], [only] if only.id == me.id);
+        let handed = async {
+            if votes_alone {
+                consensus.hand_over(heir.id).await.map_err(|error| error.to_string())
+            } else if consensus.is_leader() {
+                consensus.transfer_leader(heir.id).await.map_err(|error| error.to_string())
+            } else {
+                Ok(())
+            }
+        };
+        if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(3), handed).await {
+            tracing::warn!("the metadata log was not handed over: {error}");
+        }
+    } else if tables.nodes.len() > 1 {
+        // Nobody is there to hear it; the node finds itself up when it starts again, and says otherwise.
+        return;
+    }
+    let down = Command::NodeDown { node: me.id, incarnation: me.incarnation, clean: true };
+    let _ = tokio::time::timeout(Duration::from_secs(3), node.propose(down)).await;
 }

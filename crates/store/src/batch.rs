@@ -5,6 +5,7 @@
 //! bytes beside its payload. Invariant: the bytes of a batch always decode to exactly the calls
 //! made, in their order.
 
+use crate::change::Change;
 use crate::types::{QueueKey, Seq};
 
 pub(crate) const KIND_ENQUEUE: u8 = 1;
@@ -140,6 +141,56 @@ impl Batch {
             self.checksum = Some(crc32fast::hash(&self.bytes));
         }
         self.group = None;
+    }
+
+    /// The batch that has these bytes, as [`Batch::as_bytes`] gave them on this node or another. `None`:
+    /// they are no batch, or a message in it was damaged on the way.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Batch> {
+        let mut batch = Batch { bytes: bytes.to_vec(), ..Batch::default() };
+        let mut intact = true;
+        let walked = crate::change::walk(bytes, |change, sizes| {
+            if let Change::Enqueue { queue, first, count, offset } = change {
+                batch.enqueues += u64::from(count);
+                let mut at = offset;
+                for (seq, size) in (first.0..).zip(sizes) {
+                    let end = at + MESSAGE_BYTES + size as usize;
+                    let record = &bytes[at..end];
+                    let stored = u32::from_le_bytes([record[4], record[5], record[6], record[7]]);
+                    intact &= stored == message_checksum(queue, Seq(seq), &record[MESSAGE_BYTES..]);
+                    at = end;
+                }
+            }
+        });
+        (walked.is_ok() && intact).then_some(batch)
+    }
+
+    /// The encoded changes, for another node to store the same.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Calls `each` with the queue and the ends of each run that this batch removes, in order.
+    pub fn removals(&self, mut each: impl FnMut(QueueKey, Seq, Seq)) {
+        let walked = crate::change::walk(&self.bytes, |change, _| {
+            if let Change::Remove { queue, first, last } = change {
+                each(queue, first, last);
+            }
+        });
+        walked.expect("a batch encodes what it was given");
+    }
+
+    /// The messages that this batch stores, in order.
+    pub fn messages(&self) -> impl Iterator<Item = (QueueKey, Seq)> {
+        let mut found = Vec::new();
+        let walked = crate::change::walk(&self.bytes, |change, _| {
+            if let Change::Enqueue { queue, first, count, .. } = change {
+                found.extend((first.0..first.0 + u64::from(count)).map(|seq| (queue, Seq(seq))));
+            }
+        });
+        walked.expect("a batch encodes what it was given");
+        found.into_iter()
     }
 
     /// The encoded changes.

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::files::Files;
-use crate::index::{Entry, Extent, FileId, Index, Live};
+use crate::index::{Entry, Extent, FileId, Index, Live, Queue};
 use crate::read;
 use crate::segment::{self, SegmentInfo, SegmentWriter};
 use crate::types::{Mutant, QueueKey};
@@ -47,11 +47,11 @@ impl Copy {
         let transient = victims
             .iter()
             .any(|file| matches!(file, FileId::Transient(_)));
-        let has = |extents: &[Extent]| extents.iter().any(|one| victims.contains(&one.file));
+        let has = |queue: &Queue| queue.extents().iter().any(|one| victims.contains(&one.file));
         let queues = index
             .queues
             .iter()
-            .filter(|(_, queue)| has(queue.extents()));
+            .filter(|(_, queue)| has(queue));
         let queues = queues.map(|(key, _)| *key).collect();
         Copy {
             victims,

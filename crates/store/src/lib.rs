@@ -256,6 +256,21 @@ impl<D: Disk> Store<D> {
         self.index.counts(queue)
     }
 
+    /// The sequences of a queue's live messages, as runs with both ends included. Looks at each of them.
+    pub fn live_runs(&self, queue: QueueKey) -> Vec<(Seq, Seq)> {
+        let mut runs: Vec<(Seq, Seq)> = Vec::new();
+        let Some(found) = self.index.queues.get(&queue) else {
+            return runs;
+        };
+        for (_, entry) in found.live_from(0) {
+            match runs.last_mut() {
+                Some((_, last)) if last.0 + 1 == entry.seq => last.0 = entry.seq,
+                _ => runs.push((Seq(entry.seq), Seq(entry.seq))),
+            }
+        }
+        runs
+    }
+
     /// Every queue the store knows, by rising key; also those without a live message.
     pub fn queues(&self) -> impl Iterator<Item = (QueueKey, QueueCounts)> + '_ {
         self.index

@@ -562,13 +562,110 @@ def a_refusal_costs_one_channel():
     equal(other.queue_declare("").method.message_count, 0)
 
 
+def a_global_prefetch_is_shared_fairly():
+    channel = connect().channel()
+    channel.basic_qos(prefetch_count=1, global_qos=True)
+    first, second, unacked = queue(channel, "first"), queue(channel, "second"), queue(channel, "unacked")
+    publish(channel, first, *[b"f"] * 20)
+    publish(channel, second, *[b"s"] * 20)
+    served = []
+
+    def take_one(of, method, properties, body):
+        served.append(of)
+        if len(served) < 24:
+            channel.basic_ack(method.delivery_tag)
+        else:
+            channel.stop_consuming()
+
+    # Two queues on one channel, one of them with two consumers: nobody is left behind.
+    for of, name in ("first", first), ("first again", first), ("second", second):
+        channel.basic_consume(name, lambda _, *delivery, of=of: take_one(of, *delivery))
+    channel.start_consuming()
+    for of in "first", "first again", "second":
+        assert served.count(of) >= 4, f"{of} was served {served.count(of)} times of {len(served)}"
+    # One delivery is unacked: a consumer without acknowledgement waits, and is not forgotten.
+    late = []
+    channel = connect().channel()
+    channel.basic_qos(prefetch_count=1, global_qos=True)
+    publish(channel, unacked, b"held")
+    held, free = queue(channel), queue(channel)
+    publish(channel, held, b"1")
+    channel.basic_consume(held, lambda _, method, *rest: late.append(method.delivery_tag))
+    while not late:
+        channel.connection.process_data_events(time_limit=20)
+    channel.basic_consume(unacked, lambda _, method, *rest: late.append("held"), auto_ack=True)
+    publish(channel, free, b"x")
+    equal(settled(channel, free), 1)
+    equal(late[1:], [])
+    channel.basic_ack(late[0])
+    while len(late) < 2:
+        channel.connection.process_data_events(time_limit=20)
+    equal(late[1:], ["held"])
+
+
+def firehose():
+    """Tracing is on in the virtual host."""
+    channel = connect().channel()
+    copies, name = queue(channel), queue(channel, "traced")
+    channel.queue_bind(copies, "amq.rabbitmq.trace", "#")
+    channel.exchange_declare("orders")
+    channel.queue_bind(name, "orders", "key")
+    properties = pika.BasicProperties(content_type="text/plain", headers={"a": 1})
+    channel.basic_publish("orders", "key", b"body", properties)
+    equal([body for _, _, body in take(channel, name, 1)], [b"body"])
+    channel.cancel()
+    for key in "publish.orders", "deliver.traced":
+        method, properties, body = channel.basic_get(copies, auto_ack=True)
+        equal((method.routing_key, method.exchange, body), (key, "amq.rabbitmq.trace", b"body"))
+        headers = properties.headers
+        equal((headers["exchange_name"], headers["routing_keys"]), ("orders", ["key"]))
+        equal((headers["vhost"], headers["user"], headers["channel"]), ("/", "guest", 1))
+        equal(headers["properties"], {"content_type": "text/plain", "headers": {"a": 1}})
+        assert headers["node"] and " -> " in headers["connection"]
+        if key.startswith("publish"):
+            equal(headers["routed_queues"], ["traced"])
+        else:
+            equal(headers["redelivered"], 0)
+    # Copies are not copied.
+    equal(settled(channel, copies), 0)
+
+
+def stamps():
+    """`set_header_timestamp` keeps what is there, `set_header_routing_node` does not."""
+    channel = connect().channel()
+    name = queue(channel)
+    publish(channel, name, b"1")
+    publish(channel, name, b"2", headers={"timestamp_in_ms": 7, "x-routed-by": "me"}, timestamp=9)
+    _, first, _ = channel.basic_get(name)
+    _, second, _ = channel.basic_get(name)
+    assert abs(first.headers["timestamp_in_ms"] / 1000 - time.time()) < 3600
+    equal(first.timestamp, first.headers["timestamp_in_ms"] // 1000)
+    equal((second.headers["timestamp_in_ms"], second.timestamp), (7, 9))
+    assert first.headers["x-routed-by"] == second.headers["x-routed-by"] != "me"
+
+
+def log_lines():
+    """`log.exchange` is on."""
+    channel = connect().channel()
+    name = queue(channel)
+    channel.queue_bind(name, "amq.rabbitmq.log", "info")
+    connect(client_properties={"connection_name": "another"})
+    for method, properties, body in channel.consume(name, auto_ack=True, inactivity_timeout=20):
+        assert method is not None, "no line came"
+        equal((method.routing_key, properties.content_type), ("info", "text/plain"))
+        if b"user 'guest' authenticated" in body:
+            return
+
+
 def server_says_what_it_can():
     properties = connect()._impl.server_properties
     equal(sorted(properties["capabilities"]), [
         "authentication_failure_close", "basic.nack", "connection.blocked", "consumer_cancel_notify",
         "consumer_priorities", "direct_reply_to", "exchange_exchange_bindings", "per_consumer_qos",
         "publisher_confirms"])
-    equal(properties["product"], "Warren")
+    # Clients choose their ways by these: Kombu its prefetch, AnyEvent::RabbitMQ its confirms.
+    equal((properties["product"], properties["version"]), ("RabbitMQ", "3.13.7"))
+    equal(properties["implementation"], "Warren")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ const ROWS: &[Place] = &[
     Place { name: "stdx", ours: &[], outside: Some(&["foldhash", "hashbrown"]) },
     // Row 2: strangers to each other
     Place { name: "amqp", ours: &["stdx"], outside: Some(&["serde", "thiserror"]) },
-    Place { name: "cluster", ours: &["stdx"], outside: Some(&["bytes", "hmac", "sha2", "thiserror"]) },
+    Place { name: "cluster", ours: &["stdx"], outside: Some(&["bytes", "hmac", "serde", "sha2", "thiserror"]) },
     Place { name: "store", ours: &["stdx"], outside: Some(&["bytes", "crc32fast", "thiserror"]) },
     // Row 3
     Place {

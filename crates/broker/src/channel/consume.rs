@@ -10,7 +10,7 @@ use store::Seq;
 
 use super::declare::AfterReply;
 use super::rights::no_queue;
-use super::{Channel, Held, NO_CONSUMER, Scope, Waiting, text};
+use super::{Channel, Held, NO_CONSUMER, Scope, Waiting, text, trace};
 use crate::id::QueueId;
 use crate::message::Message;
 use crate::permission::{Resource, Right};
@@ -28,6 +28,8 @@ pub(super) struct Consumer {
     credit: u64,
     /// The per-consumer limit it was started with.
     prefetch: u16,
+    /// What to ask for when the queue has moved; `None` until the queue has accepted the consumer.
+    ask: Option<Box<Consume>>,
 }
 
 /// Consumers by number and by tag.
@@ -122,7 +124,7 @@ impl Channel {
             })?,
         };
         let shared: Arc<[u8]> = Arc::from(&tag[..]);
-        let consumer = Consumer { tag: Arc::clone(&shared), queue: queue.id, no_ack: m.no_ack, credit: 0, prefetch: self.prefetch };
+        let consumer = Consumer { tag: Arc::clone(&shared), queue: queue.id, no_ack: m.no_ack, credit: 0, prefetch: self.prefetch, ask: None };
         let number = self.consumers.add(tag, consumer);
         self.knows(queue.id);
         let ask = Consume {
@@ -131,22 +133,25 @@ impl Channel {
             no_ack: m.no_ack,
             exclusive: m.exclusive,
             prefetch: smaller_limit(self.prefetch, self.global_prefetch),
+            limited: self.global_prefetch > 0,
             priority,
             arguments: m.arguments,
+            again: false,
         };
+        let again = Box::new(Consume { again: true, ..ask.clone() });
         scope.fx.tell(queue.id, QueueEvent::Consume(Box::new(ask)));
-        self.waiting = Some(Waiting::Queue(queue.id, AfterReply::Consume { number, name, no_wait: m.no_wait }));
+        let after = AfterReply::Consume { number, name, no_wait: m.no_wait, again };
+        self.waiting = Some(Waiting::Queue(queue.id, after));
         Ok(())
     }
 
     /// The channel's global limit has changed: no queue need send more than it allows.
     pub(super) fn tell_prefetch(&self, scope: &mut Scope<'_>) {
         for (number, consumer) in self.consumers.numbered() {
-            if !consumer.no_ack {
-                let key = ConsumerKey { channel: self.key, number };
-                let prefetch = smaller_limit(consumer.prefetch, self.global_prefetch);
-                scope.fx.tell(consumer.queue, QueueEvent::Prefetch { consumer: key, prefetch });
-            }
+            let key = ConsumerKey { channel: self.key, number };
+            let prefetch = smaller_limit(consumer.prefetch, self.global_prefetch);
+            let limited = self.global_prefetch > 0;
+            scope.fx.tell(consumer.queue, QueueEvent::Prefetch { consumer: key, prefetch, limited });
         }
     }
 
@@ -171,15 +176,17 @@ impl Channel {
         number: u32,
         name: &str,
         no_wait: bool,
+        again: Box<Consume>,
         verdict: Option<Result<(), ConsumeError>>,
     ) -> Result<(), Error> {
         match verdict {
             Some(Ok(())) => {
-                if let Some(consumer) = self.consumers.get_mut(number)
-                    && !no_wait
-                {
-                    let consumer_tag = ShortStr::try_from(&consumer.tag[..]).unwrap_or_default();
-                    scope.send(self.key.number, basic::ConsumeOk { consumer_tag });
+                if let Some(consumer) = self.consumers.get_mut(number) {
+                    consumer.ask = Some(again);
+                    if !no_wait {
+                        let consumer_tag = ShortStr::try_from(&consumer.tag[..]).unwrap_or_default();
+                        scope.send(self.key.number, basic::ConsumeOk { consumer_tag });
+                    }
                 }
                 Ok(())
             }
@@ -222,6 +229,10 @@ impl Channel {
         }
     }
 
+    pub(super) fn forget_consumer(&mut self, number: u32) {
+        self.consumers.remove(number);
+    }
+
     /// The queue was deleted under the consumer.
     pub(super) fn consumer_cancelled(&mut self, scope: &mut Scope<'_>, number: u32) {
         if let Some(consumer) = self.consumers.remove(number)
@@ -229,6 +240,34 @@ impl Channel {
         {
             let consumer_tag = ShortStr::try_from(&consumer.tag[..]).unwrap_or_default();
             scope.send(self.key.number, basic::Cancel { consumer_tag, no_wait: true });
+        }
+    }
+
+    /// The queue has another leader, or its leader lost sight of this node: consumers ask again, or are
+    /// cancelled if they asked for that (RabbitMQ, "Highly Available Queues", consumer cancellation).
+    pub(crate) fn queue_moved(&mut self, scope: &mut Scope<'_>, queue: QueueId) {
+        let here = self.consumers.numbered().filter(|(_, consumer)| consumer.queue == queue);
+        let numbers: Vec<u32> = here.map(|(number, _)| number).collect();
+        for number in numbers {
+            let Some(consumer) = self.consumers.get_mut(number) else { continue };
+            let Some(ask) = &consumer.ask else { continue };
+            if ask.arguments.get("x-cancel-on-ha-failover").and_then(amqp::Value::as_bool) == Some(true) {
+                self.consumer_cancelled(scope, number);
+                continue;
+            }
+            consumer.credit = 0;
+            let mut ask = ask.clone();
+            ask.prefetch = if consumer.no_ack { ask.prefetch } else { smaller_limit(consumer.prefetch, self.global_prefetch) };
+            scope.fx.tell(queue, QueueEvent::Consume(ask));
+        }
+        // The new leader knows nothing of a turn that the old one had.
+        self.resumed(scope, queue);
+    }
+
+    /// The verdict on a consumer that asked again.
+    pub(super) fn resubscribed(&mut self, scope: &mut Scope<'_>, number: u32, accepted: bool) {
+        if !accepted {
+            self.consumer_cancelled(scope, number);
         }
     }
 
@@ -264,6 +303,9 @@ impl Channel {
             self.unacked.insert(tag, held);
         }
         let message = with_count(&delivery);
+        if self.is_traced(scope) {
+            trace::delivery(scope, self.key, queue, &message, delivery.redelivered);
+        }
         let name = |bytes: &[u8]| ShortStr::try_from(bytes).unwrap_or_default();
         scope.send(
             self.key.number,
@@ -280,26 +322,34 @@ impl Channel {
 
     /// Writes deliveries of one queue.
     pub(super) fn deliver(&mut self, scope: &mut Scope<'_>, queue: QueueId, items: Vec<Delivery>) {
-        let limit = usize::from(self.global_prefetch);
-        let mut surplus: Vec<(u32, Seq)> = Vec::new();
+        let room = self.room_for(queue);
+        let is_traced = self.is_traced(scope);
+        let (mut surplus, mut taken): (Vec<Seq>, Vec<(Seq, Seq)>) = (Vec::new(), Vec::new());
         let now = scope.context.now;
         for delivery in items {
             let Some(consumer) = self.consumers.get_mut(delivery.consumer) else { continue };
-            if limit > 0 && !consumer.no_ack && self.unacked.len() >= limit {
-                surplus.push((delivery.consumer, delivery.seq));
+            if delivery.held && self.limited >= room {
+                surplus.push(delivery.seq);
                 continue;
             }
             let tag = self.next_tag;
             self.next_tag += 1;
             if consumer.no_ack {
                 self.counters.deliver_no_ack += 1;
+                if delivery.held {
+                    taken.push((delivery.seq, delivery.seq));
+                }
             } else {
                 self.counters.deliver += 1;
+                self.limited += 1;
                 self.unacked.insert(tag, Held { queue, seq: delivery.seq, consumer: delivery.consumer, at: now });
             }
             self.counters.redeliver += u64::from(delivery.redelivered);
             let counted = (delivery.count > 0).then(|| with_count(&delivery));
             let message = counted.as_ref().unwrap_or(&delivery.message);
+            if is_traced {
+                trace::delivery(scope, self.key, queue, message, delivery.redelivered);
+            }
             write_delivery(scope, self.key.number, &consumer.tag, tag, delivery.redelivered, message);
             consumer.credit += delivery_cost(&delivery);
             if consumer.credit >= CREDIT_STEP {
@@ -308,18 +358,11 @@ impl Channel {
                 scope.fx.tell(queue, QueueEvent::Credit { consumer: consumer_key, bytes });
             }
         }
-        self.send_back(scope, queue, &surplus);
-    }
-
-    /// Deliveries above the channel's global limit go back, unseen.
-    fn send_back(&mut self, scope: &mut Scope<'_>, queue: QueueId, surplus: &[(u32, Seq)]) {
-        let Some((number, _)) = surplus.first() else { return };
-        self.paused.insert(queue);
-        let consumer = ConsumerKey { channel: self.key, number: *number };
-        let seqs = surplus.iter().map(|(_, seq)| *seq).collect();
-        scope.fx.tell(queue, QueueEvent::Surplus { consumer, seqs });
-        if self.unacked.is_empty() {
-            self.resume_if_below_limit(scope);
+        if !taken.is_empty() {
+            scope.fx.tell(queue, QueueEvent::Taken { channel: self.key, runs: taken });
+        }
+        if !surplus.is_empty() {
+            self.send_back(scope, queue, surplus);
         }
     }
 

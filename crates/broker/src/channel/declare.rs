@@ -5,13 +5,13 @@ use std::sync::Arc;
 use amqp::method::{exchange, queue};
 use amqp::{ChannelError, ConnectionError, Error, Method, ShortStr};
 
-use super::rights::{default_exchange, locked, name_of, no_exchange, no_queue};
+use super::rights::{default_exchange, home_is_down, locked, name_of, no_exchange, no_queue};
 use super::{Channel, Scope, Waiting};
 use crate::exchange::Kind;
 use crate::id::{Name, QueueId};
 use crate::metadata::{Command, Destination, ExchangeSpec, Outcome, QueueSpec, Refusal};
 use crate::permission::{Resource, Right};
-use crate::queue::{ConsumeError, DeleteError, QueueEvent, QueueReply};
+use crate::queue::{Consume, ConsumeError, DeleteError, QueueEvent, QueueReply};
 
 /// What is done when a commit is answered.
 #[derive(Debug)]
@@ -33,8 +33,8 @@ enum Then {
 pub(super) enum AfterReply {
     Declared { name: Name },
     Purged { no_wait: bool },
-    Deletable { name: Name, no_wait: bool },
-    Consume { number: u32, name: Name, no_wait: bool },
+    Deletable { name: Name, no_wait: bool, if_empty: bool },
+    Consume { number: u32, name: Name, no_wait: bool, again: Box<Consume> },
     Cancel { number: u32, tag: ShortStr, no_wait: bool },
     Get { name: Name, no_ack: bool },
 }
@@ -326,7 +326,8 @@ impl Channel {
         let queue = scope.queue(&name)?;
         let event = QueueEvent::Delete { channel: self.key, if_unused: m.if_unused, if_empty: m.if_empty };
         scope.fx.tell(queue.id, event);
-        self.waiting = Some(Waiting::Queue(queue.id, AfterReply::Deletable { name, no_wait: m.no_wait }));
+        let after = AfterReply::Deletable { name, no_wait: m.no_wait, if_empty: m.if_empty };
+        self.waiting = Some(Waiting::Queue(queue.id, after));
         Ok(())
     }
 
@@ -342,6 +343,7 @@ impl Channel {
             Then::Reply(None) => {}
             Then::Reply(Some(method)) => scope.send(self.key.number, *method),
             Then::QueueDeclared { name, no_wait } => {
+                scope.fx.queues_declared += 1;
                 self.last_queue = Some(Arc::clone(&name));
                 let id = match outcome {
                     Outcome::Declared(declared) => declared.queue,
@@ -383,17 +385,37 @@ impl Channel {
                     scope.send(self.key.number, queue::PurgeOk { message_count });
                 }
             }
-            (AfterReply::Deletable { name, no_wait }, QueueReply::Deletable(verdict)) => {
+            (AfterReply::Deletable { name, no_wait, .. }, QueueReply::Deletable(verdict)) => {
                 return self.deletable(scope, queue, name, no_wait, verdict);
             }
-            (AfterReply::Consume { number, name, no_wait }, QueueReply::Consuming(verdict)) => {
-                return self.consuming(scope, number, &name, no_wait, Some(verdict));
+            (AfterReply::Consume { number, name, no_wait, again }, QueueReply::Consuming(verdict)) => {
+                return self.consuming(scope, number, &name, no_wait, again, Some(verdict));
             }
             (AfterReply::Cancel { number, tag, no_wait }, _) => self.cancelled(scope, number, tag, no_wait),
             (AfterReply::Get { no_ack, .. }, QueueReply::Got(found)) => self.got(scope, queue, no_ack, found),
+            (after, QueueReply::Down) => return self.queue_is_down(scope, queue, after),
             (after, _) => return self.queue_is_gone(scope, after),
         }
         Ok(())
+    }
+
+    /// The node that holds the queue is down and nobody may take its place. A delete is carried out all
+    /// the same, unless it asks for an empty queue: nobody can tell.
+    fn queue_is_down(&mut self, scope: &mut Scope<'_>, queue: QueueId, after: AfterReply) -> Result<(), Error> {
+        if let AfterReply::Consume { number, .. } = &after {
+            self.forget_consumer(*number);
+        }
+        match after {
+            AfterReply::Deletable { name, no_wait, if_empty } => {
+                let verdict = if if_empty { Err(DeleteError::NotEmpty) } else { Ok(0) };
+                self.deletable(scope, queue, name, no_wait, verdict)
+            }
+            AfterReply::Cancel { number, tag, no_wait } => {
+                self.cancelled(scope, number, tag, no_wait);
+                Ok(())
+            }
+            _ => Err(home_is_down(&scope.context.tables, queue)),
+        }
     }
 
     fn deletable(
@@ -425,8 +447,8 @@ impl Channel {
                 }
                 Ok(())
             }
-            AfterReply::Consume { number, name, no_wait } => {
-                self.consuming(scope, number, &name, no_wait, None::<Result<(), ConsumeError>>)
+            AfterReply::Consume { number, name, no_wait, again } => {
+                self.consuming(scope, number, &name, no_wait, again, None::<Result<(), ConsumeError>>)
             }
             AfterReply::Declared { name } | AfterReply::Get { name, .. } => Err(no_queue(&name, scope.vhost)),
             AfterReply::Purged { .. } => Err(ChannelError::not_found("the queue was deleted").into()),
@@ -483,7 +505,15 @@ fn refused(refusal: Refusal) -> Error {
         Refusal::NoSuchUser(name) | Refusal::UserExists(name) | Refusal::NoSuchPolicy(name) => {
             ConnectionError::internal_error(format_args!("unexpected refusal about '{name}'")).into()
         }
-        Refusal::NoSuchParameter => ConnectionError::internal_error("unexpected refusal").into(),
+        Refusal::NoSuchParameter
+        | Refusal::InconsistentCluster(_)
+        | Refusal::NoSuchNode(_)
+        | Refusal::NodeIsUp(_)
+        | Refusal::OnlyDiscNode(_)
+        | Refusal::StaleIncarnation { .. }
+        | Refusal::StaleView { .. }
+        | Refusal::QueueGone(_)
+        | Refusal::LastCopies { .. } => ConnectionError::internal_error("unexpected refusal").into(),
     }
 }
 

@@ -12,6 +12,7 @@ use stdx::{Lookup, Rng};
 use super::rights::no_exchange;
 use super::transaction::HeldPublish;
 use super::{Channel, Mode, Scope, text};
+use crate::connection::Stamps;
 use crate::delay::{Delayed, delay_millis};
 use crate::exchange::{Kind, Routing, route};
 use crate::id::QueueId;
@@ -155,6 +156,9 @@ impl Channel {
             && self.mode != Mode::Transaction
             && let Some(millis) = delay_millis(view)
         {
+            if vhost.tracing {
+                self.trace_publish(scope, &vhost, &message, &[publish.routing_key], &[]);
+            }
             let number = if self.mode == Mode::Confirm { self.expect(1) } else { 0 };
             let due = scope.context.unix_millis + millis;
             let delayed = Delayed { vhost: Arc::clone(scope.vhost), due, message };
@@ -163,8 +167,12 @@ impl Channel {
         }
         let mut keys: Vec<&[u8]> = vec![publish.routing_key];
         keys.extend(extra.iter().flatten().map(Vec::as_slice));
-        let cacheable = extra.is_none();
+        // What is remembered is neither traced nor stamped.
+        let cacheable = extra.is_none() && !vhost.tracing && scope.limits.stamps == Stamps::default();
         let targets = self.route(scope, &vhost, exchange, &keys, view, cacheable.then_some(publish));
+        if vhost.tracing {
+            self.trace_publish(scope, &vhost, &message, &keys, &targets);
+        }
         self.hand_out(scope, &targets, message, publish.mandatory);
         Ok(())
     }
@@ -204,7 +212,8 @@ impl Channel {
     ) -> Result<Option<Message>, Error> {
         let fast_reply = incoming.view.reply_to() == Some(reply_to::NAME);
         let has_bcc = has_extra && incoming.view.headers().is_some_and(|h| h.contains("BCC"));
-        if !fast_reply && !has_bcc {
+        let stamps = &scope.limits.stamps;
+        if !fast_reply && !has_bcc && *stamps == Stamps::default() {
             return Ok(make(incoming));
         }
         let mut properties = Properties::decode(incoming.properties)?;
@@ -214,6 +223,7 @@ impl Channel {
         if has_bcc && let Some(headers) = &mut properties.headers {
             headers.remove("BCC");
         }
+        stamp(stamps, &mut properties, scope.context.unix_millis, &scope.limits.node);
         let properties = properties.to_bytes();
         let publish = &incoming.publish;
         Ok(Message::new(publish.exchange, publish.routing_key, &properties, incoming.body))
@@ -276,6 +286,27 @@ impl Channel {
             self.expect(0);
         }
         Ok(())
+    }
+}
+
+/// Writes what the configuration wants to see in each message.
+fn stamp(stamps: &Stamps, properties: &mut Properties, unix_millis: u64, node: &str) {
+    let mut header = |name: &str, overwrite: bool, value: Value| {
+        let headers = properties.headers.get_or_insert_with(amqp::Table::new);
+        if overwrite || !headers.contains(name) {
+            headers.insert(amqp::ShortStr::truncated(name), value);
+        }
+    };
+    if let Some(overwrite) = stamps.timestamp {
+        header("timestamp_in_ms", overwrite, Value::I64(i64::try_from(unix_millis).unwrap_or(i64::MAX)));
+    }
+    if let Some(overwrite) = stamps.routing_node {
+        header("x-routed-by", overwrite, Value::LongStr(node.as_bytes().to_vec()));
+    }
+    if let Some(overwrite) = stamps.timestamp
+        && (overwrite || properties.timestamp.is_none())
+    {
+        properties.timestamp = Some(unix_millis / 1000);
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use amqp::{ChannelError, Error, ShortStr};
 
 use super::{Channel, Scope};
-use crate::id::Name;
-use crate::metadata::{Exchange, Queue, Vhost};
+use crate::id::{Name, QueueId};
+use crate::metadata::{Exchange, Queue, Tables, Vhost};
 use crate::permission::{self, Resource, Right};
 
 /// CR and LF are taken out of names, as RabbitMQ does; what is not UTF-8 is refused by the codec.
@@ -65,6 +65,17 @@ impl Channel {
 #[cold]
 pub(super) fn no_queue(name: &str, vhost: &str) -> Error {
     ChannelError::not_found(format_args!("no queue '{name}' in vhost '{vhost}'")).into()
+}
+
+/// RabbitMQ's text for a queue whose node is down; see "Clustering Guide", node failures.
+#[cold]
+pub(super) fn home_is_down(tables: &Tables, queue: QueueId) -> Error {
+    let Some(queue) = tables.queues.get(&queue) else { return ChannelError::not_found("the queue was deleted").into() };
+    let (node, name, vhost) = (tables.leader_name(queue), &queue.name, &queue.vhost);
+    ChannelError::not_found(format_args!(
+        "home node '{node}' of durable queue '{name}' in vhost '{vhost}' is down or inaccessible"
+    ))
+    .into()
 }
 
 #[cold]

@@ -13,7 +13,7 @@ impl Channel {
     pub(super) fn ack(&mut self, scope: &mut Scope<'_>, tag: u64, multiple: bool) -> Result<(), Error> {
         let count = self.take_tags(scope, tag, multiple, Verdict::Ack)?;
         self.counters.ack += count;
-        self.resume_if_below_limit(scope);
+        self.give_turns(scope);
         Ok(())
     }
 
@@ -25,7 +25,7 @@ impl Channel {
         requeue: bool,
     ) -> Result<(), Error> {
         self.take_tags(scope, tag, multiple, Verdict::Reject { requeue })?;
-        self.resume_if_below_limit(scope);
+        self.give_turns(scope);
         Ok(())
     }
 
@@ -63,6 +63,7 @@ impl Channel {
     fn ack_runs(&mut self, scope: &mut Scope<'_>, taken: &[(u64, Held)]) {
         let mut open: Vec<(QueueId, Vec<(Seq, Seq)>)> = Vec::new();
         for (_, held) in taken {
+            self.uncount(held.consumer);
             let runs = match open.iter_mut().rev().find(|(queue, _)| *queue == held.queue) {
                 Some((_, runs)) => runs,
                 None => {
@@ -85,6 +86,7 @@ impl Channel {
         if self.mode == Mode::Transaction {
             self.transaction.settle(tag, held.queue, held.seq, held.consumer, verdict);
         } else {
+            self.uncount(held.consumer);
             self.settle_now(scope, held.queue, held.seq, verdict);
         }
     }
@@ -105,23 +107,14 @@ impl Channel {
         let mut taken = Vec::new();
         self.unacked.drain(|_, held| taken.push(held));
         for held in taken {
+            self.uncount(held.consumer);
             self.settle_now(scope, held.queue, held.seq, Verdict::Reject { requeue: true });
         }
         if reply {
             scope.send(self.key.number, basic::RecoverOk {});
         }
-        self.resume_if_below_limit(scope);
+        self.give_turns(scope);
         Ok(())
-    }
-
-    /// Queues that were held off for the channel's global limit may deliver again.
-    pub(super) fn resume_if_below_limit(&mut self, scope: &mut Scope<'_>) {
-        let limit = usize::from(self.global_prefetch);
-        if !self.paused.is_empty() && (limit == 0 || self.unacked.len() < limit) {
-            for queue in std::mem::take(&mut self.paused) {
-                scope.fx.tell(queue, QueueEvent::Resume { channel: self.key });
-            }
-        }
     }
 }
 

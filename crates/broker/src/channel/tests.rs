@@ -1,5 +1,7 @@
 //! What a client sees of its channel: codes, texts, and who hears what.
 
+mod incoming;
+
 use amqp::Properties;
 use amqp::method::{basic, confirm, exchange, queue, tx};
 
@@ -155,4 +157,108 @@ fn a_reply_to_without_a_reply_consumer_is_refused_before_other_properties() {
     };
     client.publish(1, "", "q", &properties, b"x");
     client.expect_channel_close(1, 406, "PRECONDITION_FAILED - fast reply consumer does not exist");
+}
+
+/// A channel with a global limit of one, consuming from queues `a` and `b`.
+fn limited_to_one(no_ack_on_b: bool) -> (Client, QueueId, QueueId) {
+    let (mut client, a) = declared("a");
+    let b = client.world.queue("b");
+    client.send(1, basic::Qos { prefetch_count: 1, global: true, ..Default::default() });
+    for (name, no_ack) in [("a", false), ("b", no_ack_on_b)] {
+        client.send(1, basic::Consume { queue: short(name), no_ack, ..Default::default() });
+        client.reply(1, QueueReply::Consuming(Ok(())));
+    }
+    client.said();
+    client.told();
+    (client, a, b)
+}
+
+/// The queue delivers one message to the channel's consumer of this number.
+fn delivers(client: &mut Client, queue: QueueId, consumer: u32, seq: u64) {
+    let message = Message::new(b"", b"q", &Properties::default().to_bytes(), b"x").expect("small");
+    let items =
+        vec![crate::queue::Delivery { message, seq: Seq(seq), consumer, redelivered: false, held: true, count: 0 }];
+    let channel = client.key(1);
+    client.event(ChannelEvent::Deliver { queue, channel, items });
+}
+
+fn tags(client: &mut Client) -> Vec<u64> {
+    let tag = |said: (u16, Method)| match said.1 {
+        Method::BasicDeliver(deliver) => Some(deliver.delivery_tag),
+        _ => None,
+    };
+    client.said().into_iter().filter_map(tag).collect()
+}
+
+fn heard(client: &mut Client) -> Vec<(QueueId, &'static str)> {
+    let word = |event: &QueueEvent| match event {
+        QueueEvent::Ack { .. } => "ack",
+        QueueEvent::Taken { .. } => "taken",
+        QueueEvent::Surplus { .. } => "surplus",
+        QueueEvent::Resume { .. } => "resume",
+        other => panic!("{other:?}"),
+    };
+    client.told().iter().map(|(queue, event)| (*queue, word(event))).collect()
+}
+
+#[test]
+fn the_queues_of_a_limited_channel_take_turns() {
+    let (mut client, a, b) = limited_to_one(false);
+    delivers(&mut client, a, 0, 1);
+    delivers(&mut client, b, 1, 1);
+    assert_eq!(tags(&mut client), [1]);
+    assert_eq!(heard(&mut client), [(b, "surplus")]);
+    client.send(1, basic::Ack { delivery_tag: 1, multiple: false });
+    assert_eq!(heard(&mut client), [(a, "ack"), (b, "resume")]);
+    // The place that became free is kept for `b`, though `a` is faster.
+    delivers(&mut client, a, 0, 2);
+    assert_eq!(heard(&mut client), [(a, "surplus")]);
+    delivers(&mut client, b, 1, 1);
+    let channel = client.key(1);
+    client.event(ChannelEvent::Resumed { queue: b, channel });
+    assert_eq!((tags(&mut client), heard(&mut client)), (vec![2], vec![]));
+    client.send(1, basic::Ack { delivery_tag: 2, multiple: false });
+    assert_eq!(heard(&mut client), [(b, "ack"), (a, "resume")]);
+    // Somebody else has emptied `a`: its place is free for the next.
+    delivers(&mut client, b, 1, 2);
+    assert_eq!(heard(&mut client), [(b, "surplus")]);
+    client.event(ChannelEvent::Resumed { queue: a, channel });
+    assert_eq!(heard(&mut client), [(b, "resume")]);
+}
+
+#[test]
+fn deliveries_without_acknowledgement_wait_for_room_and_take_none() {
+    let (mut client, a, b) = limited_to_one(true);
+    delivers(&mut client, b, 1, 1);
+    delivers(&mut client, b, 1, 2);
+    assert_eq!((tags(&mut client), heard(&mut client)), (vec![1, 2], vec![(b, "taken"), (b, "taken")]));
+    delivers(&mut client, a, 0, 1);
+    delivers(&mut client, b, 1, 3);
+    assert_eq!((tags(&mut client), heard(&mut client)), (vec![3], vec![(b, "surplus")]));
+}
+
+#[test]
+fn what_a_transaction_settles_keeps_its_place_and_a_get_has_none() {
+    let (mut client, a, b) = limited_to_one(false);
+    client.send(1, tx::Select {});
+    delivers(&mut client, a, 0, 1);
+    delivers(&mut client, b, 1, 1);
+    client.send(1, basic::Get { queue: short("a"), ..Default::default() });
+    let message = Message::new(b"", b"a", &Properties::default().to_bytes(), b"x").expect("small");
+    let got = crate::queue::Delivery { message, seq: Seq(2), consumer: 0, redelivered: false, held: false, count: 0 };
+    client.reply(1, QueueReply::Got(Some((Box::new(got), 0))));
+    client.told();
+    client.send(1, basic::Ack { delivery_tag: 1, multiple: false });
+    assert_eq!(heard(&mut client), []);
+    client.send(1, tx::Rollback {});
+    client.send(1, basic::Ack { delivery_tag: 1, multiple: false });
+    assert_eq!(heard(&mut client), []);
+    client.send(1, tx::Commit {});
+    assert_eq!(heard(&mut client), [(a, "ack"), (b, "resume")]);
+    delivers(&mut client, b, 1, 1);
+    delivers(&mut client, a, 0, 3);
+    assert_eq!(heard(&mut client), [(a, "surplus")]);
+    client.send(1, basic::Ack { delivery_tag: 2, multiple: false });
+    client.send(1, tx::Commit {});
+    assert_eq!(heard(&mut client), [(a, "ack")]);
 }

@@ -80,10 +80,11 @@ impl Channel {
                 scope.fx.publish(queue, Publisher::Channel(self.key), publish);
             }
         }
-        for (_, queue, seq, _, verdict) in std::mem::take(&mut self.transaction.settled) {
+        for (_, queue, seq, consumer, verdict) in std::mem::take(&mut self.transaction.settled) {
+            self.uncount(consumer);
             self.settle_now(scope, queue, seq, verdict);
         }
-        self.resume_if_below_limit(scope);
+        self.give_turns(scope);
         self.waiting = Some(Waiting::Transaction { refused: false });
         self.transaction_progress(scope)
     }

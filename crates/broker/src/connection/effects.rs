@@ -25,6 +25,10 @@ pub struct ConnectionEffects {
     pub propose_and_forget: Vec<Command>,
     /// Things worth a log line.
     pub notes: Vec<Note>,
+    /// What the node counts.
+    pub channels_opened: u64,
+    pub channels_closed: u64,
+    pub queues_declared: u64,
     open_publishes: Lookup<QueueId, usize>,
 }
 
@@ -81,5 +85,6 @@ impl ConnectionEffects {
             && self.propose.is_none()
             && self.propose_and_forget.is_empty()
             && self.notes.is_empty()
+            && self.channels_opened + self.channels_closed + self.queues_declared == 0
     }
 }

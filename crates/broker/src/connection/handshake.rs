@@ -10,7 +10,7 @@ use crate::user;
 
 impl Connection {
     /// Reads the protocol header; an unknown one is answered with ours.
-    pub(super) fn header(&mut self, bytes: &[u8]) -> usize {
+    pub(super) fn header(&mut self, context: &Context, bytes: &[u8]) -> usize {
         let seen = &bytes[..bytes.len().min(8)];
         let known = [*b"AMQP\0\0\x09\x01", *b"AMQP\x01\x01\0\x09", *b"AMQP\x01\x01\x08\0"];
         if !known.iter().any(|header| header.starts_with(seen)) {
@@ -21,10 +21,14 @@ impl Connection {
         if seen.len() < 8 {
             return 0;
         }
+        let mut server_properties = self.limits.server_properties.clone();
+        if let Some(name) = context.tables.cluster_name() {
+            server_properties.insert(ShortStr::truncated("cluster_name"), Value::from(name));
+        }
         let start = connection::Start {
             version_major: 0,
             version_minor: 9,
-            server_properties: self.limits.server_properties.clone(),
+            server_properties,
             mechanisms: self.mechanisms().into_bytes(),
             locales: b"en_US".to_vec(),
         };
@@ -36,8 +40,17 @@ impl Connection {
     fn mechanisms(&self) -> String {
         let offered = self.limits.mechanisms.iter();
         let offered: Vec<&str> =
-            offered.copied().filter(|m| *m != "EXTERNAL" || self.peer.certificate_name.is_some()).collect();
+            offered.copied().filter(|m| self.can_use(m)).collect();
         offered.join(" ")
+    }
+
+    /// Whether a mechanism can succeed at all.
+    fn can_use(&self, mechanism: &str) -> bool {
+        match mechanism {
+            "EXTERNAL" => self.peer.certificate_name.is_some(),
+            "ANONYMOUS" => self.limits.anonymous.is_some(),
+            _ => true,
+        }
     }
 
     pub(super) fn handshake(
@@ -74,6 +87,7 @@ impl Connection {
         let login = match mechanism {
             "PLAIN" => plain(&ok.response),
             "AMQPLAIN" => amqplain(&ok.response),
+            "ANONYMOUS" => self.limits.anonymous.clone().map(|(name, password)| (name, Some(password.into_bytes()))),
             _ => self.peer.certificate_name.clone().map(|name| (name, None)),
         };
         let Some((name, password)) = login else {

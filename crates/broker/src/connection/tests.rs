@@ -34,6 +34,9 @@ pub(crate) fn limits() -> Limits {
         consumer_timeout: Some(Duration::from_secs(1800)),
         mechanisms: vec!["PLAIN", "AMQPLAIN"],
         loopback_users: Vec::new(),
+        anonymous: None,
+        channels_per_node_max: None,
+        stamps: Default::default(),
         server_properties: Table::new(),
         node: "warren@a".into(),
     }
@@ -41,6 +44,10 @@ pub(crate) fn limits() -> Limits {
 
 impl Client {
     pub(crate) fn new() -> Client {
+        Client::with(limits())
+    }
+
+    pub(crate) fn with(limits: Limits) -> Client {
         let mut world = Fixture::new();
         world.done(Command::PutUser(UserSpec {
             name: "alice".into(),
@@ -63,7 +70,7 @@ impl Client {
             certificate_name: None,
         };
         let now = Time::START;
-        let connection = Connection::new(ConnectionId(7), Arc::new(limits()), peer, 42, now, 0);
+        let connection = Connection::new(ConnectionId(7), Arc::new(limits), peer, 42, now, 0);
         let (fx, rest, counts) = (ConnectionEffects::default(), Vec::new(), OpenCounts::default());
         Client { world, connection, now, fx, rest, counts }
     }
@@ -163,7 +170,7 @@ impl Client {
 
     pub(crate) fn reply(&mut self, channel: u16, reply: QueueReply) {
         let channel = self.key(channel);
-        self.event(ChannelEvent::Replied { channel, reply });
+        self.event(ChannelEvent::Replied { channel, queue: crate::id::QueueId(1), reply });
     }
 }
 
@@ -182,7 +189,11 @@ pub(crate) fn short(text: &str) -> ShortStr {
 
 /// A client whose connection has got as far as start-ok.
 pub(crate) fn authenticated(capabilities: &[&str]) -> Client {
-    let mut client = Client::new();
+    logged_in(limits(), capabilities)
+}
+
+fn logged_in(limits: Limits, capabilities: &[&str]) -> Client {
+    let mut client = Client::with(limits);
     client.bytes(amqp::frame::PROTOCOL_HEADER);
     let table = capabilities.iter().fold(Table::new(), |table, name| table.with(name, true));
     client.send(0, connection::StartOk {
@@ -205,7 +216,15 @@ pub(crate) fn open_connection() -> Client {
 }
 
 pub(crate) fn open_capable(capabilities: &[&str]) -> Client {
-    let mut client = authenticated(capabilities);
+    opened(authenticated(capabilities))
+}
+
+/// A client with channel 1 open, of a node with other limits than usual.
+pub(crate) fn open_limited(limits: Limits) -> Client {
+    opened(logged_in(limits, &[]))
+}
+
+fn opened(mut client: Client) -> Client {
     client.send(0, connection::TuneOk { channel_max: 2047, frame_max: 131_072, heartbeat: 60 });
     client.send(0, open_method());
     client.send(1, channel::Open {});
@@ -450,7 +469,7 @@ fn answer(client: &mut Client, rng: &mut stdx::Rng) {
         };
         let _ = queue;
         let reply = if rng.one_in(10) { QueueReply::Gone } else { reply };
-        client.event(ChannelEvent::Replied { channel, reply });
+        client.event(ChannelEvent::Replied { channel, queue: crate::id::QueueId(1), reply });
         client.bytes(&[]);
     }
     if client.fx.propose.is_some() || !client.fx.to_queues.is_empty() {
@@ -459,4 +478,60 @@ fn answer(client: &mut Client, rng: &mut stdx::Rng) {
     assert_eq!(client.connection.waiting, None, "a question without an answer");
     client.connection.out.clear();
     client.fx.notes.clear();
+}
+
+#[test]
+fn channels_are_counted_when_they_open_and_close() {
+    let mut client = open_connection();
+    client.send(2, channel::Open {});
+    client.send(2, channel::Close { reply_code: 200, reply_text: short(""), class_id: 0, method_id: 0 });
+    client.send(3, channel::Open {});
+    client.send(3, basic::Ack { delivery_tag: 9, multiple: false });
+    client.send(4, channel::Open {});
+    client.send(4, queue::Declare { queue: short("q"), ..Default::default() });
+    client.commit();
+    client.connection.ended(&mut client.fx);
+    assert_eq!((client.fx.channels_opened, client.fx.channels_closed, client.fx.queues_declared), (4, 4, 1));
+}
+
+#[test]
+fn the_channels_of_a_node_can_be_limited() {
+    let mut client = open_limited(Limits { channels_per_node_max: Some(5), ..limits() });
+    client.counts.node_channels = 4;
+    client.send(2, channel::Open {});
+    client.expect(2, channel::OpenOk {});
+    client.counts.node_channels = 5;
+    client.send(3, channel::Open {});
+    client.expect_close(
+        530,
+        "NOT_ALLOWED - number of channels opened on node 'warren@a' has reached the maximum allowed limit of (5)",
+    );
+}
+
+#[test]
+fn anonymous_clients_are_the_user_that_the_node_names() {
+    let anonymous = |name: &str, password: &str| Limits {
+        mechanisms: vec!["PLAIN", "ANONYMOUS"],
+        anonymous: Some((name.to_owned(), password.to_owned())),
+        ..limits()
+    };
+    let start_ok = || connection::StartOk {
+        client_properties: Table::new(),
+        mechanism: short("ANONYMOUS"),
+        response: b"whoever".to_vec(),
+        locale: short("en_US"),
+    };
+    for (limits, accepted) in [
+        (anonymous("alice", "secret"), true),
+        (anonymous("alice", "wrong"), false),
+        (anonymous("nobody", "secret"), false),
+        (Limits { anonymous: None, ..anonymous("", "") }, false),
+    ] {
+        let mut client = Client::with(limits);
+        client.bytes(amqp::frame::PROTOCOL_HEADER);
+        client.said();
+        client.send(0, start_ok());
+        let said = client.said();
+        assert_eq!(matches!(said[..], [(0, Method::ConnectionTune(_))]), accepted, "{said:?}");
+    }
 }

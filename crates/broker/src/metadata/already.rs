@@ -13,7 +13,7 @@ impl Tables {
     #[must_use]
     pub fn already(&self, command: &Command) -> Option<Outcome> {
         match command {
-            Command::DeclareQueue { vhost, spec } => {
+            Command::DeclareQueue { vhost, spec } | Command::PlaceQueue { vhost, spec, .. } => {
                 self.vhosts.get(vhost)?.already_declared_queue(spec)
             }
             Command::DeclareExchange { vhost, spec } => {

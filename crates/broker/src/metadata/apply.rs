@@ -10,6 +10,7 @@ use rpds::HashTrieMapSync;
 
 use super::codec::Answer;
 use super::command::{Change, Command, Outcome, Refusal};
+use super::placement::Hints;
 use super::tables::{Queue, Tables, Vhost};
 use crate::id::{ConnectionId, Name, QueueId};
 
@@ -21,17 +22,27 @@ pub struct Metadata {
     pub(super) applied: u64,
     /// The id of the next queue. Invariant: above every id ever given.
     pub(super) next_queue: u64,
-    /// The nodes that have started.
-    pub(super) nodes: BTreeSet<Name>,
+    /// The number of the next node. Invariant: above every number ever given.
+    pub(super) next_node: u64,
+    /// How many queues were placed by turns.
+    pub(super) turns: u64,
     /// The exclusive queues by their connection.
     pub(super) exclusive: BTreeSet<(ConnectionId, QueueId)>,
-    changed: bool,
+    pub(super) changed: bool,
 }
 
 impl Default for Metadata {
     fn default() -> Metadata {
         // Queue 0 is that of the messages that wait for their time (`delay::DELAY_ID`).
-        Metadata::restored(Arc::default(), (0, 1), BTreeSet::new(), BTreeSet::new())
+        Metadata {
+            tables: Arc::default(),
+            applied: 0,
+            next_queue: 1,
+            next_node: 1,
+            turns: 0,
+            exclusive: BTreeSet::new(),
+            changed: false,
+        }
     }
 }
 
@@ -40,22 +51,6 @@ impl Metadata {
     #[must_use]
     pub fn new() -> Metadata {
         Metadata::default()
-    }
-
-    pub(super) fn restored(
-        tables: Arc<Tables>,
-        (applied, next_queue): (u64, u64),
-        nodes: BTreeSet<Name>,
-        exclusive: BTreeSet<(ConnectionId, QueueId)>,
-    ) -> Metadata {
-        Metadata {
-            tables,
-            applied,
-            next_queue,
-            nodes,
-            exclusive,
-            changed: false,
-        }
     }
 
     /// The tables as they are; later commands do not change what was handed out.
@@ -181,6 +176,47 @@ impl Metadata {
             ),
             Command::ConnectionEnded { connection } => self.connection_ended(*connection, changes),
             Command::NodeStarted { node } => self.node_started(node, changes),
+            Command::FoundCluster { id, generation } => {
+                self.found_cluster(*id, *generation, changes)
+            }
+            Command::RegisterNode {
+                name,
+                address,
+                kind,
+                disk,
+            } => self.register_node(name, address, (*kind, *disk), changes),
+            Command::NodeUp {
+                node,
+                incarnation,
+                address,
+            } => self.node_up(*node, *incarnation, address, changes),
+            Command::NodeDown {
+                node,
+                incarnation,
+                clean,
+            } => self.node_down(*node, *incarnation, *clean, changes),
+            Command::SetDraining { node, on } => self.set_draining(*node, *on, changes),
+            Command::ForgetNode { node, force } => self.forget_node(*node, *force, changes),
+            Command::SetNodeKind { node, kind } => self.set_node_kind(*node, *kind, changes),
+            Command::PlaceQueue {
+                vhost,
+                spec,
+                draw,
+                suggestion,
+                default_locator,
+            } => {
+                let hints = Hints {
+                    draw: *draw,
+                    suggestion: *suggestion,
+                    default_locator,
+                };
+                self.place_queue(vhost, spec, hints, changes)
+            }
+            Command::ChangeView {
+                queue,
+                epoch,
+                change,
+            } => self.change_view(*queue, *epoch, *change, changes),
             Command::Batch(_) => Err(Refusal::Invalid("a batch within a batch".into())),
         }
     }

@@ -6,6 +6,7 @@
 use amqp::{Table, Value};
 
 use super::command::Refusal;
+use super::placement::Locator;
 
 /// What a validator says: nothing, or the reason as it stands in the text.
 type Check = Result<(), String>;
@@ -204,7 +205,7 @@ fn queue_type(value: &Value, arguments: &Table) -> Check {
 fn leader_locator(value: &Value, arguments: &Table) -> Check {
     text(value, arguments)?;
     match value.as_str() {
-        Some("client-local" | "balanced" | "random" | "least-leaders") => Ok(()),
+        Some(name) if Locator::of(name).is_some() => Ok(()),
         _ => Err("invalid_queue_locator_arg".to_owned()),
     }
 }

@@ -5,8 +5,11 @@
 //! `amqp::Value` (object = table, null = void).
 
 use amqp::{Table, Value};
+use cluster::metadata_log::NodeId;
 use serde::{Deserialize, Serialize};
 
+use super::node::NodeKind;
+use super::view::ViewChange;
 use crate::id::{ConnectionId, Name, QueueId};
 
 /// A replicated change of metadata.
@@ -99,7 +102,7 @@ pub enum Command {
         name: Name,
         if_unused: bool,
     },
-    /// Declares a queue, or checks that the existing one is equivalent.
+    /// Declares a queue on the node that was asked, or checks that the existing one is equivalent.
     DeclareQueue { vhost: Name, spec: QueueSpec },
     /// Deletes a queue. `only` names the life that is meant, where the caller knows it; with it, virtual
     /// host and name may both be empty.
@@ -126,10 +129,62 @@ pub enum Command {
     },
     /// Deletes the exclusive queues of a connection that ended.
     ConnectionEnded { connection: ConnectionId },
-    /// The node starts: transient queues and exchanges of its former lives go.
+    /// A node of the time before clusters starts: transient queues and exchanges of its former lives
+    /// go. [`Command::NodeUp`] says more.
     NodeStarted { node: Name },
     /// Several commands in one entry (definitions import). Each is answered for itself.
     Batch(Vec<Command>),
+    /// Gives the cluster its identity, or begins its next generation: the log is founded anew from the
+    /// state that is here.
+    FoundCluster { id: u64, generation: u64 },
+    /// Makes a node a member. A known one keeps its number.
+    RegisterNode {
+        name: Name,
+        address: String,
+        kind: NodeKind,
+        disk: u64,
+    },
+    /// A life of a node begins. A former one that nobody has seen going has ended with it.
+    NodeUp {
+        node: NodeId,
+        incarnation: u64,
+        address: String,
+    },
+    /// A life of a node has ended: every queue that stood there moves on.
+    NodeDown {
+        node: NodeId,
+        incarnation: u64,
+        /// It said goodbye.
+        clean: bool,
+    },
+    /// Whether a node is to get no new queues.
+    SetDraining { node: NodeId, on: bool },
+    /// A stopped node is a member no longer; its queues are taken up elsewhere or deleted.
+    ForgetNode {
+        node: NodeId,
+        /// Although queues have their last copy in sync there.
+        force: bool,
+    },
+    /// Changes how a node keeps metadata.
+    SetNodeKind { node: NodeId, kind: NodeKind },
+    /// Declares a queue where its strategy says, with the mirrors its policy asks for; or checks that
+    /// the existing one is equivalent.
+    PlaceQueue {
+        vhost: Name,
+        spec: QueueSpec,
+        /// Randomness from the proposer.
+        draw: u64,
+        /// What the proposer knows best: the node with the fewest messages or connections.
+        suggestion: Option<NodeId>,
+        /// The strategy where neither argument nor policy names one.
+        default_locator: String,
+    },
+    /// Changes the view of one queue, if it is still that of `epoch`.
+    ChangeView {
+        queue: QueueId,
+        epoch: u64,
+        change: ViewChange,
+    },
 }
 
 /// A virtual host as asked for. `None` leaves what is there.
@@ -196,7 +251,7 @@ pub struct QueueSpec {
     pub exclusive: bool,
     pub connection: Option<ConnectionId>,
     pub arguments: Table,
-    /// Where the queue is created: the node that was asked, until placement strategies exist.
+    /// The node that was asked.
     pub node: Name,
 }
 
@@ -218,6 +273,10 @@ pub enum Outcome {
     Deleted { existed: bool },
     /// The answers to a [`Command::Batch`], in order.
     Batch(Vec<Result<Outcome, Refusal>>),
+    /// A node is a member under this number.
+    Registered { id: NodeId },
+    /// The view of a queue has changed and is now of this epoch.
+    Viewed { epoch: u64 },
 }
 
 /// What a put or declare found.
@@ -263,6 +322,28 @@ pub enum Refusal {
     InUse(String),
     /// A limit is reached; the text is complete.
     LimitReached(String),
+    /// A node and the cluster disagree about each other; the text is complete.
+    InconsistentCluster(String),
+    NoSuchNode(NodeId),
+    /// The node must be stopped first.
+    NodeIsUp(Name),
+    /// No node with a disk would remain.
+    OnlyDiscNode(Name),
+    /// That life of the node has ended; the registry knows of this one.
+    StaleIncarnation {
+        incarnation: u64,
+    },
+    /// The view has changed meanwhile.
+    StaleView {
+        epoch: u64,
+    },
+    /// That life of a queue has ended.
+    QueueGone(QueueId),
+    /// The node holds the last copies of `total` queues; the first of them by name.
+    LastCopies {
+        queues: Vec<String>,
+        total: u64,
+    },
 }
 
 /// What a node must do after a command was applied.
@@ -271,7 +352,7 @@ pub enum Change {
     QueueCreated(QueueId),
     /// The queue is gone; its machine stops, its consumers are cancelled, its messages dropped.
     QueueDeleted(QueueId),
-    /// Its effective settings (policies) or view changed.
+    /// Its effective settings (policies) changed.
     QueueChanged(QueueId),
     /// Its clients are closed with 320.
     VhostDeleted(Name),
@@ -284,4 +365,8 @@ pub enum Change {
         vhost: Name,
         name: Name,
     },
+    /// The view of a queue is another one.
+    ViewChanged(QueueId),
+    /// A node came, went, or is another one in some way; or the cluster itself.
+    NodesChanged,
 }

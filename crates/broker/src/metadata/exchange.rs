@@ -216,8 +216,11 @@ pub(super) fn kind(name: &str, arguments: &Table) -> Option<Kind> {
     Kind::plain(inner).map(Kind::Delayed)
 }
 
+const LOG_EXCHANGE: &str = "amq.rabbitmq.log";
+
 fn check_name(name: &str) -> Result<(), Refusal> {
-    if name.starts_with("amq.") {
+    // The node's log has an exchange of its own, which the node declares when it is asked to.
+    if name.starts_with("amq.") && name != LOG_EXCHANGE {
         return Err(Refusal::AccessRefused(format!(
             "exchange name '{name}' contains reserved prefix 'amq.*'"
         )));

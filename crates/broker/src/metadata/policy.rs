@@ -8,6 +8,8 @@ use super::apply::Metadata;
 use super::codec::Answer;
 use super::command::{Change, Declared, Outcome, PolicyKind, PolicySpec, Refusal};
 use super::exchange::alternate;
+use super::failover::is_mirrored;
+use super::queue::mirroring;
 use super::settings::settings;
 use super::tables::{Exchange, Queue, Vhost};
 use crate::id::Name;
@@ -108,6 +110,10 @@ impl Metadata {
         for queue in queues {
             let queue = Arc::new(queue);
             changes.push(Change::QueueChanged(queue.id));
+            let old = by_id.get(&queue.id);
+            if old.is_some_and(|old| old.view != queue.view) {
+                changes.push(Change::ViewChanged(queue.id));
+            }
             vhost
                 .queues
                 .insert_mut(Name::clone(&queue.name), Arc::clone(&queue));
@@ -151,11 +157,18 @@ fn rematch_queue(vhost: &Vhost, old: &Queue) -> Option<Queue> {
     let effective_policy = policy::effective(policy.as_deref(), operator.as_deref());
     let settings = Arc::new(settings(&old.arguments, &effective_policy));
     let operator_policy = operator;
-    Some(Queue {
+    let mut queue = Queue {
         policy,
         operator_policy,
-        effective_policy,
+        mirroring: mirroring(old.exclusive, &effective_policy),
+        effective_policy: Arc::new(effective_policy),
         settings,
         ..old.clone()
-    })
+    };
+    let mirrored = is_mirrored(&queue, &queue.view);
+    if queue.view.mirrored != mirrored {
+        queue.view = queue.view.next();
+        queue.view.mirrored = mirrored;
+    }
+    Some(queue)
 }

@@ -3,11 +3,16 @@
 use std::sync::Arc;
 
 use amqp::{ShortStr, Table, Value};
+use cluster::metadata_log::NodeId;
 
 use super::apply::Metadata;
 use super::codec::Answer;
 use super::command::{Change, Declared, Destination, Outcome, QueueSpec, Refusal};
-use super::tables::{Queue, Vhost, View};
+use super::failover::is_mirrored;
+use super::mirroring::Mirroring;
+use super::placement::{Hints, Locator, Placing};
+use super::tables::{Queue, Vhost};
+use super::view::View;
 use super::{arguments, equivalence, settings};
 use crate::id::{ConnectionId, Name, QueueId};
 use crate::policy::{self, Object, Policy};
@@ -35,6 +40,7 @@ pub(super) fn queue(
 ) -> Queue {
     let effective_policy = policy::effective(policy.as_deref(), operator_policy.as_deref());
     let settings = settings::settings(&parts.arguments, &effective_policy);
+    let mirroring = mirroring(parts.exclusive, &effective_policy);
     Queue {
         id: parts.id,
         vhost: parts.vhost,
@@ -42,13 +48,23 @@ pub(super) fn queue(
         durable: parts.durable,
         auto_delete: parts.auto_delete,
         exclusive: parts.exclusive,
-        arguments: parts.arguments,
+        arguments: Arc::new(parts.arguments),
         policy,
         operator_policy,
-        effective_policy,
+        effective_policy: Arc::new(effective_policy),
         settings: Arc::new(settings),
+        mirroring,
         view: parts.view,
     }
+}
+
+/// How a queue is to be mirrored; an exclusive one never is.
+pub(super) fn mirroring(
+    exclusive: Option<ConnectionId>,
+    effective_policy: &Table,
+) -> Option<Arc<Mirroring>> {
+    let mirroring = exclusive.is_none().then(|| Mirroring::of(effective_policy));
+    mirroring.flatten().map(Arc::new)
 }
 
 /// How texts name a queue.
@@ -59,8 +75,19 @@ pub(super) fn describe(vhost: &str, name: &str) -> String {
 impl Metadata {
     pub(super) fn declare_queue(
         &mut self,
+        vhost: &Name,
+        spec: &QueueSpec,
+        changes: &mut Vec<Change>,
+    ) -> Answer {
+        self.new_queue(vhost, spec, None, changes)
+    }
+
+    /// Declares a queue: where its strategy says, or without hints on the node that was asked.
+    pub(super) fn new_queue(
+        &mut self,
         vhost_name: &Name,
         spec: &QueueSpec,
+        hints: Option<Hints<'_>>,
         changes: &mut Vec<Change>,
     ) -> Answer {
         let vhost = self.vhost(vhost_name)?;
@@ -72,6 +99,8 @@ impl Metadata {
         check_limit(vhost, &spec.name)?;
         arguments::check(&describe(vhost_name, &spec.name), &spec.name, &arguments)?;
 
+        let policy = policy::in_force(&vhost.policies, Object::ClassicQueue, &spec.name);
+        let operator = policy::in_force(&vhost.operator_policies, Object::ClassicQueue, &spec.name);
         let parts = QueueParts {
             id: QueueId(self.next_queue),
             vhost: Name::clone(vhost_name),
@@ -80,23 +109,57 @@ impl Metadata {
             auto_delete: spec.auto_delete,
             exclusive: spec.connection.filter(|_| spec.exclusive),
             arguments,
-            view: View {
-                epoch: 1,
-                in_sync: vec![Name::clone(&spec.node)],
-            },
+            view: View::new([self.node_asked(&spec.node)], false),
         };
-        let policy = policy::in_force(&vhost.policies, Object::ClassicQueue, &spec.name);
-        let operator = policy::in_force(&vhost.operator_policies, Object::ClassicQueue, &spec.name);
-        let queue = Arc::new(queue(parts, policy, operator));
+        let mut queue = queue(parts, policy, operator);
+        if let Some(hints) = hints {
+            queue.view = self.first_view(&queue, spec, hints)?;
+        }
+        self.add_queue(queue, changes)
+    }
+
+    /// The node that a declaration without placement means: while a node was alone, names counted
+    /// little.
+    fn node_asked(&self, name: &str) -> NodeId {
+        let nodes = &self.tables.nodes;
+        let node = nodes.named(name).or_else(|| nodes.up().next());
+        node.map_or(NodeId(0), |node| node.id)
+    }
+
+    fn first_view(
+        &mut self,
+        queue: &Queue,
+        spec: &QueueSpec,
+        hints: Hints<'_>,
+    ) -> Result<View, Refusal> {
+        let default = hints.default_locator;
+        let locator = Locator::in_force(&queue.arguments, &queue.effective_policy, default);
+        let placing = Placing {
+            spec,
+            locator,
+            mirroring: queue.mirroring.as_deref(),
+            hints,
+            turn: self.turns,
+        };
+        let view = placing.view(&self.tables)?;
+        if locator == Locator::RoundRobin && !spec.exclusive {
+            self.turns += 1;
+        }
+        Ok(view)
+    }
+
+    fn add_queue(&mut self, mut queue: Queue, changes: &mut Vec<Change>) -> Answer {
         let id = queue.id;
         self.next_queue += 1;
+        queue.view.mirrored = is_mirrored(&queue, &queue.view);
+        let queue = Arc::new(queue);
         if let Some(owner) = queue.exclusive {
             self.exclusive.insert((owner, id));
         }
-        let (vhost, queues) = self.vhost_and_queues_mut(vhost_name);
-        vhost
-            .queues
-            .insert_mut(Name::clone(&spec.name), Arc::clone(&queue));
+        self.tables_mut().seating.add(id, &queue.view);
+        let (vhost, queues) = self.vhost_and_queues_mut(&queue.vhost);
+        let name = Name::clone(&queue.name);
+        vhost.queues.insert_mut(name, Arc::clone(&queue));
         queues.insert_mut(id, queue);
         changes.push(Change::QueueCreated(id));
         Ok(Outcome::Declared(Declared {
@@ -132,6 +195,7 @@ impl Metadata {
         let sources = vhost.unbind_destination(&Destination::Queue(Name::clone(&queue.name)));
         vhost.queues.remove_mut(&queue.name);
         queues.remove_mut(&queue.id);
+        self.tables_mut().seating.remove(queue.id, &queue.view);
         self.remove_exchanges(&queue.vhost, sources, changes);
         if let Some(owner) = queue.exclusive {
             self.exclusive.remove(&(owner, queue.id));
@@ -154,27 +218,6 @@ impl Metadata {
             if let Some(queue) = self.tables.queues.get(&id).map(Arc::clone) {
                 self.remove_queue(&queue, changes);
             }
-        }
-        Ok(Outcome::Done)
-    }
-
-    pub(super) fn node_started(&mut self, node: &Name, changes: &mut Vec<Change>) -> Answer {
-        let gone: Vec<Arc<Queue>> = self
-            .tables
-            .vhosts
-            .values()
-            .flat_map(|vhost| vhost.queues.values())
-            .filter(|queue| !queue.durable && queue.leader() == &**node)
-            .map(Arc::clone)
-            .collect();
-        for queue in gone {
-            self.remove_queue(&queue, changes);
-        }
-        self.nodes.insert(Name::clone(node));
-        // A transient exchange belongs to no node: it goes when the whole cluster starts afresh, which
-        // is certain only while there is no other node.
-        if self.nodes.len() == 1 {
-            self.remove_transient_exchanges(changes);
         }
         Ok(Outcome::Done)
     }

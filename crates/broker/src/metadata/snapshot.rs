@@ -14,28 +14,36 @@ use super::apply::Metadata;
 use super::codec::{self, Unreadable};
 use super::command::PolicySpec;
 use super::exchange::{ExchangeParts, exchange, kind};
+use super::node::{Cluster, ClusterNode};
 use super::queue::{QueueParts, queue};
-use super::tables::{Binding, Exchange, Queue, Tables, Vhost, VhostLimits, View};
+use super::tables::{Binding, Exchange, Queue, Tables, Vhost, VhostLimits};
+use super::view::View;
 use crate::id::{ConnectionId, Name, QueueId};
 use crate::permission::{Pattern, Permission, TopicPermission};
 use crate::policy::{self, Object, Policy};
 use crate::user::User;
 
-const VERSION: u8 = 1;
+mod v1;
+
+const VERSION: u8 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct StateRecord {
     applied: u64,
     revision: u64,
     next_queue: u64,
-    nodes: BTreeSet<Name>,
+    next_node: u64,
+    turns: u64,
+    cluster: Cluster,
+    nodes: Vec<Arc<ClusterNode>>,
     users: Vec<Arc<User>>,
     global_parameters: Vec<(Name, Value)>,
-    vhosts: Vec<VhostRecord>,
+    vhosts: Vec<VhostRecord<View>>,
 }
 
+/// A virtual host; its queues have views of sort `V`, which is what differs between versions.
 #[derive(Serialize, Deserialize)]
-struct VhostRecord {
+struct VhostRecord<V> {
     name: Name,
     description: String,
     tags: Vec<Name>,
@@ -51,7 +59,7 @@ struct VhostRecord {
     /// Component, name, value.
     parameters: Vec<(Name, Name, Value)>,
     exchanges: Vec<ExchangeRecord>,
-    queues: Vec<QueueRecord>,
+    queues: Vec<QueueRecord<V>>,
     bindings: Vec<Arc<Binding>>,
 }
 
@@ -66,14 +74,14 @@ struct ExchangeRecord {
 }
 
 #[derive(Serialize, Deserialize)]
-struct QueueRecord {
+struct QueueRecord<V> {
     id: QueueId,
     name: Name,
     durable: bool,
     auto_delete: bool,
     exclusive: Option<ConnectionId>,
     arguments: Table,
-    view: View,
+    view: V,
 }
 
 impl Metadata {
@@ -86,7 +94,10 @@ impl Metadata {
             applied: self.applied,
             revision: tables.revision,
             next_queue: self.next_queue,
-            nodes: self.nodes.clone(),
+            next_node: self.next_node,
+            turns: self.turns,
+            cluster: tables.cluster,
+            nodes: tables.nodes.iter().map(Arc::clone).collect(),
             users: tables.users.values().map(Arc::clone).collect(),
             global_parameters: parameters
                 .map(|(n, v)| (Name::clone(n), v.clone()))
@@ -105,11 +116,21 @@ impl Metadata {
     /// # Errors
     /// When the bytes are no snapshot of a known version, or contradict themselves.
     pub fn restore(bytes: &[u8]) -> Result<Metadata, Unreadable> {
-        let record: StateRecord = codec::decode(VERSION, bytes)?;
+        let record: StateRecord = match bytes.first() {
+            Some(1) => v1::read(bytes)?,
+            _ => codec::decode(VERSION, bytes)?,
+        };
         let mut tables = Tables {
             revision: record.revision,
+            cluster: record.cluster,
             ..Tables::default()
         };
+        for node in record.nodes {
+            if node.id.0 >= record.next_node {
+                return Err(contradiction("a node's number lies ahead of the next one"));
+            }
+            tables.nodes.put(ClusterNode::clone(&node));
+        }
         for user in record.users {
             tables.users.insert_mut(Name::clone(&user.name), user);
         }
@@ -124,18 +145,22 @@ impl Metadata {
                     return Err(contradiction("a queue's id lies ahead of the next one"));
                 }
                 exclusive.extend(queue.exclusive.map(|owner| (owner, queue.id)));
+                tables.seating.add(queue.id, &queue.view);
                 tables.queues.insert_mut(queue.id, Arc::clone(queue));
             }
             tables
                 .vhosts
                 .insert_mut(Name::clone(&vhost.name), Arc::new(vhost));
         }
-        Ok(Metadata::restored(
-            Arc::new(tables),
-            (record.applied, record.next_queue),
-            record.nodes,
+        Ok(Metadata {
+            tables: Arc::new(tables),
+            applied: record.applied,
+            next_queue: record.next_queue,
+            next_node: record.next_node,
+            turns: record.turns,
             exclusive,
-        ))
+            changed: false,
+        })
     }
 }
 
@@ -143,8 +168,8 @@ fn contradiction(what: &str) -> Unreadable {
     Unreadable::Malformed(what.to_owned())
 }
 
-impl VhostRecord {
-    fn of(vhost: &Vhost) -> VhostRecord {
+impl VhostRecord<View> {
+    fn of(vhost: &Vhost) -> VhostRecord<View> {
         let source = |pattern: &Pattern| pattern.source.clone();
         let specs = |policies: &rpds::RedBlackTreeMapSync<Name, Arc<Policy>>| {
             policies
@@ -260,7 +285,7 @@ fn restore_exchanges(vhost: &mut Vhost, records: Vec<ExchangeRecord>) -> Result<
     Ok(())
 }
 
-fn restore_queues(vhost: &mut Vhost, records: Vec<QueueRecord>) {
+fn restore_queues(vhost: &mut Vhost, records: Vec<QueueRecord<View>>) {
     for record in records {
         let policy = policy::in_force(&vhost.policies, Object::ClassicQueue, &record.name);
         let operators = &vhost.operator_policies;
@@ -307,15 +332,15 @@ impl ExchangeRecord {
     }
 }
 
-impl QueueRecord {
-    fn of(queue: &Queue) -> QueueRecord {
+impl QueueRecord<View> {
+    fn of(queue: &Queue) -> QueueRecord<View> {
         QueueRecord {
             id: queue.id,
             name: Name::clone(&queue.name),
             durable: queue.durable,
             auto_delete: queue.auto_delete,
             exclusive: queue.exclusive,
-            arguments: queue.arguments.clone(),
+            arguments: Table::clone(&queue.arguments),
             view: queue.view.clone(),
         }
     }

@@ -9,9 +9,14 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use amqp::{Table, Value};
+use cluster::metadata_log::NodeId;
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync, RedBlackTreeSetSync};
 use serde::{Deserialize, Serialize};
 
+use super::mirroring::Mirroring;
+use super::node::{Cluster, Nodes};
+use super::seating::Seating;
+use super::view::View;
 use crate::exchange::{Kind, Routes};
 use crate::id::{ConnectionId, Name, QueueId};
 use crate::metadata::Destination;
@@ -30,6 +35,10 @@ pub struct Tables {
     pub global_parameters: RedBlackTreeMapSync<Name, Value>,
     /// Every queue of every virtual host by id.
     pub queues: HashTrieMapSync<QueueId, Arc<Queue>>,
+    pub cluster: Cluster,
+    pub nodes: Nodes,
+    /// Which queues concern which node.
+    pub seating: Seating,
 }
 
 /// A virtual host and what lives in it.
@@ -96,23 +105,16 @@ pub struct Queue {
     pub auto_delete: bool,
     /// The owner of an exclusive queue.
     pub exclusive: Option<ConnectionId>,
-    pub arguments: Table,
+    pub arguments: Arc<Table>,
     pub policy: Option<Arc<Policy>>,
     pub operator_policy: Option<Arc<Policy>>,
     /// Both policies merged, for listings.
-    pub effective_policy: Table,
+    pub effective_policy: Arc<Table>,
     /// Arguments and policies merged into what the queue machine obeys.
     pub settings: Arc<Settings>,
+    /// How the policies want it mirrored, if they do. Exclusive queues never are.
+    pub mirroring: Option<Arc<Mirroring>>,
     pub view: View,
-}
-
-/// Who holds a queue. An unmirrored queue is a view with one member.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct View {
-    /// Rises with every change of the view.
-    pub epoch: u64,
-    /// In-sync members by node name; the queue leader first.
-    pub in_sync: Vec<Name>,
 }
 
 /// One binding. Its identity is all four fields.
@@ -250,9 +252,28 @@ impl Tables {
 }
 
 impl Queue {
-    /// The node that leads the queue; empty only for a queue that was created nowhere.
+    /// The same queue with another view. Everything else is shared.
+    pub(super) fn with_view(&self, view: View) -> Queue {
+        Queue {
+            id: self.id,
+            vhost: Name::clone(&self.vhost),
+            name: Name::clone(&self.name),
+            durable: self.durable,
+            auto_delete: self.auto_delete,
+            exclusive: self.exclusive,
+            arguments: Arc::clone(&self.arguments),
+            policy: self.policy.clone(),
+            operator_policy: self.operator_policy.clone(),
+            effective_policy: Arc::clone(&self.effective_policy),
+            settings: Arc::clone(&self.settings),
+            mirroring: self.mirroring.clone(),
+            view,
+        }
+    }
+
+    /// The node that leads the queue; of a stopped queue the one that led it.
     #[must_use]
-    pub fn leader(&self) -> &str {
-        self.view.in_sync.first().map_or("", |node| node)
+    pub fn leader(&self) -> NodeId {
+        self.view.leader()
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use amqp::{Table, Value};
+use cluster::metadata_log::NodeId;
 
 use super::*;
 use crate::id::{ConnectionId, Name, QueueId};
@@ -11,10 +12,18 @@ mod access;
 mod arguments;
 mod binding;
 mod equivalence;
+mod failover;
+mod lives;
 mod log;
+mod mirroring;
+mod node;
+mod placement;
 mod policy;
+mod rebalance;
+mod reconcile;
 mod scale;
 mod vhost;
+mod view;
 
 /// A state machine with virtual host `/` and user `alice`, and short words for its commands.
 #[derive(Default)]
@@ -29,6 +38,7 @@ pub(crate) const NODE: &str = "warren@a";
 impl Fixture {
     pub(crate) fn new() -> Fixture {
         let mut fixture = Fixture::default();
+        fixture.node(NODE);
         fixture.done(Command::PutVhost(VhostSpec {
             name: "/".into(),
             ..VhostSpec::default()
@@ -36,6 +46,46 @@ impl Fixture {
         fixture.done(Command::PutUser(user("alice")));
         fixture.changes.clear();
         fixture
+    }
+
+    /// A node that is registered and up.
+    pub(crate) fn node(&mut self, name: &str) -> NodeId {
+        let (name, address, kind) = (Name::from(name), format!("{name}:25672"), NodeKind::Disc);
+        let disk = name
+            .bytes()
+            .fold(7, |disk, byte| disk * 31 + u64::from(byte));
+        let register = Command::RegisterNode {
+            name,
+            address,
+            kind,
+            disk,
+        };
+        let Outcome::Registered { id } = self.done(register) else {
+            panic!("not registered")
+        };
+        self.up(id);
+        id
+    }
+
+    /// The next life of a node begins.
+    pub(crate) fn up(&mut self, node: NodeId) {
+        let known = Arc::clone(self.tables().nodes.get(node).unwrap());
+        let (incarnation, address) = (known.incarnation + 1, known.address.clone());
+        self.done(Command::NodeUp {
+            node,
+            incarnation,
+            address,
+        });
+    }
+
+    /// The present life of a node ends.
+    pub(crate) fn down(&mut self, node: NodeId, clean: bool) {
+        let incarnation = self.tables().nodes.get(node).unwrap().incarnation;
+        self.done(Command::NodeDown {
+            node,
+            incarnation,
+            clean,
+        });
     }
 
     pub(crate) fn apply(&mut self, command: Command) -> Answer {
@@ -98,6 +148,46 @@ impl Fixture {
         }
     }
 
+    pub(crate) fn id(&self, name: &str) -> QueueId {
+        self.tables().queue("/", name).unwrap().id
+    }
+
+    pub(crate) fn view(&self, name: &str) -> View {
+        self.tables().queue("/", name).unwrap().view.clone()
+    }
+
+    /// The nodes in sync, leader first.
+    pub(crate) fn seats(&self, name: &str) -> Vec<NodeId> {
+        let view = self.view(name);
+        view.seats.iter().map(|seat| seat.node).collect()
+    }
+
+    /// A queue that is placed by a policy of its own.
+    pub(crate) fn mirrored(&mut self, name: &str, definition: Table) {
+        self.done(set_policy(policy("ha", &format!("^{name}$"), definition)));
+        self.done(place(durable(name), 1));
+    }
+
+    /// Changes the view of a queue, whatever its epoch.
+    pub(crate) fn change(&mut self, name: &str, change: ViewChange) {
+        let (queue, epoch) = (self.id(name), self.view(name).epoch);
+        self.done(Command::ChangeView {
+            queue,
+            epoch,
+            change,
+        });
+    }
+
+    /// Why a view does not change.
+    pub(crate) fn not_changed(&mut self, name: &str, change: ViewChange) -> String {
+        let (queue, epoch) = (self.id(name), self.view(name).epoch);
+        self.refused_text(Command::ChangeView {
+            queue,
+            epoch,
+            change,
+        })
+    }
+
     pub(crate) fn exchange(&mut self, name: &str, kind: &str) {
         self.done(declare_exchange(exchange(name, kind)));
     }
@@ -121,6 +211,9 @@ impl Fixture {
             check_indexes(&a, vhost);
         }
         assert_eq!(a.queues.size(), b.queues.size());
+        assert_eq!(a.seating.pairs(), b.seating.pairs());
+        assert_eq!(a.seating.counts(), b.seating.counts());
+        assert!(a.nodes.iter().eq(b.nodes.iter()));
         assert_eq!(self.metadata.exclusive, restored.exclusive);
     }
 }
@@ -221,6 +314,17 @@ pub(crate) fn declare(spec: QueueSpec) -> Command {
     Command::DeclareQueue {
         vhost: "/".into(),
         spec,
+    }
+}
+
+/// The same, placed by its strategy.
+pub(crate) fn place(spec: QueueSpec, draw: u64) -> Command {
+    Command::PlaceQueue {
+        vhost: "/".into(),
+        spec,
+        draw,
+        suggestion: None,
+        default_locator: String::new(),
     }
 }
 

@@ -75,6 +75,7 @@ impl Metadata {
         tables.vhosts.remove_mut(name);
         for queue in vhost.queues.values() {
             tables.queues.remove_mut(&queue.id);
+            tables.seating.remove(queue.id, &queue.view);
             changes.push(Change::QueueDeleted(queue.id));
         }
         for exchange in vhost.exchanges.values() {

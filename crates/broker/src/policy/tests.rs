@@ -107,7 +107,7 @@ fn bad_settings_are_refused_with_rabbitmqs_texts() {
         (
             "queue-master-locator",
             "x".into(),
-            "<<\"x\">> is not a valid queue-master-locator value",
+            "<<\"x\">> invalid queue-master-locator value",
         ),
         (
             "initial-cluster-size",

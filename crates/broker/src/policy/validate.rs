@@ -5,7 +5,7 @@
 
 use amqp::{ShortStr, Table, Value};
 
-use crate::metadata::{Bytes, Pairs, PolicyKind, PolicySpec, Term};
+use crate::metadata::{Bytes, Locator, Pairs, PolicyKind, PolicySpec, Term};
 use crate::permission::Pattern;
 
 /// What a rule says: nothing, or the text of the refusal.
@@ -36,9 +36,6 @@ const OPERATOR: [&str; 13] = [
     "ha-params",
     "ha-sync-mode",
 ];
-
-const LEADER_LOCATORS: [&str; 4] = ["client-local", "balanced", "random", "least-leaders"];
-const MASTER_LOCATORS: [&str; 3] = ["client-local", "min-masters", "random"];
 
 /// Checks a policy; the error is the whole text for the caller.
 pub(crate) fn validate(kind: PolicyKind, spec: &PolicySpec) -> Result<(), String> {
@@ -156,8 +153,14 @@ fn setting(key: &str, value: &Value) -> Option<Check> {
             Some(16..=255) => Ok(()),
             _ => refuse("filter size"),
         },
-        "queue-leader-locator" => one_of(&LEADER_LOCATORS, "queue leader locator value"),
-        "queue-master-locator" => one_of(&MASTER_LOCATORS, "queue-master-locator value"),
+        "queue-leader-locator" => one_of(&Locator::NAMES, "queue leader locator value"),
+        "queue-master-locator" => match value.as_str().and_then(Locator::of) {
+            Some(_) => Ok(()),
+            None => Err(format!(
+                "{} invalid queue-master-locator value",
+                Term(value)
+            )),
+        },
         "initial-cluster-size" => number(0, "cluster size"),
         "target-group-size" => number(0, "target group size"),
         "federation-upstream" | "federation-upstream-set" | "federation-upstream-pattern" => {

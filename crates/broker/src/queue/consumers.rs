@@ -2,7 +2,8 @@
 //!
 //! Consumers that can take a message stand in line, one line a priority; the first of the highest line
 //! is served and goes to the back. One that is out of credit leaves the line until credit returns.
-//! With a single active consumer only that one ever stands in line.
+//! With a single active consumer only that one ever stands in line. Consumers of a channel that was at its
+//! global limit come back in the order in which they were last served.
 //! Invariant: a consumer is in a line exactly when `in_line` says so, and then it can take a message.
 
 use std::cmp::Reverse;
@@ -37,9 +38,14 @@ pub(crate) struct Consumer {
     pub no_ack: bool,
     pub exclusive: bool,
     pub prefetch: u32,
+    /// See [`Consume::limited`].
+    limited: bool,
     pub priority: i64,
     pub arguments: Table,
+    /// Messages that the queue holds for it.
     pub unacked: u32,
+    /// When it was last served, in deliveries of this queue to limited consumers.
+    served: u64,
     credit_bytes: i64,
     /// Its channel is at its global limit.
     paused: bool,
@@ -56,6 +62,11 @@ impl Consumer {
             && !self.waiting
             && self.credit_bytes > 0
             && (self.no_ack || self.prefetch == 0 || self.unacked < self.prefetch)
+    }
+
+    /// Whether the queue keeps what it delivers to it.
+    pub(crate) fn holds(&self) -> bool {
+        !self.no_ack || self.limited
     }
 
     pub(crate) fn is_active(&self) -> bool {
@@ -78,6 +89,8 @@ pub(crate) struct Consumers {
     /// Unacked messages of a channel that no present consumer holds: from `basic.get`, or from
     /// consumers that were cancelled.
     others: Lookup<ChannelKey, u32>,
+    /// Deliveries to limited consumers so far.
+    served: u64,
 }
 
 impl Consumers {
@@ -97,6 +110,10 @@ impl Consumers {
         self.registered.iter().filter_map(|slot| self.slots[*slot].as_ref())
     }
 
+    pub(crate) fn contains(&self, key: ConsumerKey) -> bool {
+        self.by_key.contains_key(&key)
+    }
+
     pub(crate) fn has_exclusive(&self) -> bool {
         // An exclusive consumer is the only one.
         self.iter().next().is_some_and(|c| c.exclusive)
@@ -114,9 +131,11 @@ impl Consumers {
             no_ack: ask.no_ack,
             exclusive: ask.exclusive,
             prefetch: ask.prefetch,
+            limited: ask.limited,
             priority: ask.priority,
             arguments: ask.arguments,
             unacked: 0,
+            served: 0,
             credit_bytes: CREDIT_BYTES,
             paused: false,
             waiting,
@@ -192,10 +211,10 @@ impl Consumers {
         !self.lines.is_empty()
     }
 
-    /// Whether the next in line takes without acknowledging; `None` when nobody is in line.
-    pub(crate) fn next_takes_no_ack(&self) -> Option<bool> {
+    /// The next in line.
+    pub(crate) fn next(&self) -> Option<&Consumer> {
         let slot = *self.lines.first_key_value()?.1.front()?;
-        self.slots[slot].as_ref().map(|c| c.no_ack)
+        self.slots[slot].as_ref()
     }
 
     /// Gives a message to the next in line. Call only when somebody is.
@@ -205,8 +224,12 @@ impl Consumers {
         let consumer = self.slots[slot].as_mut().expect("a slot in line is filled");
         let delivery = make(consumer);
         consumer.credit_bytes -= delivery_cost(&delivery) as i64;
-        if !consumer.no_ack {
+        if consumer.holds() {
             consumer.unacked += 1;
+        }
+        if consumer.limited {
+            self.served += 1;
+            consumer.served = self.served;
         }
         if consumer.outgoing.is_empty() {
             self.dirty.push(slot);
@@ -297,13 +320,28 @@ impl Consumers {
         })
     }
 
-    pub(crate) fn set_prefetch(&mut self, key: ConsumerKey, prefetch: u32) {
-        self.change(key, |c| c.prefetch = prefetch);
+    pub(crate) fn set_prefetch(&mut self, key: ConsumerKey, prefetch: u32, limited: bool) {
+        self.change(key, |c| {
+            c.prefetch = prefetch;
+            c.limited = limited;
+        });
+    }
+
+    /// A delivery came back unseen. Who got nothing at all has not had its turn.
+    pub(crate) fn sent_back(&mut self, key: ConsumerKey, bytes: u64) {
+        self.credit(key, bytes);
+        self.change(key, |c| {
+            if c.unacked == 0 {
+                c.served = 0;
+            }
+        });
     }
 
     pub(crate) fn pause(&mut self, channel: ChannelKey, paused: bool) {
-        let keys: Vec<ConsumerKey> = self.iter().filter(|c| c.key.channel == channel).map(|c| c.key).collect();
-        for key in keys {
+        let of_channel = self.iter().filter(|c| c.key.channel == channel);
+        let mut found: Vec<(u64, ConsumerKey)> = of_channel.map(|c| (c.served, c.key)).collect();
+        found.sort_by_key(|(served, _)| *served);
+        for (_, key) in found {
             self.change(key, |c| c.paused = paused);
         }
     }

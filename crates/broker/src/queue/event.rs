@@ -1,15 +1,17 @@
 //! What queues, channels and the node say to each other.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use amqp::Table;
 use bytes::Bytes;
+use cluster::metadata_log::NodeId;
 use store::{Batch, QueueKey, Seq};
 
 use crate::id::{ConnectionId, QueueId};
 use crate::message::Message;
 use crate::metadata::Command;
-use crate::queue::Settings;
+use crate::queue::{Session, Settings};
 
 /// One life of one channel: a number closed and opened again is another channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +34,16 @@ pub enum Publisher {
     Channel(ChannelKey),
     /// A queue that dead-letters.
     Queue(QueueId),
+    /// A node's agent of this queue, which numbers what all publishers of its node send.
+    Agent(ConnectionId),
+}
+
+impl Publisher {
+    /// The name under which an agent's connection hears reports.
+    #[must_use]
+    pub fn agent_channel(session: ConnectionId) -> ChannelKey {
+        ChannelKey { connection: session, number: 0, life: 0 }
+    }
 }
 
 /// One publish on its way to one queue.
@@ -51,14 +63,21 @@ pub struct Consume {
     pub exclusive: bool,
     /// Unacked messages it may hold; 0 is no limit.
     pub prefetch: u32,
+    /// Its channel has a global limit: deliveries may come back, those without acknowledgement too.
+    pub limited: bool,
     pub priority: i64,
     pub arguments: Table,
+    /// The consumer was there before its queue moved: answered by `Resubscribed`.
+    pub again: bool,
 }
 
 /// What a queue hears.
 #[derive(Clone, Debug)]
 pub enum QueueEvent {
     Publish { from: Publisher, messages: Vec<Publish> },
+    /// Publishes of an agent, by rising numbers. What it has sent before is flagged `again`, since an
+    /// earlier leader may have delivered it. Reports up to `settled` have reached the agent.
+    Session { session: ConnectionId, settled: u64, again: bool, messages: Vec<Publish> },
     Consume(Box<Consume>),
     Cancel { consumer: ConsumerKey, reply: bool },
     Get { channel: ChannelKey, no_ack: bool },
@@ -66,11 +85,14 @@ pub enum QueueEvent {
     Ack { channel: ChannelKey, runs: Vec<(Seq, Seq)> },
     Reject { channel: ChannelKey, seqs: Vec<Seq>, requeue: bool },
     /// Deliveries that no client has seen: the channel is at its global limit.
-    Surplus { consumer: ConsumerKey, seqs: Vec<Seq> },
-    /// The channel is below its global limit again.
+    Surplus { channel: ChannelKey, seqs: Vec<Seq> },
+    /// The channel has room for this queue; `Resumed` answers, after what the queue then delivers.
     Resume { channel: ChannelKey },
-    /// How many unacked messages a consumer may hold from now on; 0 is no limit.
-    Prefetch { consumer: ConsumerKey, prefetch: u32 },
+    /// Deliveries without acknowledgement that the client was sent, and that were held until then.
+    Taken { channel: ChannelKey, runs: Vec<(Seq, Seq)> },
+    /// How many unacked messages a consumer may hold from now on (0 is no limit), and whether its
+    /// channel has a global limit.
+    Prefetch { consumer: ConsumerKey, prefetch: u32, limited: bool },
     /// Bytes of deliveries that left for the socket.
     Credit { consumer: ConsumerKey, bytes: u64 },
     /// The channel is gone; what it held comes back in `seqs`.
@@ -85,6 +107,8 @@ pub enum QueueEvent {
     /// Dead letters that their targets hold as safely as this queue did, or that nobody wanted.
     DeadLettered { numbers: Vec<u64> },
     Settings(Arc<Settings>),
+    /// The link to a node broke: what its channels consumed and held comes back.
+    NodeLost { node: NodeId },
     /// Time has passed.
     Tick,
     /// The node stops in good order: write down what restarts need.
@@ -99,6 +123,8 @@ pub struct Delivery {
     /// The channel's number for the consumer.
     pub consumer: u32,
     pub redelivered: bool,
+    /// The queue keeps the message until it hears of it again.
+    pub held: bool,
     /// Returns so far, for the `x-delivery-count` header; 0 where no limit asks for it.
     pub count: u32,
 }
@@ -111,9 +137,33 @@ pub enum ChannelEvent {
     Confirmed { channel: ChannelKey, runs: Vec<(u64, u64)> },
     /// Publish numbers that this queue refused.
     Rejected { channel: ChannelKey, numbers: Vec<u64> },
-    Replied { channel: ChannelKey, reply: QueueReply },
+    Replied { channel: ChannelKey, queue: QueueId, reply: QueueReply },
+    /// The queue has used the room that `Resume` gave it, as far as it could.
+    Resumed { queue: QueueId, channel: ChannelKey },
     /// The queue was deleted under the consumer.
     ConsumerCancelled { channel: ChannelKey, number: u32 },
+    /// Whether a consumer that asked again after its queue moved is a consumer again.
+    Resubscribed { channel: ChannelKey, number: u32, accepted: bool },
+    /// The queue is led elsewhere, or its leader has forgotten this node: every channel of the
+    /// connection asks for its consumers again. `channel` names the connection alone.
+    QueueMoved { channel: ChannelKey, queue: QueueId },
+}
+
+impl ChannelEvent {
+    /// Whom it concerns.
+    #[must_use]
+    pub fn channel(&self) -> ChannelKey {
+        match self {
+            ChannelEvent::Deliver { channel, .. }
+            | ChannelEvent::Confirmed { channel, .. }
+            | ChannelEvent::Rejected { channel, .. }
+            | ChannelEvent::Replied { channel, .. }
+            | ChannelEvent::ConsumerCancelled { channel, .. }
+            | ChannelEvent::Resumed { channel, .. }
+            | ChannelEvent::Resubscribed { channel, .. }
+            | ChannelEvent::QueueMoved { channel, .. } => *channel,
+        }
+    }
 }
 
 /// Answers to questions that a channel waits for.
@@ -129,6 +179,8 @@ pub enum QueueReply {
     Deletable(Result<u64, DeleteError>),
     /// The queue does not exist (any more).
     Gone,
+    /// The node that holds the queue is down, and nobody may take its place.
+    Down,
 }
 
 /// Why a consumer was refused.
@@ -198,6 +250,8 @@ pub struct QueueEffects {
     pub transient: Batch,
     pub loads: Vec<Load>,
     pub dead_letters: Vec<DeadLetter>,
+    /// Of a mirrored queue: the sessions that this round has changed.
+    pub sessions: BTreeMap<ConnectionId, Session>,
     pub proposals: Vec<Command>,
 }
 

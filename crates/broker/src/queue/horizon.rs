@@ -128,6 +128,15 @@ impl Horizon {
         self.delivered = self.delivered.max(seq.0);
     }
 
+    /// Whether this life or an earlier one may have handed the message out.
+    pub(crate) fn was_delivered(&self, seq: Seq) -> bool {
+        seq.0 <= self.delivered
+    }
+
+    pub(crate) fn waiting_channels(&self) -> impl Iterator<Item = ChannelKey> + '_ {
+        self.waiting.iter().map(|(channel, _)| *channel)
+    }
+
     pub(crate) fn later(&mut self, channel: ChannelKey, no_ack: bool) {
         self.waiting.push((channel, no_ack));
     }

@@ -187,6 +187,25 @@ impl Ready {
         Some(entry)
     }
 
+    /// The messages in memory.
+    pub(crate) fn in_memory_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.returned.values_mut().chain(&mut self.head)
+    }
+
+    /// Takes out the message of this sequence, if it is in memory.
+    pub(crate) fn take(&mut self, seq: Seq) -> Option<Entry> {
+        let entry = match self.returned.remove(&seq) {
+            Some(entry) => entry,
+            None => {
+                let at = self.head.binary_search_by_key(&seq, |entry| entry.seq).ok()?;
+                self.head.remove(at)?
+            }
+        };
+        self.bytes -= entry.message.body_bytes() as u64;
+        self.memory -= entry.message.memory_bytes() as u64;
+        Some(entry)
+    }
+
     /// Empties the level; gives what was in memory and how many were only in the store.
     pub(crate) fn clear(&mut self) -> (Vec<Entry>, Paged) {
         let mut entries: Vec<Entry> = std::mem::take(&mut self.returned).into_values().collect();

@@ -30,6 +30,7 @@ impl Queue {
         self.enforce_limits();
         self.page_in(now, out);
         self.flush_outgoing(out);
+        self.tell_resumed(out);
         self.send_dead_letters(out);
         self.write_removals(out);
         self.give_ticket(out);
@@ -90,7 +91,7 @@ impl Queue {
     /// Deliveries as long as somebody is in line and messages are in memory.
     fn dispatch(&mut self, now: Now) {
         let judged_at = self.judged_at(now);
-        while let Some(no_ack) = self.consumers.next_takes_no_ack() {
+        while let Some((no_ack, holds)) = self.consumers.next().map(|c| (c.no_ack, c.holds())) {
             let Some((level, mut entry)) = self.pop_front() else { break };
             if entry.expires_at < judged_at {
                 self.leave(entry, Reason::Expired);
@@ -100,14 +101,18 @@ impl Queue {
             let consumer = self.consumers.take(|c| {
                 let mut delivery = delivery;
                 delivery.consumer = c.key.number;
+                delivery.held = holds;
                 delivery
             });
             if no_ack {
                 self.counters.deliver_no_ack += 1;
-                self.gone(level, &entry);
             } else {
                 self.counters.deliver += 1;
+            }
+            if holds {
                 self.hold(entry, Some(consumer), consumer.channel);
+            } else {
+                self.gone(level, &entry);
             }
             self.last_active_millis = now.unix_millis;
         }
@@ -186,6 +191,7 @@ impl Queue {
             return;
         }
         self.counters.disk_reads += messages.len() as u64;
+        let end = messages.last().map_or(from, |(seq, _)| *seq);
         let mut entries = Vec::with_capacity(messages.len());
         let (mut unreadable, mut last) = (0, from);
         for (seq, bytes) in messages {
@@ -202,6 +208,7 @@ impl Queue {
         ready.skip(unreadable, last);
         let missing = ready.loaded(entries, unreadable > 0);
         self.forget_persistent(missing.persistent, missing.persistent_bytes);
+        self.drop_acked(usize::from(level), end);
     }
 
     /// Takes what is outgoing into effects.
@@ -213,11 +220,19 @@ impl Queue {
         });
     }
 
+    /// Channels hear that their queue has used the room it was given.
+    pub(super) fn tell_resumed(&mut self, out: &mut QueueEffects) {
+        for channel in self.resumed.drain(..) {
+            let event = ChannelEvent::Resumed { queue: self.id, channel };
+            out.to_connections.push((channel.connection, event));
+        }
+    }
+
     fn write_removals(&mut self, out: &mut QueueEffects) {
         for (level, runs) in self.removed.iter_mut().enumerate() {
             if !runs.is_empty() {
                 // A transient queue has nothing in the log that a removal could concern.
-                let batch = if self.durable { &mut out.batch } else { &mut out.transient };
+                let batch = if self.durable || self.replicated { &mut out.batch } else { &mut out.transient };
                 batch.remove(level_key(self.id, level as u8), runs);
                 runs.clear();
             }
@@ -264,6 +279,10 @@ impl Queue {
                     let numbers = runs.iter().flat_map(|(a, b)| *a..=*b).collect();
                     out.to_queues.push((queue, QueueEvent::DeadLettered { numbers }));
                 }
+                Publisher::Agent(session) => {
+                    let channel = Publisher::agent_channel(session);
+                    out.to_connections.push((session, ChannelEvent::Confirmed { channel, runs }));
+                }
             }
         }
         for (publisher, numbers) in self.refused.drain(..) {
@@ -274,6 +293,10 @@ impl Queue {
                 }
                 Publisher::Queue(queue) => {
                     out.to_queues.push((queue, QueueEvent::DeadLettered { numbers }));
+                }
+                Publisher::Agent(session) => {
+                    let channel = Publisher::agent_channel(session);
+                    out.to_connections.push((session, ChannelEvent::Rejected { channel, numbers }));
                 }
             }
         }

@@ -6,5 +6,6 @@ mod fixture;
 mod limits;
 mod lives;
 mod property;
+mod turns;
 
 use fixture::{Fixture, body, channel, dead_letters_to, number, persistent, transient};

@@ -103,7 +103,10 @@ fn every_changed_bit_and_every_lost_byte_is_noticed() {
         bad[bit / 8] ^= 1 << (bit % 8);
         let error = decode::<EntryRecord>(&bad).unwrap_err();
         let expected = match bit {
-            0..8 => FormatError::Version(bad[0]),
+            0..8 => FormatError::Version {
+                found: bad[0],
+                read: VERSION,
+            },
             _ => FormatError::Checksum,
         };
         assert_eq!(error, expected, "bit {bit}");

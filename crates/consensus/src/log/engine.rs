@@ -120,10 +120,10 @@ impl RaftLogStorage<Types> for LogStore {
             state.last = Some(entry.log_id());
             state.push_recent(entry);
         }
-        let generation = state.generation;
+        let truncations = state.truncations;
         state.queue.push(Write::Append {
             records,
-            generation,
+            truncations,
             done,
         });
         self.shared.wake.notify_one();
@@ -146,7 +146,7 @@ impl RaftLogStorage<Types> for LogStore {
                 state.pop_recent(false);
             }
             state.durable_next = state.durable_next.min(keep);
-            state.generation += 1;
+            state.truncations += 1;
             state.last = last_log_id.or(state.purged);
         }
         self.write(|done| Write::TruncateAfter { index, done })

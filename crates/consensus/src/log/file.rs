@@ -24,6 +24,7 @@ const NODE: &str = "node";
 const VOTE: &str = "vote";
 const COMMITTED: &str = "committed";
 const PURGED: &str = "purged";
+const GENERATION: &str = "generation";
 
 /// Pages redb may keep in memory. The tail of the log is kept in memory by [`super::LogStore`].
 const CACHE_BYTES: usize = 2 << 20;
@@ -40,6 +41,7 @@ pub(crate) struct Stored {
     pub(crate) committed: Option<LogId>,
     pub(crate) purged: Option<LogId>,
     pub(crate) last: Option<LogId>,
+    pub(crate) generation: Option<u64>,
 }
 
 /// Writes that become durable together.
@@ -136,6 +138,12 @@ impl LogFile {
             .map(|found| format::decode::<VoteRecord>(found.value()))
             .transpose();
         let vote = vote.map_err(|error| StartError::unreadable(path, VOTE, &error))?;
+        let generation = meta.get(GENERATION).map_err(|error| redb(error.into()))?;
+        let generation = generation
+            .map(|found| format::decode::<u64>(found.value()))
+            .transpose();
+        let generation =
+            generation.map_err(|error| StartError::unreadable(path, GENERATION, &error))?;
         let last = read_last(&transaction, purged.as_ref())
             .map_err(redb)?
             .map_err(|what| StartError::damaged(path, what))?;
@@ -144,6 +152,7 @@ impl LogFile {
             committed,
             purged,
             last: last.or(purged),
+            generation,
         })
     }
 
@@ -178,6 +187,11 @@ impl Batch {
     /// Replaces the vote.
     pub(crate) fn set_vote(&mut self, vote: &Vote) -> Result<(), redb::Error> {
         self.put(VOTE, &format::encode(&VoteRecord::from(vote)))
+    }
+
+    /// Replaces the generation the log is of.
+    pub(crate) fn set_generation(&mut self, generation: u64) -> Result<(), redb::Error> {
+        self.put(GENERATION, &format::encode(&generation))
     }
 
     /// Replaces the position up to which entries are known to be committed.

@@ -20,7 +20,7 @@ use crate::types::{Command, LeaderId};
 
 use disk::Disk;
 
-mod disk;
+pub(crate) mod disk;
 
 /// A state machine that counts; the engine's suite looks only at positions and membership.
 struct Counter(u64);
@@ -52,7 +52,12 @@ impl StoreBuilder<Types, LogStore, Machine, (TempDir, Closer)> for Builder {
         let (log, closer) = open(&Disk::default());
         let (snapshots, _) = SnapshotStore::open(&folder.path().join("snapshot")).unwrap();
         let growth = Arc::new(Growth::new(u64::MAX, u64::MAX));
-        let machine = Machine::new(Box::new(Counter(0)), Arc::new(snapshots), growth);
+        let machine = Machine::new(
+            Box::new(Counter(0)),
+            Arc::new(snapshots),
+            growth,
+            tokio::sync::watch::Sender::new(0),
+        );
         Ok(((folder, closer), log, machine))
     }
 }
@@ -221,7 +226,7 @@ async fn a_truncation_under_a_running_commit_keeps_the_new_entries_readable() {
         let mut log = log.clone();
         async move { log.truncate_after(Some(log_id(1, 0))).await }
     });
-    while log.shared.state.lock().generation == 0 {
+    while log.shared.state.lock().truncations == 0 {
         tokio::task::yield_now().await;
     }
     let new = append(

@@ -52,6 +52,7 @@ fn commit(shared: &Shared, writes: &[Write], committed: Option<LogId>) -> Result
                 Write::Vote { vote, .. } => batch.set_vote(vote)?,
                 Write::TruncateAfter { index, .. } => batch.truncate_after(*index)?,
                 Write::Purge { upto } => batch.purge(upto)?,
+                Write::Generation(generation) => batch.set_generation(*generation)?,
             }
         }
         if let Some(committed) = &committed {
@@ -78,15 +79,16 @@ fn report(shared: &Shared, writes: Vec<Write>, result: Result<(), String>) {
                 let appended = writes.iter().rev().find_map(|write| match write {
                     Write::Append {
                         records,
-                        generation,
+                        truncations,
                         ..
-                    } if *generation == state.generation => {
+                    } if *truncations == state.truncations => {
                         records.last().map(|(index, _)| index + 1)
                     }
                     Write::Append { .. }
                     | Write::Vote { .. }
                     | Write::TruncateAfter { .. }
-                    | Write::Purge { .. } => None,
+                    | Write::Purge { .. }
+                    | Write::Generation(_) => None,
                 });
                 if let Some(next) = appended {
                     state.durable_next = state.durable_next.max(next);
@@ -109,7 +111,7 @@ fn report(shared: &Shared, writes: Vec<Write>, result: Result<(), String>) {
             Write::Append { done, .. } => done.io_completed(result),
             // Nobody waits any more where the engine was stopped.
             Write::Vote { done, .. } | Write::TruncateAfter { done, .. } => drop(done.send(result)),
-            Write::Purge { .. } => {}
+            Write::Purge { .. } | Write::Generation(_) => {}
         }
     }
 }

@@ -188,7 +188,13 @@ fn is_running(call: &mut Call<'_>) -> Result<Output, Failure> {
 }
 
 fn is_booting(call: &mut Call<'_>) -> Result<Output, Failure> {
-    let is_booting = !is_up(call)?;
+    let answer = call.ask(&request(Method::Get, &["internal", "status"], None))?;
+    let is_up = answer.status == 200 && super::status::is_booted(&answer.body);
+    // A node that says what its application is doing may also have stopped.
+    let is_booting = match answer.body.get("app") {
+        Some(app) => !is_up && text(app, "state") == "starting",
+        None => !is_up,
+    };
     let node = call.node();
     let text = match is_booting {
         true => format!("RabbitMQ on node {node} is booting"),

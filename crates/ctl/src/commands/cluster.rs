@@ -1,24 +1,17 @@
-//! The nodes of a cluster: shown, joined, removed.
+//! The nodes of a cluster: joined, removed, named.
 
 use serde_json::{Value as Json, json};
 
-use super::status::{or_none, sections};
-use super::{alarms, ask_for, listeners, refuse};
+use super::{ask_for, refuse};
 use crate::call::Call;
 use crate::command::{Command, Section, command};
 use crate::failure::{Failure, Misuse};
-use crate::json::{flag, items, text, texts, whole};
+use crate::json::flag;
 use crate::options::flag as switch;
 use crate::output::Output;
-use crate::term::Term;
 use crate::tool::Tools;
 
 pub(super) const COMMANDS: &[Command] = &[
-    command("cluster_status", Tools::BOTH, Section::Cluster, status)
-        .about("Shows the nodes of the cluster and what runs on them")
-        .timed()
-        .timeout(60_000)
-        .banner(|call| format!("Cluster status of node {} ...", call.node())),
     command(
         "set_cluster_name",
         Tools::CTL,
@@ -34,15 +27,17 @@ pub(super) const COMMANDS: &[Command] = &[
         .about("Makes the node a member of the cluster that another node is in")
         .usage("join_cluster [--disc|--ram] <existing_cluster_member>")
         .details(&[
-            ("<existing_cluster_member>", "a node of the cluster to join"),
-            ("--disc", "the only kind of node there is"),
             (
-                "--ram",
-                "taken for compatibility; the node is a disc node all the same",
+                "<existing_cluster_member>",
+                "a node of the cluster to join; everything this node has is \
+                 deleted",
             ),
+            ("--disc", "the node keeps the metadata on disk, as is usual"),
+            ("--ram", "the node keeps the metadata in memory only"),
         ])
         .switches(&[switch("disc"), switch("ram")])
         .args(1, 1)
+        .any_app()
         .check(|call| match call.flag("disc") && call.flag("ram") {
             true => Err(Misuse::bad("The node type must be either disc or ram.").into()),
             false => Ok(()),
@@ -50,40 +45,79 @@ pub(super) const COMMANDS: &[Command] = &[
         .banner(|call| format!("Clustering node {} with {}", call.node(), call.arg(0))),
     command("forget_cluster_node", Tools::CTL, Section::Cluster, forget)
         .about("Removes a node from the cluster that will not come back")
-        .usage("forget_cluster_node [--offline] <existing_cluster_member_node>")
+        .usage("forget_cluster_node [--offline] [--force] <existing_cluster_member_node>")
         .details(&[
             (
                 "<existing_cluster_member_node>",
                 "the node to remove, which must be stopped",
             ),
-            ("--offline", "not supported: ask a node that runs"),
+            (
+                "--offline",
+                "asks a node that is stopped itself, or waits for others, while \
+                 no node of the cluster runs",
+            ),
+            (
+                "--force",
+                "goes on where a queue would lose the last copy of its messages",
+            ),
         ])
-        .switches(&[switch("offline")])
+        .switches(&[switch("offline"), switch("force")])
         .args(1, 1)
-        .banner(|call| format!("Removing node {} from the cluster", call.arg(0))),
+        .any_app()
+        .banner(|call| {
+            let text = format!("Removing node {} from the cluster", call.arg(0));
+            match call.flag("offline") {
+                true => {
+                    format!("{text}. Warning: quorum queues cannot be shrunk in offline mode")
+                }
+                false => text,
+            }
+        }),
+    command("leave_cluster", Tools::CTL, Section::Cluster, leave)
+        .about("Takes the node out of its cluster for good and deletes all it has")
+        .usage("leave_cluster [--drain] [--force]")
+        .details(&[
+            (
+                "--drain",
+                "first lets other nodes lead the queues of this one",
+            ),
+            (
+                "--force",
+                "goes even where a queue would lose the last copy of its messages",
+            ),
+        ])
+        .switches(&[switch("drain"), switch("force")])
+        .any_app()
+        .banner(|call| format!("Taking node {} out of its cluster ...", call.node())),
     command("reset", Tools::CTL, Section::Nodes, |call| {
-        ask_for(call, &["internal", "reset"], json!({}), "reset")
+        reset(call, false)
     })
     .about("Takes a node out of its cluster and deletes all it has")
+    .stopped_app()
     .banner(|call| format!("Resetting node {} ...", call.node())),
     command("force_reset", Tools::CTL, Section::Cluster, |call| {
-        ask_for(
-            call,
-            &["internal", "reset"],
-            json!({"force": true}),
-            "force_reset",
-        )
+        reset(call, true)
     })
     .about("As reset, even if the other nodes cannot be told")
+    .stopped_app()
     .banner(|call| format!("Forcefully resetting node {} ...", call.node())),
-    command("force_boot", Tools::CTL, Section::Cluster, |_| {
-        refuse(
-            "force_boot has no use here: a node starts without waiting for \
-             others, and serves once a majority runs",
-        )
+    command("force_boot", Tools::CTL, Section::Cluster, |call| {
+        let path = ["internal", "cluster", "force-boot"];
+        ask_for(call, &path, json!({}), "force_boot")
     })
     .about("Lets a node start without the nodes it knew")
-    .offline(),
+    .stopped_app(),
+    command("heal_partition", Tools::CTL, Section::Cluster, |call| {
+        let path = ["internal", "cluster", "heal"];
+        ask_for(call, &path, json!({}), "heal_partition")
+    })
+    .about("Ends a partition now; the side of this node stays")
+    .banner(|call| {
+        format!(
+            "Healing the partition, with the side of node {} ...",
+            call.node()
+        )
+    }),
     command(
         "force_standalone_khepri_boot",
         Tools::CTL,
@@ -104,9 +138,10 @@ pub(super) const COMMANDS: &[Command] = &[
         Section::Cluster,
         change_type,
     )
-    .about("Changes nothing: all nodes are disc nodes")
+    .about("Joins the own cluster anew as another kind of node")
     .usage("change_cluster_node_type <disc | ram>")
     .args(1, 1)
+    .stopped_app()
     .check(|call| match call.arg(0) {
         "disc" | "disk" | "ram" => Ok(()),
         _ => Err(Misuse::bad("The node type must be either disc or ram.").into()),
@@ -148,169 +183,6 @@ pub(super) const COMMANDS: &[Command] = &[
     .banner(|_| "Discovering peers nodes ...".to_owned()),
 ];
 
-fn at<'a>(status: &'a Json, key: &str) -> &'a Json {
-    status.get(key).unwrap_or(&Json::Null)
-}
-
-fn status(call: &mut Call<'_>) -> Result<Output, Failure> {
-    let status = call.get(&["internal", "cluster-status"])?;
-    let flags = call.list(&["feature-flags"])?;
-    let mut cores: Vec<(String, u64)> = Vec::new();
-    for node in call
-        .list(&["nodes"])?
-        .iter()
-        .filter(|node| flag(node, "running"))
-    {
-        cores.push((text(node, "name").to_owned(), whole(node, "processors")));
-    }
-    Ok(Output::Both(
-        describe(&status, &flags, &cores),
-        value(&status, &flags, &cores),
-    ))
-}
-
-/// The entries of an object, one line each.
-fn per_node(object: &Json, line: impl Fn(&str, &Json) -> Vec<String>) -> Vec<String> {
-    let entries = object.as_object().into_iter().flatten();
-    entries
-        .flat_map(|(node, value)| line(node, value))
-        .collect()
-}
-
-fn describe(status: &Json, flags: &[Json], cores: &[(String, u64)]) -> String {
-    let total: u64 = cores.iter().map(|(_, count)| count).sum();
-    let basics = vec![
-        format!("Cluster name: {}", text(status, "cluster_name")),
-        format!("Total CPU cores available cluster-wide: {total}"),
-    ];
-    let mut parts = vec![
-        ("Basics", basics),
-        ("Disk Nodes", names(status, "disk_nodes")),
-    ];
-    let ram_nodes = names(status, "ram_nodes");
-    if !ram_nodes.is_empty() {
-        parts.push(("RAM Nodes", ram_nodes));
-    }
-    let core_line =
-        |(node, count): &(String, u64)| format!("Node: {node}, available CPU cores: {count}");
-    let flag_line = |flag: &Json| {
-        format!(
-            "Flag: {}, state: {}",
-            text(flag, "name"),
-            text(flag, "state")
-        )
-    };
-    let alarms = items(status, "alarms").iter().map(alarms::line).collect();
-    let maintenance = per_node(at(status, "maintenance_status"), maintenance_lines);
-    parts.extend([
-        ("Running Nodes", names(status, "running_nodes")),
-        ("Versions", per_node(at(status, "versions"), version_lines)),
-        ("CPU Cores", cores.iter().map(core_line).collect()),
-        ("Maintenance status", maintenance),
-        ("Alarms", or_none(alarms)),
-        (
-            "Network Partitions",
-            or_none(per_node(at(status, "partitions"), partition_lines)),
-        ),
-        (
-            "Listeners",
-            or_none(per_node(at(status, "listeners"), listener_lines)),
-        ),
-        (
-            "Feature flags",
-            or_none(flags.iter().map(flag_line).collect()),
-        ),
-    ]);
-    sections(&parts)
-}
-
-fn names(status: &Json, key: &str) -> Vec<String> {
-    let mut names: Vec<String> = texts(status, key).into_iter().map(str::to_owned).collect();
-    names.sort_unstable();
-    names
-}
-
-fn version_lines(node: &str, version: &Json) -> Vec<String> {
-    let (name, number) = (
-        text(version, "rabbitmq_name"),
-        text(version, "rabbitmq_version"),
-    );
-    let platform = match text(version, "product_name") {
-        "" => format!("Erlang {}", text(version, "erlang_version")),
-        product => format!("{product} {}", text(version, "product_version")),
-    };
-    vec![format!("{node}: {name} {number} on {platform}")]
-}
-
-fn maintenance_lines(node: &str, state: &Json) -> Vec<String> {
-    vec![format!(
-        "Node: {node}, status: {}",
-        state.as_str().unwrap_or("unknown")
-    )]
-}
-
-fn partition_lines(node: &str, peers: &Json) -> Vec<String> {
-    let peers = peers.as_array().into_iter().flatten();
-    let peers: Vec<&str> = peers.filter_map(Json::as_str).collect();
-    vec![format!(
-        "Node {node} cannot communicate with {}",
-        peers.join(", ")
-    )]
-}
-
-fn listener_lines(node: &str, found: &Json) -> Vec<String> {
-    let found = found.as_array().into_iter().flatten();
-    let line =
-        |listener: &Json| format!("Node: {node}, {}", lower_first(&listeners::line(listener)));
-    found.map(line).collect()
-}
-
-fn lower_first(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_lowercase().chain(letters).collect()
-    })
-}
-
-fn value(status: &Json, flags: &[Json], cores: &[(String, u64)]) -> Term {
-    let listeners = at(status, "listeners")
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(node, found)| {
-            let found = found.as_array().into_iter().flatten();
-            (
-                node.clone(),
-                Term::List(found.map(listeners::value).collect()),
-            )
-        });
-    let cores = cores
-        .iter()
-        .map(|(node, count)| (node.clone(), Term::Int((*count).into())));
-    Term::map([
-        (
-            "alarms",
-            Term::List(items(status, "alarms").iter().map(alarms::value).collect()),
-        ),
-        ("cluster_name", Term::of_json(at(status, "cluster_name"))),
-        ("cpu_cores", Term::Map(cores.collect())),
-        ("disk_nodes", Term::of_words(at(status, "disk_nodes"))),
-        (
-            "feature_flags",
-            Term::List(flags.iter().map(Term::of_json).collect()),
-        ),
-        ("listeners", Term::Map(listeners.collect())),
-        (
-            "maintenance_status",
-            Term::of_json(at(status, "maintenance_status")),
-        ),
-        ("partitions", Term::of_json(at(status, "partitions"))),
-        ("ram_nodes", Term::of_words(at(status, "ram_nodes"))),
-        ("running_nodes", Term::of_json(at(status, "running_nodes"))),
-        ("versions", Term::of_json(at(status, "versions"))),
-    ])
-}
-
 fn set_name(call: &mut Call<'_>) -> Result<Output, Failure> {
     let body = json!({"name": call.arg(0)});
     call.put(&["cluster-name"], body)?.good()?;
@@ -318,50 +190,62 @@ fn set_name(call: &mut Call<'_>) -> Result<Output, Failure> {
 }
 
 fn join(call: &mut Call<'_>) -> Result<Output, Failure> {
-    let body = json!({"node": call.arg(0)});
-    ask_for(call, &["internal", "cluster", "join"], body, "join_cluster")
+    let kind = if call.flag("ram") { "ram" } else { "disc" };
+    let body = json!({"node": full_name(call), "kind": kind});
+    let answer = call.post(&["internal", "cluster", "join"], body)?.good()?;
+    Ok(match flag(&answer.body, "already") {
+        true => Output::Text("The node is already a member of this cluster".to_owned()),
+        false => Output::Done,
+    })
+}
+
+/// The node of the first argument; without a host it is on this machine.
+fn full_name(call: &Call<'_>) -> String {
+    let name = call.arg(0);
+    if name.contains('@') {
+        return name.to_owned();
+    }
+    let host = call.outside.host_name();
+    let host = match call.flag("longnames") {
+        true => host.as_str(),
+        false => host.split('.').next().unwrap_or_default(),
+    };
+    format!("{name}@{host}")
 }
 
 fn forget(call: &mut Call<'_>) -> Result<Output, Failure> {
-    if call.flag("offline") {
-        return refuse(
-            "forget_cluster_node --offline is not supported: ask a node of \
-             the cluster that runs",
-        );
-    }
     let node = call.arg(0).to_owned();
-    let status = call.get(&["internal", "cluster-status"])?;
-    if !texts(&status, "disk_nodes")
-        .iter()
-        .any(|known| cluster::handshake::is_same_node(known, &node))
-    {
-        return refuse("{:not_a_cluster_node, 'The node selected is not in the cluster.'}");
-    }
-    if texts(&status, "running_nodes")
-        .iter()
-        .any(|known| cluster::handshake::is_same_node(known, &node))
-    {
-        return refuse(&format!(
-            "RabbitMQ on node {node} must be stopped with 'rabbitmqctl -n \
-             {node} stop_app' before it can be removed"
-        ));
-    }
-    ask_for(
-        call,
-        &["internal", "cluster", "forget"],
-        json!({"node": node}),
-        "forget_cluster_node",
-    )
+    let (path, body) = match call.flag("offline") {
+        true => ("forget-offline", json!({"node": node})),
+        false => ("forget", json!({"node": node, "force": call.flag("force")})),
+    };
+    call.post(&["internal", "cluster", path], body)?.good()?;
+    Ok(Output::Done)
+}
+
+fn leave(call: &mut Call<'_>) -> Result<Output, Failure> {
+    let body = json!({"drain": call.flag("drain"), "force": call.flag("force")});
+    call.post(&["internal", "cluster", "leave"], body)?.good()?;
+    Ok(Output::Done)
+}
+
+fn reset(call: &mut Call<'_>, force: bool) -> Result<Output, Failure> {
+    let body = json!({"force": force});
+    call.post(&["internal", "reset"], body)?.good()?;
+    Ok(Output::Done)
 }
 
 fn change_type(call: &mut Call<'_>) -> Result<Output, Failure> {
-    match call.arg(0) {
-        "ram" => refuse(
-            "all nodes of Warren keep the metadata on disk: there are no \
-             ram nodes",
-        ),
-        _ => Ok(Output::Text("Node type is already disc".to_owned())),
-    }
+    let kind = match call.arg(0) {
+        "ram" => "ram",
+        _ => "disc",
+    };
+    let body = json!({"kind": kind});
+    let answer = call.post(&["internal", "cluster", "kind"], body)?.good()?;
+    Ok(match flag(&answer.body, "changed") {
+        true => Output::Done,
+        false => Output::Text(format!("Node type is already {kind}")),
+    })
 }
 
 fn discover(call: &mut Call<'_>) -> Result<Output, Failure> {

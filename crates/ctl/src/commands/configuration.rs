@@ -20,6 +20,7 @@ pub(super) const COMMANDS: &[Command] = &[
         Section::Configuration,
         environment,
     )
+    .any_app()
     .about("Shows the configuration that is in force")
     .formatter(Formatter::Erlang)
     .banner(|call| format!("Application environment of node {} ...", call.node())),
@@ -125,6 +126,7 @@ pub(super) const COMMANDS: &[Command] = &[
         )
     }),
     command("os_env", Tools::DIAGNOSTICS, Section::Configuration, os_env)
+        .any_app()
         .about(
             "Lists the variables of the environment that the node was \
              started with",
@@ -143,6 +145,7 @@ pub(super) const COMMANDS: &[Command] = &[
         Section::Configuration,
         arguments,
     )
+    .any_app()
     .about("Shows the command line that the node was started with")
     .check(|call| match call.is_json() {
         true => Err(Misuse::Formatter.into()),

@@ -199,6 +199,7 @@ pub(super) const COMMANDS: &[Command] = &[
         Section::Monitoring,
         server_version,
     )
+    .any_app()
     .about("Shows the version of RabbitMQ that the node is compatible with")
     .timed()
     .banner(|call| format!("Asking node {} for its RabbitMQ version...", call.node())),
@@ -208,6 +209,7 @@ pub(super) const COMMANDS: &[Command] = &[
         Section::Monitoring,
         erlang_version,
     )
+    .any_app()
     .about("Shows what stands where RabbitMQ shows the version of Erlang")
     .usage("erlang_version")
     .switches(&[flag("details"), flag("offline")])

@@ -57,6 +57,7 @@ pub(super) const COMMANDS: &[Command] = &[
         Section::Configuration,
         location,
     )
+    .any_app()
     .about("Shows where a node writes its log")
     .usage("log_location [--all|-a]")
     .details(&[("--all", "all places, not only the first")])
@@ -64,6 +65,7 @@ pub(super) const COMMANDS: &[Command] = &[
     .timed()
     .banner(|call| format!("Log file location(s) on node {} ...", call.node())),
     command("log_tail", Tools::DIAGNOSTICS, Section::Monitoring, tail)
+        .any_app()
         .about("Prints the end of the log of a node on this machine")
         .usage("log_tail [--number|-N <number>]")
         .details(&[("<number>", "how many lines; 50 unless given")])
@@ -87,6 +89,7 @@ pub(super) const COMMANDS: &[Command] = &[
             )
         },
     )
+    .any_app()
     .about("Not supported: see log_location")
     .offline()
     .usage("log_tail_stream [--duration|-d <seconds>]")

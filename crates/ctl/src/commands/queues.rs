@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::replicas;
 use crate::call::{Call, request};
 use crate::columns;
 use crate::command::{Command, Section, command};
 use crate::failure::{Failure, Misuse, USAGE};
-use crate::json::{flag, items, text};
+use crate::json::{flag, text};
 use crate::options::{Switch, flag as switch, whole as whole_switch};
 use crate::output::Output;
 use crate::outside::Method;
@@ -192,37 +193,6 @@ pub(super) const COMMANDS: &[Command] = &[
                 call.vhost()
             )
         }),
-    command("sync_queue", Tools::CTL, Section::Replication, |call| {
-        synchronize(call, "sync")
-    })
-    .about("Copies a mirrored queue to mirrors that are not synchronized")
-    .usage("sync_queue [--vhost <vhost>] <queue>")
-    .details(&[QUEUE, super::VHOST])
-    .args(1, 1)
-    .banner(|call| {
-        format!(
-            "Synchronising queue '{}' in vhost '{}' ...",
-            call.arg(0),
-            call.vhost()
-        )
-    }),
-    command(
-        "cancel_sync_queue",
-        Tools::CTL,
-        Section::Replication,
-        |call| synchronize(call, "cancel_sync"),
-    )
-    .about("Ends the synchronization of a mirrored queue")
-    .usage("cancel_sync_queue [--vhost <vhost>] <queue>")
-    .details(&[QUEUE, super::VHOST])
-    .args(1, 1)
-    .banner(|call| {
-        format!(
-            "Stopping synchronising queue '{}' in vhost '{}' ...",
-            call.arg(0),
-            call.vhost()
-        )
-    }),
 ];
 
 fn list(call: &mut Call<'_>) -> Result<Output, Failure> {
@@ -285,8 +255,12 @@ fn value(queue: &Json, column: &str, consumers: &[Json]) -> Term {
         "slave_pids" | "mirror_pids" => pids("slave_nodes"),
         "synchronised_slave_pids" | "synchronised_mirror_pids" => pids("synchronised_slave_nodes"),
         "recoverable_slaves" | "recoverable_mirrors" => pids("recoverable_slaves"),
+        "state" if text(queue, "state") == "syncing" => Term::Tuple(vec![
+            Term::atom("syncing"),
+            Term::of_json(queue.get("sync_messages").unwrap_or(&json!(0))),
+        ]),
         "state" | "type" => Term::atom(text(queue, column)),
-        "leader" | "members" | "online" => Term::of_words(queue.get(column).unwrap_or(&Json::Null)),
+        "leader" | "members" | "online" => replicas::value(queue, column),
         "consumer_utilisation" | "consumer_capacity"
             if queue.get("consumers") == Some(&json!(0)) =>
         {
@@ -378,26 +352,7 @@ fn purge(call: &mut Call<'_>) -> Result<Output, Failure> {
     let (vhost, queue) = (call.vhost().to_owned(), call.arg(0).to_owned());
     let answer = call.delete(&["internal", "queues", &vhost, &queue, "contents"])?;
     if answer.status == 404 {
-        return Err(Failure::refused("not_found"));
+        return Err(Failure::not_found());
     }
     answer.good().map(|_| Output::Done)
-}
-
-fn synchronize(call: &mut Call<'_>, action: &str) -> Result<Output, Failure> {
-    let (vhost, queue) = (call.vhost().to_owned(), call.arg(0).to_owned());
-    let found = call
-        .find(&["queues", &vhost, &queue])?
-        .ok_or_else(|| Failure::refused("not_found"))?;
-    if found.get("slave_nodes").is_none() {
-        return Err(Failure::refused("not_mirrored"));
-    }
-    if items(&found, "slave_nodes").is_empty() {
-        return Ok(Output::Done);
-    }
-    call.post(
-        &["queues", &vhost, &queue, "actions"],
-        json!({"action": action}),
-    )?
-    .good()?;
-    Ok(Output::Done)
 }

@@ -8,7 +8,7 @@ use crate::call::Call;
 use crate::command::{Command, Section, command};
 use crate::failure::{Failure, Misuse, Unfit};
 use crate::format::Formatter;
-use crate::json::{flag, text, texts};
+use crate::json::{text, texts, whole};
 use crate::options::{flag as switch, text as text_switch};
 use crate::output::Output;
 use crate::term::Term;
@@ -22,18 +22,84 @@ pub(super) const COMMANDS: &[Command] = &[
         .about("Spreads the leaders of mirrored queues over the nodes")
         .usage(
             "rebalance < all | classic | quorum | stream > [--vhost-pattern \
-             <pattern>] [--queue-pattern <pattern>]",
+             <pattern>] [--queue-pattern <pattern>] [--target <node>]",
         )
-        .details(&[(
-            "<type>",
-            "all and classic spread mirrored queues; there are no quorum \
-             queues and streams",
-        )])
-        .switches(&[text_switch("vhost-pattern"), text_switch("queue-pattern")])
+        .details(&[
+            (
+                "<type>",
+                "all and classic spread mirrored queues; there are no quorum \
+                 queues and streams",
+            ),
+            (
+                "--vhost-pattern <pattern>",
+                "a regular expression for names of virtual hosts",
+            ),
+            (
+                "--queue-pattern <pattern>",
+                "a regular expression for names of queues",
+            ),
+            (
+                "--target <node>",
+                "moves all of them to this node instead of spreading them",
+            ),
+        ])
+        .switches(&[
+            text_switch("vhost-pattern"),
+            text_switch("queue-pattern"),
+            text_switch("target"),
+        ])
         .formatter(Formatter::PrettyTable)
         .args(1, 1)
         .check(check_rebalance)
         .banner(|call| format!("Re-balancing leaders of {} queues...", call.arg(0))),
+    command(
+        "transfer_leader",
+        Tools::QUEUES,
+        Section::Replication,
+        transfer,
+    )
+    .about("Lets another node lead a mirrored queue, one that has a synchronized mirror")
+    .usage("transfer_leader [--vhost <vhost>] <queue> <node>")
+    .details(&[QUEUE, NODE, super::VHOST])
+    .args(2, 2)
+    .banner(|call| {
+        let (queue, node) = (call.arg(0), call.arg(1));
+        format!(
+            "Moving the leader of queue '{queue}' in vhost '{}' to node {node} ...",
+            call.vhost()
+        )
+    }),
+    command("sync_queue", Tools::CTL, Section::Replication, |call| {
+        synchronize(call, "sync")
+    })
+    .about("Copies a mirrored queue to mirrors that are not synchronized")
+    .usage("sync_queue [--vhost <vhost>] <queue>")
+    .details(&[QUEUE, super::VHOST])
+    .args(1, 1)
+    .banner(|call| {
+        format!(
+            "Synchronising queue '{}' in vhost '{}' ...",
+            call.arg(0),
+            call.vhost()
+        )
+    }),
+    command(
+        "cancel_sync_queue",
+        Tools::CTL,
+        Section::Replication,
+        |call| synchronize(call, "cancel_sync"),
+    )
+    .about("Ends the synchronization of a mirrored queue")
+    .usage("cancel_sync_queue [--vhost <vhost>] <queue>")
+    .details(&[QUEUE, super::VHOST])
+    .args(1, 1)
+    .banner(|call| {
+        format!(
+            "Stopping synchronising queue '{}' in vhost '{}' ...",
+            call.arg(0),
+            call.vhost()
+        )
+    }),
     command("add_member", Tools::QUEUES, Section::Replication, |call| {
         of_quorum_queue(call, "Cannot add members to a classic queue")
     })
@@ -188,51 +254,76 @@ fn check_rebalance(call: &Call<'_>) -> Result<(), Unfit> {
     }
 }
 
-/// Spreads leaders, and shows how they are spread at this moment: the node answers before all have
-/// moved.
+/// Spreads leaders, and shows how they are spread then.
 pub(super) fn rebalance_all(call: &mut Call<'_>) -> Result<Output, Failure> {
-    if matches!(
-        call.args.first().map(String::as_str),
-        Some("quorum" | "stream")
-    ) {
-        return none_to_list(call);
+    let pattern = |name: &str| call.options.text(name).unwrap_or(".*");
+    let kind = call.args.first().map_or("all", String::as_str);
+    let mut body = json!({
+        "type": kind,
+        "vhost_pattern": pattern("vhost-pattern"),
+        "queue_pattern": pattern("queue-pattern"),
+    });
+    if let Some(target) = call.options.text("target") {
+        body["target"] = json!(target);
     }
-    if call
-        .options
-        .text("vhost-pattern")
-        .or(call.options.text("queue-pattern"))
-        .is_some_and(|pattern| pattern != ".*")
-    {
-        return refuse(
-            "rebalance spreads all mirrored queues: patterns are not \
-             supported",
-        );
-    }
-    call.post(&["rebalance", "queues"], json!({}))?.good()?;
-    let nodes = call.list(&["nodes"])?;
-    let queues = call.list(&["queues"])?;
-    let is_mirrored = |queue: &&Json| queue.get("slave_nodes").is_some();
-    if !queues.iter().any(|queue| is_mirrored(&queue)) {
+    let answer = call.post(&["internal", "rebalance"], body)?.good()?;
+    let nodes = answer.body.as_array().cloned().unwrap_or_default();
+    if nodes.iter().all(|node| whole(node, "classic") == 0) {
         return Ok(Output::List(Vec::new()));
     }
     let row = |node: &Json| {
-        let name = text(node, "name");
-        let count = queues
-            .iter()
-            .filter(is_mirrored)
-            .filter(|queue| text(queue, "node") == name)
-            .count();
         vec![
-            ("Node name".to_owned(), Term::atom(name)),
+            ("Node name".to_owned(), Term::atom(text(node, "node"))),
             ("Number of quorum queues".to_owned(), Term::Int(0)),
             (
                 "Number of replicated classic queues".to_owned(),
-                Term::Int(i128::try_from(count).unwrap_or_default()),
+                Term::Int(whole(node, "classic").into()),
             ),
         ]
     };
-    let running = nodes.iter().filter(|node| flag(node, "running"));
-    Ok(Output::List(running.map(row).collect()))
+    Ok(Output::List(nodes.iter().map(row).collect()))
+}
+
+/// Who leads a mirrored queue and who has a copy; nothing for others.
+pub(super) fn value(queue: &Json, column: &str) -> Term {
+    let Some(mirrors) = queue.get("slave_nodes").and_then(Json::as_array) else {
+        return Term::of_words(queue.get(column).unwrap_or(&Json::Null));
+    };
+    let leader = text(queue, "node");
+    let is_down = matches!(text(queue, "state"), "down" | "stopped" | "crashed");
+    let leads = (column == "members" || !is_down).then(|| Term::atom(leader));
+    match column {
+        "leader" => Term::atom(leader),
+        _ => Term::List(
+            leads
+                .into_iter()
+                .chain(mirrors.iter().map(Term::of_words))
+                .collect(),
+        ),
+    }
+}
+
+fn transfer(call: &mut Call<'_>) -> Result<Output, Failure> {
+    let (vhost, queue) = (call.vhost().to_owned(), call.arg(0).to_owned());
+    let body = json!({"node": call.arg(1)});
+    let answer = call.post(&["internal", "queues", &vhost, &queue, "leader"], body)?;
+    match answer.status {
+        404 => Err(Failure::not_found()),
+        _ => answer.good().map(|_| Output::Done),
+    }
+}
+
+fn synchronize(call: &mut Call<'_>, action: &str) -> Result<Output, Failure> {
+    let (vhost, queue) = (call.vhost().to_owned(), call.arg(0).to_owned());
+    let path = ["internal", "queues", &vhost, &queue, "sync"];
+    let answer = call.post(&path, json!({"action": action}))?;
+    if answer.status == 404 {
+        return Err(Failure::not_found());
+    }
+    Ok(match text(&answer.good()?.body, "result") {
+        "not_syncing" => Output::Wrapped("not_syncing".to_owned()),
+        _ => Output::Done,
+    })
 }
 
 /// The answer for a queue that is there, or that it is not.
@@ -240,7 +331,7 @@ fn of_quorum_queue(call: &mut Call<'_>, refusal: &str) -> Result<Output, Failure
     let (vhost, queue) = (call.vhost().to_owned(), call.arg(0).to_owned());
     match call.find(&["queues", &vhost, &queue])? {
         Some(_) => refuse(refusal),
-        None => refuse("not_found"),
+        None => Err(Failure::not_found()),
     }
 }
 

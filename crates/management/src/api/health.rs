@@ -1,11 +1,11 @@
 //! Health checks: 200 with `{"status": "ok"}`, or 503 with what is wrong.
 
-use broker::metadata::{Queue, Tables};
 use serde_json::{Value as Json, json};
 
+use super::queues::mirrors;
 use super::{Outcome, object};
 use crate::error::Error;
-use crate::node::{Certificate, NodeStatus};
+use crate::node::{Certificate, Member, MetadataRole, NodeStatus};
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::timestamp::date_time;
@@ -165,11 +165,13 @@ pub(crate) async fn quorum_critical(request: Request) -> Outcome {
             json!({"status": "ok", "reason": "single node cluster"}),
         ));
     }
-    let voters = nodes.iter().filter(|node| node.voter).count();
+    let facts = request.node().cluster().await;
+    let is_voter = |member: &&Member| member.role == MetadataRole::Voter;
+    let voters: Vec<&Member> = facts.members.iter().filter(is_voter).collect();
     let own = request.node().name();
-    let running = |node: &&NodeStatus| node.voter && node.running && node.name != own;
-    let left = nodes.iter().filter(running).count();
-    if nodes.iter().any(|node| node.voter && node.name == own) && left * 2 <= voters {
+    let runs = |member: &&&Member| member.running && member.name != own;
+    let left = voters.iter().filter(runs).count();
+    if voters.iter().any(|member| member.name == own) && left * 2 <= voters.len() {
         return failed(
             "There would be no majority of nodes left if the target node is shut down",
             json!({"queues": []}),
@@ -187,39 +189,13 @@ pub(crate) async fn mirror_critical(request: Request) -> Outcome {
             json!({"status": "ok", "reason": "single node cluster"}),
         ));
     }
-    match last_copies(&request.tables, &request.node().name(), &nodes) {
+    match mirrors::last_copies(&request.tables, &request.node().name(), &nodes) {
         queues if queues.is_empty() => healthy(),
         queues => failed(
             "There are classic mirrored queues without online synchronised mirrors",
             json!({"queues": queues}),
         ),
     }
-}
-
-/// The mirrored queues led by `own` that no other running node has in sync.
-pub(crate) fn last_copies(tables: &Tables, own: &str, nodes: &[NodeStatus]) -> Vec<Json> {
-    let runs = |name: &str| nodes.iter().any(|node| *node.name == *name && node.running);
-    let critical = |queue: &&std::sync::Arc<Queue>| {
-        let mirrors = queue.view.in_sync.get(1..).unwrap_or_default();
-        queue.leader() == own
-            && queue.exclusive.is_none()
-            && queue.effective_policy.contains("ha-mode")
-            && !mirrors.iter().any(|mirror| runs(mirror))
-    };
-    let queues = tables
-        .vhosts
-        .values()
-        .flat_map(|vhost| vhost.queues.values())
-        .filter(critical);
-    let show = |queue: &std::sync::Arc<Queue>| {
-        json!({
-            "name": queue.name,
-            "readable_name": format!("queue '{}' in vhost '{}'", queue.name, queue.vhost),
-            "virtual_host": queue.vhost,
-            "type": "classic",
-        })
-    };
-    queues.map(show).collect()
 }
 
 /// `GET /api/health/checks/is-in-service`

@@ -4,13 +4,15 @@ use broker::Name;
 use broker::metadata::{Command, UserSpec};
 use serde_json::{Value as Json, json};
 
+use super::host::put_app;
+use super::queues::mirrors;
 use super::{Outcome, health, nodes, object, overview, tags_from_json, users};
 use crate::error::Error;
 use crate::list;
 use crate::node::{Listener, Login, NodeStatus, Watermark};
 use crate::reply::Reply;
 use crate::request::{Fields, Request};
-use crate::value::{Object, value_to_json};
+use crate::value::Object;
 use crate::{PRODUCT_NAME, RABBITMQ_VERSION};
 
 /// `POST /api/internal/authenticate-user` with `username` and `password`
@@ -30,7 +32,7 @@ pub(crate) async fn authenticate_user(request: Request) -> Outcome {
 pub(crate) async fn add_user(request: Request) -> Outcome {
     let mut body = request.json()?;
     body.entry("tags").or_insert_with(|| json!([]));
-    let spec = users::spec_from_json(request.param("user"), &body, || request.node().salt())?;
+    let spec = users::spec_from_json(request.param("user"), &body, request.node())?;
     let spec = UserSpec {
         create_only: true,
         ..spec
@@ -47,7 +49,7 @@ pub(crate) async fn change_password(request: Request) -> Outcome {
     let user = user.ok_or_else(|| Error::not_found(format!("no user '{name}'")))?;
     let mut body = request.json()?;
     body.insert("tags".to_owned(), json!(user.tags));
-    let spec = users::spec_from_json(name, &body, || request.node().salt())?;
+    let spec = users::spec_from_json(name, &body, request.node())?;
     request.node().propose(Command::PutUser(spec)).await?;
     Ok(Reply::no_content())
 }
@@ -179,12 +181,6 @@ pub(crate) async fn set_log_level(request: Request) -> Outcome {
     Ok(Reply::no_content())
 }
 
-/// `POST /api/internal/stop`
-pub(crate) async fn stop(request: Request) -> Outcome {
-    request.node().stop();
-    Ok(Reply::no_content())
-}
-
 /// `GET /api/internal/environment`
 pub(crate) async fn environment(request: Request) -> Outcome {
     overview::configuration(request).await
@@ -248,44 +244,8 @@ pub(crate) async fn status(request: Request) -> Outcome {
         },
         "listeners": listeners(&node),
     })));
+    put_app(&mut shown, &request.app.host.app());
     Ok(Reply::ok(Json::Object(shown)))
-}
-
-/// `GET /api/internal/cluster-status`: what `cluster_status --formatter json` shows
-pub(crate) async fn cluster_status(request: Request) -> Outcome {
-    let nodes = request.node().nodes().await;
-    let names: Vec<&Name> = nodes.iter().map(|node| &node.name).collect();
-    let running: Vec<&NodeStatus> = nodes.iter().filter(|node| node.running).collect();
-    let per_node = |show: &dyn Fn(&NodeStatus) -> Json| -> Object {
-        running
-            .iter()
-            .map(|node| (node.name.to_string(), show(node)))
-            .collect()
-    };
-    let partitioned = running.iter().filter(|node| !node.partitions.is_empty());
-    let partitions: Object = partitioned
-        .map(|node| (node.name.to_string(), json!(node.partitions)))
-        .collect();
-    Ok(Reply::ok(json!({
-        "cluster_name": overview::cluster_name(&request),
-        "cluster_tags": request.tables.global_parameters.get("cluster_tags").map(value_to_json),
-        "disk_nodes": names,
-        "ram_nodes": [],
-        "running_nodes": running.iter().map(|node| &node.name).collect::<Vec<_>>(),
-        "versions": per_node(&|node| json!({
-            "rabbitmq_name": "RabbitMQ",
-            "rabbitmq_version": RABBITMQ_VERSION,
-            "product_name": PRODUCT_NAME,
-            "product_version": node.version,
-            "erlang_version": crate::ERLANG_VERSION,
-        })),
-        "alarms": health::alarms_of(&nodes),
-        "partitions": partitions,
-        "listeners": per_node(&listeners),
-        "maintenance_status": per_node(&|node| json!(
-            if node.being_drained { "under maintenance" } else { "not under maintenance" }
-        )),
-    })))
 }
 
 /// `GET /api/internal/certificates`: what the listeners of this node show to clients
@@ -302,11 +262,11 @@ pub(crate) async fn certificates(request: Request) -> Outcome {
 /// `GET /api/internal/last-copies`: mirrored queues that only this node has in sync
 pub(crate) async fn last_copies(request: Request) -> Outcome {
     let nodes = request.node().nodes().await;
-    let queues = health::last_copies(&request.tables, &request.node().name(), &nodes);
+    let queues = mirrors::last_copies(&request.tables, &request.node().name(), &nodes);
     list::whole(&request.query, queues, &["virtual_host", "name"])
 }
 
-fn listeners(node: &NodeStatus) -> Json {
+pub(crate) fn listeners(node: &NodeStatus) -> Json {
     let purpose = |protocol: &str| match protocol {
         "amqp" => "AMQP 0-9-1",
         "amqp/ssl" => "AMQP 0-9-1 over TLS",

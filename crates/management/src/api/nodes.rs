@@ -5,7 +5,7 @@
 use broker::exchange::Kind;
 use serde_json::{Value as Json, json};
 
-use super::{Outcome, object};
+use super::{Outcome, is_same_node, object};
 use crate::counters::{self, Rates};
 use crate::error::Error;
 use crate::list;
@@ -126,17 +126,22 @@ async fn find(request: &Request) -> Result<NodeStatus, Error> {
     let nodes = request.node().nodes().await;
     nodes
         .into_iter()
-        .find(|node| *node.name == *name)
+        .find(|node| is_same_node(&node.name, name))
         .ok_or_else(Error::object_not_found)
 }
 
 fn render(request: &Request, node: &NodeStatus, ranges: Ranges) -> Json {
-    let mut shown = object(json!({"name": node.name, "type": "disc", "running": node.running}));
+    let mut shown = object(json!({
+        "name": node.name,
+        "type": node.kind.name(),
+        "running": node.running,
+        "being_drained": node.being_drained,
+    }));
     if !node.running {
-        shown.insert("being_drained".to_owned(), json!(false));
         return Json::Object(shown);
     }
     put_facts(&mut shown, node);
+    shown.insert("rates_mode".to_owned(), json!(request.rates_mode()));
     put_averages(&mut shown, node);
     let sampler = request.app.sampler();
     let series = sampler.series(&Key::Node(broker::Name::clone(&node.name)));
@@ -163,7 +168,6 @@ fn put_facts(shown: &mut Object, node: &NodeStatus) {
         })
     });
     shown.append(&mut object(json!({
-        "being_drained": node.being_drained,
         "partitions": node.partitions,
         "os_pid": node.os_pid.to_string(),
         "fd_total": node.fds_total,
@@ -173,7 +177,6 @@ fn put_facts(shown: &mut Object, node: &NodeStatus) {
         "disk_free_limit": node.disk_free_limit,
         "disk_free_alarm": node.disk_free_alarm,
         "proc_total": TASKS_MAX,
-        "rates_mode": "basic",
         "uptime": u64::try_from(node.uptime.as_millis()).unwrap_or(u64::MAX),
         "run_queue": node.run_queue,
         "processors": node.processors,

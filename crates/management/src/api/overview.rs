@@ -9,7 +9,7 @@ use crate::access;
 use crate::counters::{self, Lengths, Rates};
 use crate::identity::Identity;
 use crate::list;
-use crate::node::Totals;
+use crate::node::{RebalanceKind, RebalanceRequest, Totals};
 use crate::reply::Reply;
 use crate::request::{Fields, Request};
 use crate::stats::{Key, Ranges};
@@ -22,7 +22,7 @@ pub(crate) async fn show(request: Request) -> Outcome {
     let disable_stats = request.stats_disabled();
     let mut overview = object(json!({
         "management_version": RABBITMQ_VERSION,
-        "rates_mode": "basic",
+        "rates_mode": request.rates_mode(),
         "sample_retention_policies": {
             "global": [600, 3600, 28_800, 86_400], "basic": [600, 3600], "detailed": [600],
         },
@@ -141,10 +141,10 @@ async fn object_totals(request: &Request) -> Json {
     })
 }
 
-/// The name that was set, or else this node's.
+/// The cluster's name, the same on all of its nodes.
 pub(crate) fn cluster_name(request: &Request) -> Json {
-    match request.tables.global_parameters.get("cluster_name") {
-        Some(name) => value_to_json(name),
+    match request.tables.cluster_name() {
+        Some(name) => json!(name),
         None => json!(request.node().name()),
     }
 }
@@ -208,9 +208,12 @@ pub(crate) async fn reset(request: Request) -> Outcome {
     Ok(Reply::no_content())
 }
 
-/// `POST /api/rebalance/queues`
+/// `POST /api/rebalance/queues`: answered before leaders have moved
 pub(crate) async fn rebalance(request: Request) -> Outcome {
-    request.node().rebalance().await?;
+    let wanted = RebalanceRequest::new(RebalanceKind::All, ".*", ".*");
+    let mut wanted = wanted.expect("these are patterns");
+    wanted.wait = false;
+    request.node().rebalance(wanted).await?;
     Ok(Reply::no_content())
 }
 

@@ -1,5 +1,6 @@
 //! Queues: listed, declared, deleted, purged, synchronized.
 
+pub(crate) mod mirrors;
 mod render;
 
 use std::collections::BTreeMap;
@@ -10,14 +11,15 @@ use broker::permission::{Resource, Right};
 use broker::{Name, QueueId};
 use serde_json::Value as Json;
 
-use super::{Outcome, consumers, object};
+use super::{Outcome, cluster, consumers, is_same_node, object};
 use crate::error::Error;
+use crate::host::HostFailure;
 use crate::list;
-use crate::node::QueueReport;
+use crate::node::{Failure, QueueReport};
 use crate::reply::Reply;
 use crate::request::{Fields, Request};
 use crate::stats::Ranges;
-use crate::value::arguments_from_json;
+use crate::value::{Object, arguments_from_json};
 
 use render::definition;
 
@@ -40,7 +42,7 @@ pub(crate) async fn index(request: Request) -> Outcome {
             &request.query,
             queues,
             |queue| (&queue.vhost, &queue.name),
-            |queue| render::short(queue, totals.then(|| reports.get(&queue.id)).flatten()),
+            |queue| render::short(&request.tables, queue, totals.then(|| reports.get(&queue.id)).flatten()),
         );
     }
     let reports = reports(&request).await;
@@ -68,7 +70,7 @@ pub(crate) async fn show(request: Request) -> Outcome {
     let report = request.node().queue_status(queue.id).await;
     if request.stats_disabled() {
         let report = report.as_ref().filter(|_| request.wants_queue_totals());
-        return list::one(&request.query, render::short(queue, report));
+        return list::one(&request.query, render::short(&request.tables, queue, report));
     }
     let owners = render::Owners::of(&request).await;
     let mut shown = render::full(&request, queue, report.as_ref(), &owners, ranges);
@@ -105,9 +107,7 @@ pub(crate) async fn put(request: Request) -> Outcome {
             .map(arguments_from_json)
             .transpose()?
             .unwrap_or_default(),
-        node: body
-            .optional_text("node")?
-            .map_or_else(|| request.node().name(), Name::from),
+        node: declaring_node(&request, &body).await?,
     };
     let existed = request.tables.queue(&vhost, name).is_some();
     request.permit(Right::Configure, Resource::Queue(name))?;
@@ -125,6 +125,23 @@ pub(crate) async fn put(request: Request) -> Outcome {
     {
         Applied::Declared(declared) => Ok(Reply::put(!declared.created)),
         _ => Ok(Reply::put(existed)),
+    }
+}
+
+/// The node that is to declare a queue: as in the body, else this one.
+async fn declaring_node(request: &Request, body: &Object) -> Result<Name, Error> {
+    let Some(name) = body.optional_text("node")? else {
+        return Ok(request.node().name());
+    };
+    let nodes = request.node().nodes().await;
+    let found = nodes
+        .into_iter()
+        .find(|node| is_same_node(&node.name, name));
+    match found.filter(|node| node.running) {
+        Some(node) => Ok(node.name),
+        None => Err(Error::bad_request(format!(
+            "Node {name} could not be contacted"
+        ))),
     }
 }
 
@@ -175,13 +192,12 @@ pub(crate) async fn act(request: Request) -> Outcome {
         .queue()
         .map_err(|_| Error::not_found("queue_not_found"))?;
     let body = request.json()?;
-    let start = match body.text("action")? {
-        "sync" => true,
-        "cancel_sync" => false,
-        other => return Err(Error::bad_request(serde_json::json!(["unknown", other]))),
-    };
-    request.node().synchronize(queue.id, start).await?;
-    Ok(Reply::no_content())
+    let start = cluster::wants_sync(&body)?;
+    match request.node().synchronize(queue.id, start).await {
+        // As RabbitMQ, which does not wait for the queue to answer.
+        Ok(_) | Err(Failure::Host(HostFailure::NotMirrored)) => Ok(Reply::no_content()),
+        Err(failure) => Err(failure.into()),
+    }
 }
 
 /// A queue as definitions carry it.

@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 use super::{Outcome, limits, tags_from_json};
 use crate::error::Error;
 use crate::list;
+use crate::node::Node;
 use crate::reply::Reply;
 use crate::request::{Fields, Request};
 use crate::value::Object;
@@ -59,7 +60,7 @@ pub(crate) async fn show(request: Request) -> Outcome {
 /// `PUT /api/users/:user`
 pub(crate) async fn put(request: Request) -> Outcome {
     let name = request.param("user");
-    let spec = spec_from_json(name, &request.json()?, || request.node().salt())?;
+    let spec = spec_from_json(name, &request.json()?, request.node())?;
     let existed = request.tables.users.contains_key(name);
     request.node().propose(Command::PutUser(spec)).await?;
     Ok(Reply::put(existed))
@@ -121,7 +122,7 @@ pub(crate) fn render(user: &User) -> Json {
 pub(crate) fn spec_from_json(
     name: &str,
     body: &Object,
-    salt: impl FnOnce() -> [u8; 4],
+    node: &dyn Node,
 ) -> Result<UserSpec, Error> {
     let tags = match (body.get("tags"), body.get("administrator")) {
         (Some(tags), _) => tags_from_json(tags)?,
@@ -136,6 +137,9 @@ pub(crate) fn spec_from_json(
             .ok_or_else(|| Error::bad_request(format!("unknown hashing algorithm: {name}")))?,
     };
     let password = body.optional_text("password")?;
+    if let Some(password) = password {
+        node.check_password(password).map_err(Error::bad_request)?;
+    }
     let password_hash = match (password, body.optional_text("password_hash")?) {
         (Some(_), Some(_)) => {
             return Err(Error::bad_request(
@@ -143,7 +147,7 @@ pub(crate) fn spec_from_json(
             ));
         }
         (Some("") | None, None) => Vec::new(),
-        (Some(password), None) => algorithm.hash(salt(), password.as_bytes()),
+        (Some(password), None) => algorithm.hash(node.salt(), password.as_bytes()),
         (None, Some(hash)) => STANDARD
             .decode(hash.trim())
             .map_err(|_| Error::bad_request("password_hash is not base64"))?,

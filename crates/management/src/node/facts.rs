@@ -3,27 +3,44 @@
 use std::time::Duration;
 
 use amqp::Properties;
-use broker::status::{ConnectionStatus, Counters, QueueStatus};
+use broker::status::{ConnectionStatus, Counters, QueueStatus, word};
+use broker::status::word::Word;
 use broker::{Name, QueueId};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::host::NodeKind;
 
 /// A queue as its leader sees it. The definition is in the tables.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct QueueReport {
     pub queue: Option<QueueId>,
-    /// `running`, `flow`, `down`, `stopped` or `crashed`. The API shows `idle` by itself.
-    pub state: &'static str,
+    /// `running`, `flow`, `syncing`, `down`, `stopped` or `crashed`. The API shows `idle` by itself.
+    #[serde(with = "word")]
+    pub state: Word,
     pub status: QueueStatus,
-    /// Mirrors that are not in sync, by node name.
-    pub unsynchronized: Vec<Name>,
+    /// Mirrors as the leader sees them. Which of them are in sync is in the tables.
+    pub mirrors: Vec<MirrorReport>,
     /// Nodes that hold an old copy which could be taken up by hand.
     pub recoverable: Vec<Name>,
-    /// Messages already copied, while mirrors are being synchronized.
+    /// Messages already copied, while the state is `syncing`.
     pub sync_messages: Option<u64>,
 }
 
+/// A mirror of a queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MirrorReport {
+    pub node: Name,
+    /// Messages that it lacks; `None` when that is not known.
+    pub sync_messages_left: Option<u64>,
+    pub sync_bytes_left: Option<u64>,
+    /// How it catches up or has caught up: `full`, `incremental` or `event`; empty when it does not.
+    #[serde(with = "word")]
+    pub sync_strategy: Word,
+}
+
 /// A connection and the node it is connected to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ConnectionReport {
     pub node: Name,
     pub status: ConnectionStatus,
@@ -41,10 +58,12 @@ pub struct Fetched {
     pub message_count: u64,
 }
 
-/// A node of the cluster. Of a stopped node only `name` and `running` mean something.
-#[derive(Clone, Debug, Default)]
+/// A node of the cluster. Of a stopped node only `name`, `kind`, `running` and `being_drained` mean
+/// something.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct NodeStatus {
     pub name: Name,
+    pub kind: NodeKind,
     pub running: bool,
     /// Accepts no clients because an operator drains it.
     pub being_drained: bool,
@@ -64,7 +83,8 @@ pub struct NodeStatus {
     /// Bytes held by the allocator, used or not; 0 when unknown.
     pub memory_allocated: u64,
     /// Known shares of the memory by RabbitMQ's category names (`queue_procs`, `connection_other`,
-    /// `binary`, …). The rest is shown as `other_system`.
+    /// `binary`, …). The rest is shown as `other_system`. Known of this node alone.
+    #[serde(skip)]
     pub memory_shares: Vec<(&'static str, u64)>,
     /// The watermark as configured, when it is relative.
     pub memory_watermark: Option<f64>,
@@ -91,8 +111,6 @@ pub struct NodeStatus {
     pub churn: Churn,
     pub links: Vec<Link>,
     pub auth_attempts: Vec<AuthAttempts>,
-    /// A voter of the metadata.
-    pub voter: bool,
     /// Connections this node accepts at most; `None` is unlimited.
     pub connection_limit: Option<u64>,
     /// Nodes the cluster is meant to have (`cluster_formation.target_cluster_size_hint`).
@@ -100,10 +118,11 @@ pub struct NodeStatus {
 }
 
 /// A port on which the node listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
     /// RabbitMQ's protocol name: `amqp`, `amqp/ssl`, `http`, `https`, `http/prometheus`, `clustering`.
-    pub protocol: &'static str,
+    #[serde(with = "word")]
+    pub protocol: Word,
     /// Where it is bound, `::` for all addresses.
     pub interface: String,
     pub port: u16,
@@ -111,7 +130,7 @@ pub struct Listener {
 }
 
 /// Work of the store since the node started.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskCounters {
     pub reads: u64,
     pub read_bytes: u64,
@@ -124,7 +143,7 @@ pub struct DiskCounters {
 }
 
 /// What came and went since the node started.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Churn {
     pub connections_created: u64,
     pub connections_closed: u64,
@@ -137,7 +156,7 @@ pub struct Churn {
 }
 
 /// A connection between this node and a peer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
     pub peer: Name,
     pub peer_address: String,
@@ -149,16 +168,17 @@ pub struct Link {
 }
 
 /// Logins since the node started.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthAttempts {
     /// `amqp091` or `http`.
-    pub protocol: &'static str,
+    #[serde(with = "word")]
+    pub protocol: Word,
     pub succeeded: u64,
     pub failed: u64,
 }
 
 /// Counters of the cluster. They include what objects that are gone have counted.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Totals {
     pub messages: Counters,
     pub churn: Churn,
@@ -168,7 +188,7 @@ pub struct Totals {
 }
 
 /// Counters of a virtual host.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct VhostCounters {
     pub vhost: Name,
     pub messages: Counters,
@@ -177,7 +197,7 @@ pub struct VhostCounters {
 }
 
 /// Counters of an exchange.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExchangeCounters {
     pub vhost: Name,
     pub exchange: Name,

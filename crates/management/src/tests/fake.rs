@@ -1,21 +1,22 @@
 //! A node in memory: the real metadata and the real routing, and queues that are lists.
 
+mod host;
+mod node;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use amqp::{PropertiesView, Table};
-use async_trait::async_trait;
 use broker::exchange::{Routing, route};
-use broker::metadata::{Command, Metadata, Outcome, Refusal, Tables};
+use broker::metadata::{Command, Metadata, Outcome, Refusal};
 use broker::status::{ChannelStatus, ConnectionStatus, ConsumerStatus, Counters, QueueStatus};
 use broker::{ConnectionId, Name, QueueId, user};
 
+use crate::host::{AppState, HostFailure, LastKnown};
 use crate::node::{
-    AuthAttempts, Certificate, Churn, ConnectionReport, ExchangeCounters, Failure, Fetched,
-    Listener, Login, Node, NodeStatus, Publish, QueueReport, Settle, Totals, VhostCounters,
-    Watermark,
+    AuthAttempts, Certificate, Churn, ClusterFacts, ConnectionReport, ExchangeCounters, Fetched,
+    Listener, Member, MirrorReport, NodeStatus, Publish, QueueReport, Settle, Verdict,
 };
 
 pub(super) const NODE: &str = "warren@here";
@@ -26,7 +27,7 @@ pub(super) struct Fake(Mutex<State>);
 
 #[derive(Default)]
 pub(super) struct State {
-    metadata: Metadata,
+    pub(super) metadata: Metadata,
     index: u64,
     pub(super) now: u64,
     contents: BTreeMap<QueueId, Contents>,
@@ -38,6 +39,13 @@ pub(super) struct State {
     /// Calls of methods that only the operator causes.
     pub(super) log: Vec<String>,
     pub(super) unavailable: bool,
+    pub(super) cluster: ClusterFacts,
+    /// What the process and the cluster answer to every change.
+    pub(super) refusal: Option<HostFailure>,
+    pub(super) app: Option<AppState>,
+    pub(super) last_known: LastKnown,
+    /// What queues' leaders know of their mirrors, by queue.
+    pub(super) mirrors: BTreeMap<Name, Vec<MirrorReport>>,
 }
 
 #[derive(Default)]
@@ -52,8 +60,14 @@ impl Fake {
         let mut state = State {
             now: NOW,
             nodes: vec![node_status(NODE)],
+            cluster: ClusterFacts {
+                members: vec![member(NODE, Verdict::Own)],
+                has_quorum: true,
+                ..ClusterFacts::default()
+            },
             ..State::default()
         };
+        state.apply(Command::NodeStarted { node: NODE.into() });
         state.apply(Command::PutVhost(broker::metadata::VhostSpec {
             name: "/".into(),
             description: Some("Default virtual host".to_owned()),
@@ -199,6 +213,13 @@ impl Fake {
         name
     }
 
+    /// Notes a call that changes something, and answers as the test wants it.
+    pub(super) fn change<E: From<HostFailure>>(&self, call: String) -> Result<(), E> {
+        let mut state = self.state();
+        state.log.push(call);
+        Ok(state.refuse()?)
+    }
+
     /// A consumer of a queue in `/` on channel 1 of a connection.
     pub(super) fn consume(&self, queue: &str, connection: u64) {
         let mut state = self.state();
@@ -246,6 +267,33 @@ impl State {
         self.metadata.apply(self.index, command).0
     }
 
+    /// Another node of the cluster, which runs and votes.
+    pub(super) fn add_node(&mut self, name: &str) {
+        self.apply(Command::NodeStarted { node: name.into() });
+        self.nodes.push(node_status(name));
+        self.cluster.members.push(member(name, Verdict::Alive));
+    }
+
+    /// The process of a node ends.
+    pub(super) fn stop_node(&mut self, name: &str) {
+        for node in self.nodes.iter_mut().filter(|it| *it.name == *name) {
+            node.running = false;
+        }
+        for member in self
+            .cluster
+            .members
+            .iter_mut()
+            .filter(|it| *it.name == *name)
+        {
+            member.running = false;
+            member.verdict = Verdict::Down;
+        }
+    }
+
+    pub(super) fn refuse(&self) -> Result<(), HostFailure> {
+        self.refusal.clone().map_or(Ok(()), Err)
+    }
+
     /// Differs after any change that a request could make.
     pub(super) fn fingerprint(&self) -> (u64, u64, usize, usize) {
         let messages = self
@@ -283,10 +331,14 @@ impl State {
             priority_lengths: self.priority_lengths(queue, messages_ready),
             ..QueueStatus::default()
         };
+        let tables = self.metadata.tables();
+        let found = tables.queues.get(&queue);
+        let mirrors = found.and_then(|it| self.mirrors.get(&it.name));
         QueueReport {
             queue: Some(queue),
             state: "running",
             status,
+            mirrors: mirrors.cloned().unwrap_or_default(),
             ..QueueReport::default()
         }
     }
@@ -369,6 +421,16 @@ impl State {
     }
 }
 
+/// A running voter.
+pub(super) fn member(name: &str, verdict: Verdict) -> Member {
+    Member {
+        name: name.into(),
+        running: true,
+        verdict,
+        ..Member::default()
+    }
+}
+
 pub(super) fn node_status(name: &str) -> NodeStatus {
     let listener = |protocol, port| Listener {
         protocol,
@@ -414,201 +476,6 @@ pub(super) fn node_status(name: &str) -> NodeStatus {
             succeeded: 231,
             failed: 2,
         }],
-        voter: true,
         ..NodeStatus::default()
-    }
-}
-
-#[async_trait]
-impl Node for Fake {
-    fn name(&self) -> Name {
-        NODE.into()
-    }
-
-    fn now(&self) -> u64 {
-        self.state().now
-    }
-
-    fn salt(&self) -> [u8; 4] {
-        [9, 8, 7, 6]
-    }
-
-    fn tables(&self) -> Arc<Tables> {
-        self.state().metadata.tables()
-    }
-
-    async fn propose(&self, command: Command) -> Result<Outcome, Failure> {
-        let mut state = self.state();
-        if state.unavailable {
-            return Err(Failure::Unavailable("no quorum".to_owned()));
-        }
-        Ok(state.try_apply(&command)?)
-    }
-
-    async fn queue_statuses(&self) -> Vec<QueueReport> {
-        let state = self.state();
-        let tables = state.metadata.tables();
-        tables
-            .queues
-            .keys()
-            .map(|queue| state.report(*queue))
-            .collect()
-    }
-
-    async fn queue_status(&self, queue: QueueId) -> Option<QueueReport> {
-        let state = self.state();
-        let known = state.metadata.tables().queues.contains_key(&queue);
-        known.then(|| state.report(queue))
-    }
-
-    async fn connections(&self) -> Vec<ConnectionReport> {
-        self.state().connections.clone()
-    }
-
-    async fn close_connection(&self, connection: ConnectionId, reason: &str) -> bool {
-        let mut state = self.state();
-        let before = state.connections.len();
-        state
-            .connections
-            .retain(|report| report.status.id != connection);
-        state.log.push(format!("close {} {reason}", connection.0));
-        state.connections.len() < before
-    }
-
-    async fn authenticate(&self, name: &str, password: &[u8], peer: Option<IpAddr>) -> Login {
-        let tables = self.tables();
-        let known = tables.users.get(name).map(|user| &**user);
-        if !user::authenticate(known, password) {
-            return Login::Refused;
-        }
-        match peer {
-            Some(peer) if name == "guest" && !peer.is_loopback() => Login::LoopbackOnly,
-            _ => Login::Accepted,
-        }
-    }
-
-    async fn publish(&self, message: Publish) -> Result<bool, Failure> {
-        Ok(self.state().publish(message))
-    }
-
-    async fn get(
-        &self,
-        queue: QueueId,
-        count: u32,
-        settle: Settle,
-    ) -> Result<Vec<Fetched>, Failure> {
-        Ok(self.state().get(queue, count, settle))
-    }
-
-    async fn purge(&self, queue: QueueId) -> Result<u64, Failure> {
-        let mut state = self.state();
-        let dropped = state
-            .contents
-            .entry(queue)
-            .or_default()
-            .ready
-            .drain(..)
-            .count();
-        Ok(dropped as u64)
-    }
-
-    async fn delete_queue(
-        &self,
-        queue: QueueId,
-        if_unused: bool,
-        if_empty: bool,
-    ) -> Result<u64, Failure> {
-        let mut state = self.state();
-        let ready = state.report(queue).status.messages_ready;
-        let found = Arc::clone(state.metadata.tables().queues.get(&queue).unwrap());
-        let (vhost, name) = (found.vhost.clone(), found.name.clone());
-        if if_empty && ready > 0 {
-            return Err(
-                Refusal::InUse(format!("queue '{name}' in vhost '{vhost}' not empty")).into(),
-            );
-        }
-        if if_unused && !state.report(queue).status.consumers.is_empty() {
-            return Err(Refusal::InUse(format!("queue '{name}' in vhost '{vhost}' in use")).into());
-        }
-        state.try_apply(&Command::DeleteQueue {
-            vhost,
-            name,
-            only: Some(queue),
-        })?;
-        state.contents.remove(&queue);
-        Ok(ready)
-    }
-
-    async fn synchronize(&self, queue: QueueId, start: bool) -> Result<(), Failure> {
-        self.state()
-            .log
-            .push(format!("synchronize {} {start}", queue.0));
-        Ok(())
-    }
-
-    async fn rebalance(&self) -> Result<(), Failure> {
-        self.state().log.push("rebalance".to_owned());
-        Ok(())
-    }
-
-    async fn status(&self) -> NodeStatus {
-        self.state().nodes[0].clone()
-    }
-
-    async fn nodes(&self) -> Vec<NodeStatus> {
-        self.state().nodes.clone()
-    }
-
-    async fn totals(&self) -> Totals {
-        let state = self.state();
-        let vhosts: Vec<_> = state
-            .vhosts
-            .iter()
-            .map(|(vhost, messages)| VhostCounters {
-                vhost: vhost.clone(),
-                messages: messages.clone(),
-                received_bytes: 100,
-                sent_bytes: 200,
-            })
-            .collect();
-        let publish = vhosts.iter().map(|vhost| vhost.messages.publish).sum();
-        let get = vhosts.iter().map(|vhost| vhost.messages.get).sum();
-        Totals {
-            messages: Counters {
-                publish,
-                get,
-                ..Counters::default()
-            },
-            churn: state.nodes[0].churn.clone(),
-            vhosts,
-            exchanges: state.exchanges.values().cloned().collect(),
-        }
-    }
-
-    async fn certificates(&self) -> Vec<Certificate> {
-        self.state().certificates.clone()
-    }
-
-    fn environment(&self) -> Vec<(String, String)> {
-        vec![("heartbeat".to_owned(), "60".to_owned())]
-    }
-
-    async fn set_memory_watermark(&self, limit: Watermark) -> Result<(), Failure> {
-        self.state().log.push(format!("memory {limit:?}"));
-        Ok(())
-    }
-
-    async fn set_disk_free_limit(&self, limit: Watermark) -> Result<(), Failure> {
-        self.state().log.push(format!("disk {limit:?}"));
-        Ok(())
-    }
-
-    async fn set_log_level(&self, level: &str) -> Result<(), Failure> {
-        self.state().log.push(format!("level {level}"));
-        Ok(())
-    }
-
-    fn stop(&self) {
-        self.state().log.push("stop".to_owned());
     }
 }

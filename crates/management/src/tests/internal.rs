@@ -204,7 +204,7 @@ async fn the_node_is_told() {
             "memory Absolute(1000)",
             "disk Relative(1.5)",
             "level debug",
-            "rebalance",
+            "rebalance All true true None false",
             "stop",
         ]
     );

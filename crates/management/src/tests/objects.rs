@@ -535,7 +535,7 @@ async fn the_last_copy_of_a_mirrored_queue_makes_its_node_critical() {
     let path = "/health/checks/node-is-mirror-sync-critical";
     assert_eq!(api.get(path).await["reason"], "single node cluster");
     for peer in ["warren@b", "warren@c"] {
-        api.node.state().nodes.push(node_status(peer));
+        api.node.state().add_node(peer);
     }
     assert_eq!(api.get(path).await, json!({"status": "ok"}));
     api.put("/queues/%2F/q", json!({})).await;
@@ -548,7 +548,7 @@ async fn the_last_copy_of_a_mirrored_queue_makes_its_node_critical() {
     api.delete("/queues/%2F/q").await;
     let path = "/health/checks/node-is-quorum-critical";
     assert_eq!(api.get(path).await, json!({"status": "ok"}));
-    api.node.state().nodes[2].running = false;
+    api.node.state().stop_node("warren@c");
     assert_eq!(api.refused(Method::GET, path, "").await.0, 503);
 }
 

@@ -78,8 +78,9 @@ fn network(config: &Config, out: &mut Listing) {
         "ssl_handshake_timeout",
         millis(network.ssl_handshake_timeout),
     );
-    add(out, "reverse_dns_lookups", network.reverse_dns_lookups);
     add(out, "proxy_protocol", network.proxy_protocol);
+    add(out, "product.name", &network.product_name);
+    add(out, "product.version", &network.product_version);
     let options = &network.tcp_listen_options;
     add(out, "tcp_listen_options.backlog", options.backlog);
     add(out, "tcp_listen_options.nodelay", options.nodelay);

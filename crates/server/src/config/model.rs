@@ -51,9 +51,11 @@ pub struct Network {
     /// `None` waits for ever.
     pub handshake_timeout: Option<Duration>,
     pub ssl_handshake_timeout: Duration,
-    pub reverse_dns_lookups: bool,
     pub proxy_protocol: bool,
     pub tcp_listen_options: TcpOptions,
+    /// What clients are told the server is.
+    pub product_name: String,
+    pub product_version: String,
 }
 
 impl Default for Network {
@@ -63,9 +65,10 @@ impl Default for Network {
             ssl: Vec::new(),
             handshake_timeout: Some(Duration::from_secs(10)),
             ssl_handshake_timeout: Duration::from_secs(5),
-            reverse_dns_lookups: false,
             proxy_protocol: false,
             tcp_listen_options: TcpOptions::default(),
+            product_name: "RabbitMQ".into(),
+            product_version: management::RABBITMQ_VERSION.into(),
         }
     }
 }

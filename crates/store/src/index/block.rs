@@ -37,6 +37,18 @@ impl Block {
         }
     }
 
+    /// A block of at most 64 entries by rising sequence and offset; none without any.
+    pub(super) fn of(mut entries: impl Iterator<Item = Entry>) -> Option<Block> {
+        let first = entries.next()?;
+        let mut end = first.end();
+        let mut block = Block::new(first);
+        for entry in entries {
+            block.push(entry, end);
+            end = entry.end();
+        }
+        Some(block)
+    }
+
     /// Adds an entry behind the last, which ends at `end`.
     pub(super) fn push(&mut self, entry: Entry, end: u32) {
         let skipped = entry.seq - self.last_seq - 1;

@@ -128,6 +128,39 @@ impl Extent {
         }
     }
 
+    /// The parts before and behind a sequence that is not live here; each only if it has a live message.
+    pub(crate) fn split(mut self, seq: u64) -> [Option<Extent>; 2] {
+        let place = self.blocks.partition_point(|block| block.last_seq < seq);
+        let mut behind = self.blocks.split_off(place);
+        if behind.first().is_some_and(|block| block.first_seq <= seq) {
+            // The block in which it falls is written anew, for both parts.
+            let block = behind.remove(0);
+            let live = || block.entries().filter(|(_, live)| *live).map(|(entry, _)| entry);
+            self.blocks.extend(Block::of(live().filter(|entry| entry.seq < seq)));
+            behind.splice(0..0, Block::of(live().filter(|entry| entry.seq > seq)));
+        }
+        self.blocks.shrink_to(self.blocks.len() * 2);
+        // The shorter part is counted, the other has the rest.
+        let mut live_before = self.live;
+        let mut live_behind = self.live;
+        if self.blocks.len() < behind.len() {
+            live_before = live_in(&self.blocks);
+            live_behind.subtract(live_before);
+        } else {
+            live_behind = live_in(&behind);
+            live_before.subtract(live_behind);
+        }
+        [(self.blocks, live_before), (behind, live_behind)].map(|(blocks, live)| Extent::part(self.file, blocks, live))
+    }
+
+    /// Some of the blocks of an extent.
+    fn part(file: FileId, blocks: Vec<Block>, live: Live) -> Option<Extent> {
+        let end = blocks.last()?.entries().last()?.0.end();
+        let dead_blocks = blocks.iter().filter(|block| block.live == 0).count() as u32;
+        let extent = Extent { file, live, whole: false, end, dead_blocks, blocks };
+        (live.messages > 0).then_some(extent)
+    }
+
     /// Live entries with a sequence of at least `from`.
     pub(crate) fn live_from(&self, from: u64) -> impl Iterator<Item = Entry> + '_ {
         let start = self.blocks.partition_point(|block| block.last_seq < from);
@@ -225,4 +258,12 @@ impl Extent {
         };
         (!extent.blocks.is_empty()).then_some(extent)
     }
+}
+
+fn live_in(blocks: &[Block]) -> Live {
+    let mut sum = Live::default();
+    for (entry, _) in blocks.iter().flat_map(Block::entries).filter(|(_, live)| *live) {
+        sum.add(Live { messages: 1, bytes: u64::from(entry.size) });
+    }
+    sum
 }

@@ -1,8 +1,12 @@
 //! The extents of one queue, and changes to them.
 //!
 //! Sequences normally rise, so that the last extent takes the next message. They need not: a mirror
-//! that is being synchronized stores new messages before old ones. An extent that would overlap
-//! others is taken apart together with them (`merge`), which costs as much as they are long.
+//! that is being synchronized stores new messages before old ones, and of a queue with persistent and
+//! transient messages each kind has files of its own, so that the one falls between the other. A message
+//! within an extent of another file splits it, at the cost of one block. Longer extents that overlap are
+//! taken apart (`merge`), which costs as much as they are long.
+
+use std::collections::VecDeque;
 
 use super::{Entry, Extent, FileId, Live, LiveByFile};
 use crate::types::{QueueCounts, Seq};
@@ -13,7 +17,7 @@ pub(crate) struct Queue {
     /// One above the highest sequence enqueued.
     pub(crate) next: u64,
     pub(crate) live: Live,
-    extents: Vec<Extent>,
+    extents: VecDeque<Extent>,
 }
 
 impl Queue {
@@ -31,7 +35,7 @@ impl Queue {
             messages: 1,
             bytes: u64::from(entry.size),
         };
-        if let Some(extent) = self.extents.last_mut()
+        if let Some(extent) = self.extents.back_mut()
             && extent.takes(file, &entry)
         {
             extent.push(entry);
@@ -71,17 +75,28 @@ impl Queue {
             self.extents.insert(start, extent);
             return;
         }
+        if extent.first() == extent.last()
+            && let Some(other) = self.extents.remove(start)
+        {
+            let [before, after] = other.split(extent.first());
+            for part in [after, Some(extent), before].into_iter().flatten() {
+                self.extents.insert(start, part);
+            }
+            return;
+        }
         let mut overlapping: Vec<Extent> = self.extents.drain(start..end).collect();
         overlapping.push(extent);
-        let merged = merge(&overlapping);
-        self.extents.splice(start..start, merged);
+        for (place, part) in (start..).zip(merge(&overlapping)) {
+            self.extents.insert(place, part);
+        }
     }
 
     /// Removes the messages from `first` to `last`.
     pub(crate) fn remove(&mut self, first: u64, last: u64, live: &mut LiveByFile) {
         let start = self.extents.partition_point(|extent| extent.last() < first);
-        let mut emptied = false;
-        for extent in &mut self.extents[start..] {
+        // Those that end up empty lie side by side: only at its ends does a range leave something.
+        let mut emptied = start..start;
+        for (place, extent) in (start..).zip(self.extents.range_mut(start..)) {
             if extent.first() > last {
                 break;
             }
@@ -92,34 +107,36 @@ impl Queue {
             };
             self.live.subtract(gone);
             live.subtract(extent.file, gone);
-            emptied |= extent.live.messages == 0;
+            if extent.live.messages == 0 {
+                emptied = if emptied.is_empty() { place..place + 1 } else { emptied.start..place + 1 };
+            }
         }
-        if emptied {
-            self.extents.retain(|extent| extent.live.messages > 0);
+        if !emptied.is_empty() {
+            self.extents.drain(emptied);
         }
     }
 
     /// Takes out the extents that `wanted` names by their file. The caller counts the files.
     pub(crate) fn take(&mut self, wanted: impl Fn(FileId) -> bool) -> Vec<Extent> {
-        let (taken, kept) = std::mem::take(&mut self.extents)
+        let (taken, kept): (Vec<Extent>, Vec<Extent>) = std::mem::take(&mut self.extents)
             .into_iter()
             .partition(|extent| wanted(extent.file));
-        self.extents = kept;
+        self.extents = kept.into();
         for extent in &taken {
             self.live.subtract(extent.live);
         }
         taken
     }
 
-    pub(crate) fn extents(&self) -> &[Extent] {
+    pub(crate) fn extents(&self) -> &VecDeque<Extent> {
         &self.extents
     }
 
     /// Live entries from `from` on by rising sequence, each with its file.
     pub(crate) fn live_from(&self, from: u64) -> impl Iterator<Item = (FileId, Entry)> + '_ {
         let start = self.extents.partition_point(|extent| extent.last() < from);
-        self.extents[start..]
-            .iter()
+        self.extents
+            .range(start..)
             .flat_map(move |extent| extent.live_from(from).map(|entry| (extent.file, entry)))
     }
 

@@ -240,7 +240,7 @@ fn good_arguments_become_settings() {
         let vhost = fixture.vhost();
         let queue = vhost.queues.get("q").unwrap();
         assert_eq!(*queue.settings, settings, "{argument}");
-        assert_eq!(queue.arguments, arguments, "arguments are kept");
+        assert_eq!(*queue.arguments, arguments, "arguments are kept");
     }
 }
 
@@ -258,7 +258,7 @@ fn the_default_type_of_the_virtual_host_is_written_into_the_arguments() {
     fixture.done(default("classic"));
     fixture.queue("a");
     let classic = table(&[("x-queue-type", "classic".into())]);
-    assert_eq!(fixture.vhost().queues.get("a").unwrap().arguments, classic);
+    assert_eq!(*fixture.vhost().queues.get("a").unwrap().arguments, classic);
     fixture.done(default("quorum"));
     let refusal = fixture.refused(declare(durable("b")));
     assert!(matches!(refusal, Refusal::NotImplemented(_)), "{refusal:?}");

@@ -102,8 +102,84 @@ fn a_policy() -> impl Strategy<Value = Command> {
     )
 }
 
+fn a_node() -> impl Strategy<Value = Command> {
+    let kinds = [NodeKind::Disc, NodeKind::Ram];
+    let kind = prop::sample::select(kinds.to_vec());
+    (0..6_u8, name("n"), 1..4_u64, 0..3_u64, any::<bool>(), kind).prop_map(
+        |(which, name, node, incarnation, on, kind)| {
+            let (node, address) = (NodeId(node), name.clone());
+            match which {
+                0 => Command::RegisterNode {
+                    name: name.into(),
+                    address,
+                    kind,
+                    disk: node.0,
+                },
+                1 => Command::NodeUp {
+                    node,
+                    incarnation,
+                    address,
+                },
+                2 => Command::NodeDown {
+                    node,
+                    incarnation,
+                    clean: on,
+                },
+                3 => Command::SetDraining { node, on },
+                4 => Command::SetNodeKind { node, kind },
+                _ => Command::ForgetNode { node, force: on },
+            }
+        },
+    )
+}
+
+fn a_placed_queue() -> impl Strategy<Value = Command> {
+    let locators = ["random", "round-robin", "min-masters", "min-messages", "?"];
+    let locator = prop::sample::select(locators.to_vec());
+    (name("q"), any::<u64>(), 0..4_u64, locator).prop_map(|(name, draw, node, locator)| {
+        Command::PlaceQueue {
+            vhost: "/".into(),
+            spec: durable(&name),
+            draw,
+            suggestion: (node > 0).then_some(NodeId(node)),
+            default_locator: locator.to_owned(),
+        }
+    })
+}
+
+fn a_view_change() -> impl Strategy<Value = Command> {
+    (0..8_u8, 1..9_u64, 1..5_u64, 1..4_u64).prop_map(|(which, queue, epoch, node)| {
+        let node = NodeId(node);
+        let change = match which {
+            0 => ViewChange::AddMirror(node),
+            1 => ViewChange::InSync(node),
+            2 => ViewChange::Evict(node),
+            3 => ViewChange::DropMirror(node),
+            4 => ViewChange::Transfer(node),
+            5 => ViewChange::Merged(node),
+            6 => ViewChange::Stop,
+            _ => ViewChange::Promote {
+                node,
+                unclean: epoch > 2,
+            },
+        };
+        let queue = QueueId(queue);
+        Command::ChangeView {
+            queue,
+            epoch,
+            change,
+        }
+    })
+}
+
 fn a_command() -> impl Strategy<Value = Command> {
     prop_oneof![
+        4 => a_node(),
+        4 => a_placed_queue(),
+        4 => a_view_change(),
+        1 => (0..2_u64, 0..3_u64).prop_map(|(id, generation)| {
+            Command::FoundCluster { id, generation }
+        }),
         6 => a_queue(),
         4 => an_exchange(),
         12 => a_binding(),
@@ -189,7 +265,7 @@ fn the_revision_rises_only_with_a_change() {
     assert!(Arc::ptr_eq(&tables, &fixture.tables()));
     fixture.queue("q");
     assert_eq!(fixture.tables().revision, revision + 1);
-    assert_eq!(fixture.metadata.applied(), 7);
+    assert_eq!(fixture.metadata.applied(), 9);
 }
 
 #[test]

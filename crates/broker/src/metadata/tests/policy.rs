@@ -206,7 +206,7 @@ fn an_operator_policy_is_merged_with_the_users() {
     ]);
     let vhost = fixture.vhost();
     let queue = vhost.queues.get("q").unwrap();
-    assert_eq!(queue.effective_policy, effective);
+    assert_eq!(*queue.effective_policy, effective);
     assert_eq!(
         queue.operator_policy.as_ref().map(|o| &*o.spec.name),
         Some("o")

@@ -220,6 +220,7 @@ fn a_starting_node_loses_its_transient_queues_alone() {
             ..durable(name)
         })
     };
+    fixture.node("warren@b");
     fixture.queue("kept");
     fixture.done(transient("gone", NODE));
     fixture.done(transient("elsewhere", "warren@b"));

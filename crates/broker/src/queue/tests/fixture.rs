@@ -11,6 +11,8 @@ use store::{Limits, Options, Seq, Store};
 use super::disk::MemoryDisk;
 use crate::id::{ConnectionId, QueueId};
 use crate::message::Message;
+use cluster::metadata_log::NodeId;
+
 use crate::metadata::{self, Command, View};
 use crate::queue::{
     ChannelEvent, ChannelKey, Consume, ConsumerKey, DeadLetter, Delivery, Now, Publish, Publisher, Queue,
@@ -94,12 +96,13 @@ impl Fixture {
             durable,
             auto_delete: false,
             exclusive: None,
-            arguments: Table::new(),
+            arguments: Arc::default(),
             policy: None,
             operator_policy: None,
-            effective_policy: Table::new(),
+            effective_policy: Arc::default(),
             settings: Arc::new(settings),
-            view: View { epoch: 1, in_sync: vec!["warren@a".into()] },
+            mirroring: None,
+            view: View::new([NodeId(1)], false),
         };
         let disk = MemoryDisk::default();
         let now = Now { time: Time::from_millis(1), unix_millis: 1_000_000, budget_bytes: 1 << 20 };
@@ -146,8 +149,11 @@ impl Fixture {
                 }
                 ChannelEvent::Confirmed { runs, .. } => self.confirmed.extend(runs.iter().flat_map(|(a, b)| *a..=*b)),
                 ChannelEvent::Rejected { numbers, .. } => self.rejected.extend(numbers),
-                ChannelEvent::Replied { channel, reply } => self.replies.push((channel, reply)),
-                ChannelEvent::ConsumerCancelled { .. } => {}
+                ChannelEvent::Replied { channel, reply, .. } => self.replies.push((channel, reply)),
+                ChannelEvent::ConsumerCancelled { .. }
+                | ChannelEvent::Resumed { .. }
+                | ChannelEvent::Resubscribed { .. }
+                | ChannelEvent::QueueMoved { .. } => {}
             }
         }
         self.letters.extend(fx.dead_letters);
@@ -188,8 +194,10 @@ impl Fixture {
             no_ack,
             exclusive: false,
             prefetch,
+            limited: false,
             priority: 0,
             arguments: Table::new(),
+            again: false,
         }))
     }
 

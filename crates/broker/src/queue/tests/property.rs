@@ -224,8 +224,7 @@ impl Model {
         if self.rng.one_in(3) && self.consumers.contains_key(&channel.number) {
             let item = self.unacked.remove(&(channel, seq)).expect("listed");
             self.ready.insert(item.place, item);
-            let consumer = ConsumerKey { channel, number: 0 };
-            self.round(vec![QueueEvent::Surplus { consumer, seqs: vec![seq] }]);
+            self.round(vec![QueueEvent::Surplus { channel, seqs: vec![seq] }]);
         }
         self.round(vec![QueueEvent::Resume { channel }]);
     }

@@ -11,7 +11,7 @@ use stdx::Rng;
 const SECTOR_BYTES: usize = 512;
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Disk {
+pub(crate) struct Disk {
     inner: Arc<(Mutex<State>, Condvar)>,
 }
 
@@ -50,16 +50,16 @@ impl Change {
 }
 
 impl Disk {
-    pub(super) fn syncs(&self) -> u64 {
+    pub(crate) fn syncs(&self) -> u64 {
         self.inner.0.lock().unwrap().syncs
     }
 
-    pub(super) fn hold_syncs(&self, hold: bool) {
+    pub(crate) fn hold_syncs(&self, hold: bool) {
         self.inner.0.lock().unwrap().hold = hold;
         self.inner.1.notify_all();
     }
 
-    pub(super) fn release_one_sync(&self) {
+    pub(crate) fn release_one_sync(&self) {
         self.inner.0.lock().unwrap().release += 1;
         self.inner.1.notify_all();
         let state = self.inner.0.lock().unwrap();
@@ -71,18 +71,18 @@ impl Disk {
         );
     }
 
-    pub(super) fn wait_for_held_sync(&self) {
+    pub(crate) fn wait_for_held_sync(&self) {
         let state = self.inner.0.lock().unwrap();
         drop(self.inner.1.wait_while(state, |state| !state.held).unwrap());
     }
 
-    pub(super) fn fail_next_sync(&self) {
+    pub(crate) fn fail_next_sync(&self) {
         self.inner.0.lock().unwrap().fail = true;
     }
 
     /// What is left after a power cut at this moment. This disk refuses everything from here on.
     /// `at_the_moment` runs before anything more can be reported as written.
-    pub(super) fn crash(&self, rng: &mut Rng, at_the_moment: impl FnOnce()) -> Disk {
+    pub(crate) fn crash(&self, rng: &mut Rng, at_the_moment: impl FnOnce()) -> Disk {
         let mut state = self.inner.0.lock().unwrap();
         state.crashed = true;
         // What was synced may already have been reported or not: both are fine.

@@ -120,7 +120,7 @@ impl Import<'_> {
 
     fn user(&self, item: &Object) -> Result<Vec<Command>, Error> {
         let name = item.text("name")?;
-        let mut spec = users::spec_from_json(name, item, || self.request.node().salt())?;
+        let mut spec = users::spec_from_json(name, item, self.request.node())?;
         if !item.contains_key("hashing_algorithm") && self.is_older_than_3_6() {
             spec.hashing_algorithm = Name::from(Hashing::Md5.name());
         }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use broker::ConnectionId;
-use broker::metadata::Queue;
+use broker::metadata::{Queue, Tables};
 use serde_json::{Value as Json, json};
 
+use super::mirrors;
 use crate::api::{connections, object, put_runtime};
 use crate::counters::{self, Lengths, Rates};
 use crate::node::QueueReport;
@@ -55,15 +56,14 @@ impl Owners {
 }
 
 /// The definition, the node and the state, with totals when there is a report.
-pub(crate) fn short(queue: &Queue, report: Option<&QueueReport>) -> Json {
+pub(crate) fn short(tables: &Tables, queue: &Queue, report: Option<&QueueReport>) -> Json {
     let mut shown = object(definition(queue));
-    shown.insert("node".to_owned(), json!(queue.leader()));
     shown.insert(
         "state".to_owned(),
-        json!(report.map_or("running", |report| report.state)),
+        json!(report.map_or_else(|| mirrors::state_by_tables(tables, queue), |report| report.state)),
     );
     shown.insert("policy".to_owned(), policy_name(queue.policy.as_ref()));
-    put_mirrors(&mut shown, queue, report);
+    mirrors::put(&mut shown, tables, queue, report);
     if let Some(report) = report {
         let lengths = Lengths::of(&report.status);
         shown.insert(
@@ -88,10 +88,10 @@ pub(crate) fn full(
     owners: &Owners,
     ranges: Ranges,
 ) -> Object {
+    let tables = &request.tables;
     let mut shown = object(definition(queue));
     shown.append(&mut object(json!({
-        "node": queue.leader(),
-        "state": report.map_or("down", |report| report.state),
+        "state": mirrors::state(queue, report),
         "policy": policy_name(queue.policy.as_ref()),
         "operator_policy": policy_name(queue.operator_policy.as_ref()),
         "effective_policy_definition": table_to_json(&queue.effective_policy),
@@ -99,7 +99,7 @@ pub(crate) fn full(
     if let Some(owner) = queue.exclusive.and_then(|owner| owners.0.get(&owner)) {
         shown.insert("owner_pid_details".to_owned(), owner.clone());
     }
-    put_mirrors(&mut shown, queue, report);
+    mirrors::put(&mut shown, tables, queue, report);
     put_runtime(&mut shown);
     let Some(report) = report else { return shown };
     put_contents(&mut shown, report);
@@ -114,23 +114,6 @@ pub(crate) fn full(
     );
     counters::put_queue_messages(&mut shown, &report.status.counters, rates(ranges.messages));
     shown
-}
-
-/// Mirrors are listed when a policy asks for mirroring, even when there are none.
-fn put_mirrors(shown: &mut Object, queue: &Queue, report: Option<&QueueReport>) {
-    if !queue.effective_policy.contains("ha-mode") {
-        return;
-    }
-    let in_sync = queue.view.in_sync.get(1..).unwrap_or_default();
-    let unsynchronized = report.map_or(&[][..], |report| &report.unsynchronized);
-    let all: Vec<_> = in_sync.iter().chain(unsynchronized).collect();
-    shown.insert("slave_nodes".to_owned(), json!(all));
-    shown.insert("synchronised_slave_nodes".to_owned(), json!(in_sync));
-    let recoverable = report.map_or(&[][..], |report| &report.recoverable);
-    shown.insert("recoverable_slaves".to_owned(), json!(recoverable));
-    if let Some(count) = report.and_then(|report| report.sync_messages) {
-        shown.insert("sync_messages".to_owned(), json!(count));
-    }
 }
 
 fn put_contents(shown: &mut Object, report: &QueueReport) {

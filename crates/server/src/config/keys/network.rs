@@ -6,7 +6,7 @@ use super::super::key::{Status, Table};
 use super::super::model::{Limits, Listener};
 use super::super::value::{
     boolean, byte_size, bytes, choice, integer, limit, listener, millis, millis_or_infinity, ratio,
-    seconds,
+    seconds, word,
 };
 
 pub(super) fn add(table: &mut Table) {
@@ -38,9 +38,6 @@ fn listeners(table: &mut Table) {
     );
     table.served("ssl_handshake_timeout", millis(), |draft, _, value| {
         draft.config.network.ssl_handshake_timeout = value;
-    });
-    table.served("reverse_dns_lookups", boolean(), |draft, _, value| {
-        draft.config.network.reverse_dns_lookups = value
     });
     table.served("proxy_protocol", boolean(), |draft, _, value| {
         draft.config.network.proxy_protocol = value
@@ -223,6 +220,12 @@ fn resources(table: &mut Table) {
             draft.config.cluster.mirroring_sync_batch_size = value;
         },
     );
+    table.served("product.name", word(), |draft, _, value| {
+        draft.config.network.product_name = value;
+    });
+    table.served("product.version", word(), |draft, _, value| {
+        draft.config.network.product_version = value;
+    });
     table.served(
         "mirroring_sync_max_throughput",
         bytes(),
@@ -269,9 +272,8 @@ const UNTUNABLE: &str = "
     queue_index_embed_msgs_below size
     background_gc_enabled boolean
     background_gc_target_interval integer
+    reverse_dns_lookups boolean
     vhost_restart_strategy stop_node|continue|transient|persistent
-    product.name text
-    product.version text
     motd_file text
     deprecated_features.permit.$name boolean
     metadata_store.khepri.default_timeout integer

@@ -73,6 +73,7 @@ fn a_production_file_is_read_as_it_is() {
         [
             "mqtt.listeners.tcp.default",
             "num_acceptors.tcp",
+            "reverse_dns_lookups",
             "tcp_listen_options.exit_on_close",
             "vm_memory_calculation_strategy",
         ]

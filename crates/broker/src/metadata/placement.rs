@@ -1,0 +1,209 @@
+//! Where a new queue is created, and with which mirrors.
+//!
+//! The strategy is the first that is named: by the queue's argument, by its policy, by the
+//! configuration; else the queue stays on the node that was asked. It chooses among the nodes that run
+//! and are not draining; where the policy lists nodes, among these. A new queue is empty, so all of its
+//! mirrors are in sync from the start.
+
+use amqp::{Table, Value};
+use cluster::metadata_log::NodeId;
+use stdx::Rng;
+
+use super::apply::Metadata;
+use super::codec::Answer;
+use super::command::{Change, QueueSpec, Refusal};
+use super::mirroring::{MirrorMode, Mirroring};
+use super::node::ClusterNode;
+use super::reconcile::{Copies, desired};
+use super::tables::Tables;
+use super::view::View;
+use crate::id::Name;
+
+/// What the proposer adds to a declaration.
+#[derive(Clone, Copy)]
+pub(super) struct Hints<'a> {
+    pub(super) draw: u64,
+    pub(super) suggestion: Option<NodeId>,
+    pub(super) default_locator: &'a str,
+}
+
+/// A strategy of placement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Locator {
+    /// The node that was asked.
+    ClientLocal,
+    /// The node that leads the fewest queues.
+    Balanced,
+    Random,
+    /// One node after the other.
+    RoundRobin,
+    /// The node with the fewest messages, which the proposer knows.
+    MinMessages,
+    /// The node with the fewest connections, which the proposer knows.
+    MinConnections,
+}
+
+impl Locator {
+    /// Every name of a strategy, in both families of spelling.
+    pub(crate) const NAMES: [&'static str; 8] = [
+        "client-local",
+        "balanced",
+        "random",
+        "least-leaders",
+        "min-masters",
+        "round-robin",
+        "min-messages",
+        "min-connections",
+    ];
+
+    /// Finds a strategy by its name in policies, arguments and configuration.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Locator> {
+        Some(match name {
+            "client-local" => Locator::ClientLocal,
+            "min-masters" | "least-leaders" | "balanced" => Locator::Balanced,
+            "random" => Locator::Random,
+            "round-robin" => Locator::RoundRobin,
+            "min-messages" => Locator::MinMessages,
+            "min-connections" => Locator::MinConnections,
+            _ => return None,
+        })
+    }
+
+    /// The strategy for a queue. A name that nobody knows counts as absent.
+    #[must_use]
+    pub fn in_force(arguments: &Table, policy: &Table, default: &str) -> Locator {
+        let named = |table: &Table, key| {
+            let name = table.get(key).and_then(Value::as_str);
+            name.and_then(Locator::of)
+        };
+        named(arguments, "x-queue-master-locator")
+            .or_else(|| named(arguments, "x-queue-leader-locator"))
+            .or_else(|| named(policy, "queue-master-locator"))
+            .or_else(|| named(policy, "queue-leader-locator"))
+            .or_else(|| Locator::of(default))
+            .unwrap_or(Locator::ClientLocal)
+    }
+}
+
+/// A queue that is to be placed.
+pub(super) struct Placing<'a> {
+    pub(super) spec: &'a QueueSpec,
+    pub(super) locator: Locator,
+    pub(super) mirroring: Option<&'a Mirroring>,
+    pub(super) hints: Hints<'a>,
+    /// How many queues were placed by turns before.
+    pub(super) turn: u64,
+}
+
+impl Metadata {
+    pub(super) fn place_queue(
+        &mut self,
+        vhost: &Name,
+        spec: &QueueSpec,
+        hints: Hints<'_>,
+        changes: &mut Vec<Change>,
+    ) -> Answer {
+        self.new_queue(vhost, spec, Some(hints), changes)
+    }
+}
+
+impl Placing<'_> {
+    /// The first view of the queue.
+    pub(super) fn view(&self, tables: &Tables) -> Result<View, Refusal> {
+        if self.spec.exclusive {
+            let node = self.asked_alive(tables)?;
+            return Ok(View::new([node], false));
+        }
+        let leader = self.leader(tables)?;
+        let Some(mirroring) = self.mirroring else {
+            return Ok(View::new([leader], false));
+        };
+        let copies = Copies {
+            leader,
+            mirrors: &[],
+            in_sync: &[],
+            recoverable: &[],
+        };
+        let wish = desired(&mirroring.mode, copies, tables, self.hints.draw);
+        let nodes = std::iter::once(wish.leader).chain(wish.mirrors);
+        Ok(View::new(nodes, true))
+    }
+
+    /// The node that was asked, if the connection that owns the exclusive queue can still be there.
+    fn asked_alive(&self, tables: &Tables) -> Result<NodeId, Refusal> {
+        let gone = || Refusal::Invalid(format!("node '{}' is down", self.spec.node));
+        let node = tables.nodes.named(&self.spec.node).ok_or_else(gone)?;
+        let of_this_life =
+            |connection: crate::id::ConnectionId| connection.is_of(node.id, node.incarnation);
+        if node.is_up() && self.spec.connection.is_some_and(of_this_life) {
+            Ok(node.id)
+        } else {
+            Err(gone())
+        }
+    }
+
+    fn leader(&self, tables: &Tables) -> Result<NodeId, Refusal> {
+        let asked = tables.nodes.named(&self.spec.node);
+        let asked = asked.filter(|node| node.is_up()).map(|node| node.id);
+        let candidates = self.candidates(tables);
+        let Some(first) = candidates.first() else {
+            let up = || tables.nodes.up().next().map(|node| node.id);
+            let none = || Refusal::Invalid("no node of the cluster is up".to_owned());
+            return asked.or_else(up).ok_or_else(none);
+        };
+        let among = |node: Option<NodeId>| node.filter(|node| candidates.contains(node));
+        let listed = matches!(self.mirroring.map(|m| &m.mode), Some(MirrorMode::Nodes(_)));
+        let suggestion = among(self.hints.suggestion);
+        Ok(match self.locator {
+            Locator::ClientLocal => match among(asked) {
+                Some(asked) => asked,
+                // The policy's own order counts; where it says nothing, the load.
+                None if listed => *first,
+                None => asked.unwrap_or_else(|| self.least(&candidates, tables)),
+            },
+            Locator::Balanced => self.least(&candidates, tables),
+            Locator::Random => nth(&candidates, self.hints.draw),
+            Locator::RoundRobin => nth(&candidates, self.turn),
+            Locator::MinMessages | Locator::MinConnections => {
+                suggestion.unwrap_or_else(|| self.least(&candidates, tables))
+            }
+        })
+    }
+
+    /// The nodes to choose from: in the policy's order if it lists them, else by number.
+    fn candidates(&self, tables: &Tables) -> Vec<NodeId> {
+        let takes = |node: &ClusterNode| node.is_up() && !node.draining;
+        match self.mirroring.map(|mirroring| &mirroring.mode) {
+            Some(MirrorMode::Nodes(names)) => {
+                let listed = names.iter().filter_map(|name| tables.nodes.named(name));
+                let mut found = Vec::new();
+                for node in listed.filter(|node| takes(node)) {
+                    if !found.contains(&node.id) {
+                        found.push(node.id);
+                    }
+                }
+                found
+            }
+            _ => {
+                let nodes = tables.nodes.iter().filter(|node| takes(node));
+                nodes.map(|node| node.id).collect()
+            }
+        }
+    }
+
+    /// The candidate that leads the fewest queues; any of several.
+    fn least(&self, candidates: &[NodeId], tables: &Tables) -> NodeId {
+        let leaders = |node: &NodeId| tables.seating.leaders(*node);
+        let least = candidates.iter().map(leaders).min();
+        let least = candidates
+            .iter()
+            .filter(|node| Some(leaders(node)) == least);
+        let least: Vec<NodeId> = least.copied().collect();
+        nth(&least, Rng::new(self.hints.draw).next())
+    }
+}
+
+fn nth(nodes: &[NodeId], n: u64) -> NodeId {
+    nodes[(n % nodes.len() as u64) as usize]
+}

@@ -1,0 +1,80 @@
+//! Mirrored queues: several nodes hold what one of them leads.
+//!
+//! The leader's queue writes batches as it would alone. [`Leader`] sends each of them round the ring of
+//! the view's seats (`cluster::ring`) and says when it is complete: stored by every seat. A [`Follower`]
+//! stores what comes. There is no queue at a follower; when it is its turn to lead, a queue starts from
+//! its store, as after a restart.
+//!
+//! ```text
+//!                    view: seats [A B C], catching up [D]
+//!      queue --batch--> A ====> B ====> C          the ring: publications, marks, acknowledgements
+//!        ^              |  <============+
+//!        +--complete----+ ----- feed ------> D     what D lacks, and every batch meanwhile
+//! ```
+//!
+//! A mirror that catches up says which sequences it holds. A sequence is of one message for good, as each
+//! leader gives its own (docs/decisions/0004). So the leader has it remove what is not live, sends what
+//! it lacks, and every batch in between, on one stream and in the order in which its own store has them.
+//!
+//! Promises, with the views of the metadata log:
+//! * what is complete is stored by every seat of the view in which it was completed;
+//! * a mirror gets a seat only when it has stored everything complete, and from the moment its seat is
+//!   proposed nothing is complete without it, whatever becomes of the proposal;
+//! * a member that left a view completes nothing: it hears of the view, or nobody answers it;
+//! * whatever a follower is told to store, it stores in the order in which the leader did.
+
+mod effects;
+mod feed;
+mod follower;
+mod leader;
+pub mod operation;
+mod packet;
+mod runs;
+#[cfg(test)]
+mod tests;
+
+use cluster::metadata_log::NodeId;
+use cluster::ring;
+
+pub use effects::{Effects, Report};
+pub use follower::Follower;
+pub use leader::{Care, Leader, Progress};
+pub use packet::Packet;
+pub use runs::Runs;
+
+use crate::metadata::View;
+
+/// The ring of a view: its seats, in order.
+fn ring_view(view: &View) -> ring::View {
+    ring::View { version: view.epoch, members: view.seats.iter().map(|seat| ring::MemberId(seat.member())).collect() }
+}
+
+/// The member of the ring that sits on this node.
+fn member_of(view: &View, node: NodeId) -> Option<ring::MemberId> {
+    view.seats.iter().find(|seat| seat.node == node).map(|seat| ring::MemberId(seat.member()))
+}
+
+/// The node of the left neighbour in the ring.
+fn left_of(view: &View, node: NodeId) -> Option<NodeId> {
+    let at = view.seats.iter().position(|seat| seat.node == node)?;
+    let left = view.seats[(at + view.seats.len() - 1) % view.seats.len()].node;
+    (left != node).then_some(left)
+}
+
+/// The node on which a member sits: its number is part of the seat's.
+fn node_of(member: ring::MemberId) -> NodeId {
+    NodeId(member.0 & 0xFFFF)
+}
+
+/// Packets of the ring carry their sender, since its seat may be of a view that the receiver has not seen.
+fn ring_packet(from: ring::MemberId, packet: &ring::Packet) -> Packet {
+    let mut bytes = from.0.to_le_bytes().to_vec();
+    packet.encode(&mut bytes);
+    Packet::Ring(bytes.into())
+}
+
+fn open_ring_packet(bytes: &bytes::Bytes) -> Option<(ring::MemberId, ring::Packet)> {
+    let from = u64::from_le_bytes(*bytes.first_chunk::<8>()?);
+    let packet = ring::Packet::decode(bytes.slice(8..)).ok()?;
+    Some((ring::MemberId(from), packet))
+}

@@ -1,0 +1,49 @@
+//! What replicas of a queue ask of their node.
+
+use cluster::metadata_log::NodeId;
+use store::Batch;
+
+use super::packet::Packet;
+use crate::metadata::ViewChange;
+use crate::queue::Load;
+
+/// Comes back when the batch that it went with is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// A publication of the ring: its publisher and number.
+    Ring { publisher: u64, number: u64 },
+    /// A step of a feed.
+    Step { feed: u64, number: u64 },
+}
+
+/// See the file's head.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// For the same queue on other nodes.
+    pub to_peers: Vec<(NodeId, Packet)>,
+    /// For the log, in order.
+    pub store: Vec<(Batch, Report)>,
+    /// The queue's batches up to this ticket are complete.
+    pub complete: Option<u64>,
+    /// Which sequences does the store hold? For the feed of this node, or for the follower itself.
+    pub survey: Vec<(NodeId, u64)>,
+    /// Messages to be read for the feed of a node.
+    pub loads: Vec<(NodeId, u64, Load)>,
+    /// Changes of the view, each against the epoch of the view last seen.
+    pub proposals: Vec<ViewChange>,
+    /// Something that should not happen, for the log.
+    pub complaints: Vec<&'static str>,
+}
+
+impl Effects {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.to_peers.is_empty()
+            && self.store.is_empty()
+            && self.complete.is_none()
+            && self.survey.is_empty()
+            && self.loads.is_empty()
+            && self.proposals.is_empty()
+            && self.complaints.is_empty()
+    }
+}

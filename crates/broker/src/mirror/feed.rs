@@ -1,0 +1,279 @@
+//! The leader's side of a mirror that catches up.
+//!
+//! ```text
+//!   Surveying --the store's sequences--> Sending --nothing missing--> Joining --seat in the view--> gone
+//!   (batches wait)                       (backlog and batches)        (nothing completes without it)
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cluster::metadata_log::NodeId;
+use stdx::Time;
+use store::{Batch, Seq};
+
+use super::effects::Effects;
+use super::operation::{self, Sessions};
+use super::packet::Packet;
+use super::runs::Runs;
+use crate::id::QueueId;
+use crate::metadata::ViewChange;
+use crate::queue::{Load, level_key};
+
+/// Bytes of backlog on the way to one mirror.
+const WINDOW_BYTES: usize = 4 << 20;
+/// A mirror this far behind with live batches starts over.
+const BEHIND_BYTES_MAX: usize = 64 << 20;
+/// A mirror that is behind by fewer steps takes its place in the ring.
+const STEPS_BEHIND_MAX: usize = 1000;
+/// Bytes of one read of the store.
+const LOAD_BYTES: usize = 1 << 20;
+/// A seat that was refused is proposed again after this time.
+const PROPOSE_AGAIN: Duration = Duration::from_secs(2);
+
+/// A step on its way.
+#[derive(Debug)]
+struct Sent {
+    number: u64,
+    bytes: usize,
+    /// The publication of the ring that it is, for batches of the queue.
+    publication: Option<u64>,
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub(super) struct Feed {
+    queue: QueueId,
+    node: NodeId,
+    /// Which attempt of the mirror this is.
+    pub(super) id: u64,
+    held: Vec<(u8, Runs)>,
+    /// Batches that wait for the survey.
+    waiting: Option<Vec<(Bytes, u64, Vec<(u8, Seq, Seq)>)>>,
+    missing: BTreeMap<u8, Runs>,
+    next: u64,
+    sent: VecDeque<Sent>,
+    sent_bytes: usize,
+    /// The last publication that the mirror has stored, once it has all of the backlog.
+    has: u64,
+    /// Steps of the backlog that the mirror has not stored.
+    backlog_steps: usize,
+    loading: bool,
+    /// Whether the backlog is sent, or only what happens from now on.
+    pub(super) sends_backlog: bool,
+    /// Nothing completes without this mirror.
+    pub(super) joining: bool,
+    /// A seat is proposed, and nobody knows the outcome.
+    proposed: bool,
+    propose_after: Time,
+    /// It was told its place in the ring: it gets no more steps, and once it has stored those that it was
+    /// sent, the ring speaks for it.
+    pub(super) welcomed: bool,
+    pub(super) held_something: bool,
+    pub(super) messages_sent: u64,
+    batch_messages: usize,
+}
+
+impl Feed {
+    pub(super) fn new(
+        queue: QueueId,
+        node: NodeId,
+        id: u64,
+        held: Vec<(u8, Runs)>,
+        last_publication: u64,
+        sends_backlog: bool,
+        batch_messages: usize,
+    ) -> Feed {
+        let held_something = held.iter().any(|(_, runs)| !runs.is_empty());
+        Feed {
+            queue,
+            node,
+            id,
+            held,
+            waiting: Some(Vec::new()),
+            missing: BTreeMap::new(),
+            next: 1,
+            sent: VecDeque::new(),
+            sent_bytes: 0,
+            has: last_publication,
+            backlog_steps: 0,
+            loading: false,
+            sends_backlog,
+            joining: false,
+            proposed: false,
+            propose_after: Time::START,
+            welcomed: false,
+            held_something,
+            messages_sent: 0,
+            batch_messages,
+        }
+    }
+
+    /// Messages that the mirror lacks; `None` while that is not known.
+    pub(super) fn messages_left(&self) -> Option<u64> {
+        self.waiting.is_none().then(|| self.missing.values().map(Runs::len).sum())
+    }
+
+    /// A batch of the queue, as the ring got it. False: the mirror is too far behind.
+    pub(super) fn batch(
+        &mut self,
+        operation: &Bytes,
+        publication: u64,
+        removed: &[(u8, Seq, Seq)],
+        out: &mut Effects,
+    ) -> bool {
+        if self.welcomed {
+            return true;
+        }
+        if let Some(waiting) = &mut self.waiting {
+            self.sent_bytes += operation.len();
+            waiting.push((operation.clone(), publication, removed.to_vec()));
+        } else {
+            self.forget(removed);
+            self.step(operation.clone(), Some(publication), out);
+        }
+        self.sent_bytes <= BEHIND_BYTES_MAX + WINDOW_BYTES
+    }
+
+    fn forget(&mut self, removed: &[(u8, Seq, Seq)]) {
+        for (level, first, last) in removed {
+            if let Some(missing) = self.missing.get_mut(level) {
+                missing.remove(&[(*first, *last)]);
+            }
+        }
+    }
+
+    fn step(&mut self, operation: Bytes, publication: Option<u64>, out: &mut Effects) {
+        let number = self.next;
+        self.next += 1;
+        self.sent_bytes += operation.len();
+        self.backlog_steps += usize::from(publication.is_none());
+        self.sent.push_back(Sent { number, bytes: operation.len(), publication });
+        out.to_peers.push((self.node, Packet::Step { feed: self.id, number, operation }));
+    }
+
+    /// What the leader's store held when the feed began.
+    pub(super) fn surveyed(&mut self, live: Vec<(u8, Runs)>, sessions: &Sessions, out: &mut Effects) {
+        let Some(waiting) = self.waiting.take() else { return };
+        self.sent_bytes = 0;
+        let mut surplus = Batch::new();
+        for (level, held) in &self.held {
+            let ours = live.iter().find(|(l, _)| l == level).map(|(_, runs)| runs.clone()).unwrap_or_default();
+            let runs: Vec<(Seq, Seq)> = held.without(&ours).iter().collect();
+            surplus.remove(level_key(self.queue, *level), &runs);
+        }
+        for (level, ours) in live {
+            let none = Runs::default();
+            let held = self.held.iter().find(|(l, _)| *l == level).map_or(&none, |(_, runs)| runs);
+            self.missing.insert(level, ours.without(held));
+        }
+        self.held = Vec::new();
+        self.step(operation::encode(surplus.as_bytes(), sessions), None, out);
+        for (operation, publication, removed) in waiting {
+            self.forget(&removed);
+            self.step(operation, Some(publication), out);
+        }
+    }
+
+    /// Asks for the next part of the backlog, or for a place in the ring.
+    pub(super) fn pump(&mut self, now: Time, completed: u64, out: &mut Effects) {
+        if self.waiting.is_some() || self.loading || self.welcomed {
+            return;
+        }
+        let next = self.missing.iter().find_map(|(level, runs)| Some((*level, runs.first()?)));
+        match next {
+            Some((level, from)) if self.sends_backlog && self.sent_bytes < WINDOW_BYTES => {
+                self.loading = true;
+                let key = level_key(self.queue, level);
+                let load = Load { key, from, messages: self.batch_messages, bytes: LOAD_BYTES };
+                out.loads.push((self.node, self.id, load));
+            }
+            Some(_) => {}
+            None if !self.joining => self.joining = self.sent.len() <= STEPS_BEHIND_MAX && self.sent_bytes < WINDOW_BYTES,
+            None => {
+                if !self.proposed && now >= self.propose_after && self.has().is_some_and(|has| has >= completed) {
+                    self.proposed = true;
+                    out.proposals.push(ViewChange::InSync(self.node));
+                }
+            }
+        }
+    }
+
+    /// Part of the backlog, from `from` on.
+    pub(super) fn loaded(&mut self, level: u8, messages: &[(Seq, Bytes)], out: &mut Effects) {
+        self.loading = false;
+        let Some(missing) = self.missing.get_mut(&level) else { return };
+        let Some((last, _)) = messages.last() else {
+            // Nothing is there any more.
+            *missing = Runs::default();
+            return;
+        };
+        let mut batch = Batch::new();
+        for (seq, payload) in messages.iter().filter(|(seq, _)| missing.contains(*seq)) {
+            batch.enqueue(level_key(self.queue, level), *seq, &[payload]);
+            self.messages_sent += 1;
+        }
+        missing.drop_up_to(*last);
+        if !batch.is_empty() {
+            self.step(operation::encode(batch.as_bytes(), &Sessions::new()), None, out);
+        }
+    }
+
+    /// The mirror has stored all steps up to this one.
+    pub(super) fn stored(&mut self, number: u64) {
+        while let Some(first) = self.sent.front().filter(|first| first.number <= number) {
+            self.sent_bytes -= first.bytes;
+            match first.publication {
+                Some(publication) => self.has = self.has.max(publication),
+                None => self.backlog_steps -= 1,
+            }
+            self.sent.pop_front();
+        }
+    }
+
+    /// The last publication up to which the mirror has stored everything there is; `None` while it lacks
+    /// some of the backlog, in which are the publications from before the feed.
+    pub(super) fn has(&self) -> Option<u64> {
+        if self.is_done() {
+            return Some(u64::MAX);
+        }
+        let whole = self.waiting.is_none() && self.backlog_steps == 0 && self.messages_left() == Some(0);
+        whole.then_some(self.has)
+    }
+
+    /// Whether the ring speaks for the mirror from here on.
+    pub(super) fn is_done(&self) -> bool {
+        self.welcomed && self.sent.is_empty()
+    }
+
+    /// The number of the last step.
+    pub(super) fn last(&self) -> u64 {
+        self.next - 1
+    }
+
+    /// Whether a seat is proposed, and nobody knows the outcome.
+    pub(super) fn is_proposed(&self) -> bool {
+        self.proposed || self.welcomed
+    }
+
+    /// Begins again for the same mirror: what was required is required until the outcome of its seat is
+    /// known.
+    pub(super) fn follow_on(&mut self, before: &Feed) {
+        self.joining = before.joining;
+        self.proposed = before.proposed;
+        self.propose_after = before.propose_after;
+    }
+
+    /// Nothing need wait for this mirror any more.
+    pub(super) fn wait_no_more(&mut self) {
+        self.joining = false;
+        self.proposed = false;
+    }
+
+    /// The proposal of a seat was refused: whatever made it so, it is proposed again later.
+    pub(super) fn refused(&mut self, now: Time) {
+        self.proposed = false;
+        self.propose_after = now + PROPOSE_AGAIN;
+    }
+}

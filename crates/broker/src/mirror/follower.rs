@@ -1,0 +1,421 @@
+//! The replica that follows: it stores what comes, and can take over.
+//!
+//! ```text
+//!            Wants --> steps --> Welcome
+//!   Outside --------------------------------> Member --view without it--> Outside
+//!      ^  \__ in the queue's first view ______/  |
+//!      |                                         +--view led by it, the dead are gone--> (a leader)
+//!      +--- link lost, leader changed, a step missing: it asks again
+//! ```
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cluster::metadata_log::NodeId;
+use cluster::ring::{Effect, Handover, Member, MemberId};
+use stdx::Time;
+
+use super::effects::{Effects, Report};
+use super::operation::{self, Sessions};
+use super::packet::Packet;
+use super::runs::Runs;
+use super::{left_of, member_of, node_of, open_ring_packet, ring_packet, ring_view};
+use crate::id::QueueId;
+use crate::metadata::{View, ViewChange};
+
+/// A leader from which nothing came for so long is asked again; each time it is given longer, since a
+/// link that is slow is not made faster by asking.
+const ASK_AGAIN: Duration = Duration::from_secs(3);
+const ASK_AGAIN_MAX: Duration = Duration::from_secs(120);
+
+/// What the leader feeds.
+#[derive(Debug)]
+struct Feed {
+    id: u64,
+    leader: NodeId,
+    /// The number of the next step.
+    next: u64,
+    stored: u64,
+    heard: Time,
+    welcome: Option<Welcome>,
+}
+
+#[derive(Debug)]
+struct Welcome {
+    after: u64,
+    sessions: Sessions,
+    handover: Handover,
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub struct Follower {
+    queue: QueueId,
+    me: NodeId,
+    view: View,
+    ring: Option<Member>,
+    seat: MemberId,
+    feed: Option<Feed>,
+    feeds: u64,
+    /// The store is asked what it holds, for this feed.
+    surveying: Option<u64>,
+    /// How long the leader is given this time.
+    patience: Duration,
+    sessions: Sessions,
+    /// Publishers that the ring has told the death of, and those whose death is due.
+    dead: BTreeSet<MemberId>,
+    /// Entries of the handover that count as stored when all steps before it are.
+    handed: Option<(u64, Vec<(MemberId, u64)>)>,
+    /// The feed that made this replica a member, and who sent it: told again when the link was lost.
+    joined_by: Option<(NodeId, u64)>,
+    /// Publications of the present leader that are stored.
+    stored: (u64, u64),
+}
+
+impl Follower {
+    /// A replica of a queue. `is_new`: the queue was created with this view, and nothing is stored.
+    /// `first_feed` is above what an earlier follower on this node has used.
+    #[must_use]
+    pub fn new(now: Time, queue: QueueId, me: NodeId, view: &View, is_new: bool, first_feed: u64, out: &mut Effects) -> Follower {
+        let mut follower = Follower {
+            queue,
+            me,
+            view: View { epoch: 0, ..view.clone() },
+            ring: None,
+            seat: MemberId(0),
+            feed: None,
+            feeds: first_feed,
+            surveying: None,
+            patience: ASK_AGAIN,
+            sessions: Sessions::new(),
+            dead: BTreeSet::new(),
+            handed: None,
+            joined_by: None,
+            stored: (0, 0),
+        };
+        if is_new && let Some(seat) = member_of(view, me) {
+            follower.seat = seat;
+            follower.ring = Some(Member::new(seat, ring_view(view)));
+            out.to_peers.extend(left_of(view, me).map(|left| (left, Packet::Relink)));
+        }
+        follower.view_changed(now, view, out);
+        follower
+    }
+
+    /// A leader that leads no longer and keeps its place in the ring.
+    #[must_use]
+    pub fn after_leading(
+        now: Time,
+        queue: QueueId,
+        me: NodeId,
+        view: &View,
+        ring: Option<Member>,
+        sessions: Sessions,
+        first_feed: u64,
+        out: &mut Effects,
+    ) -> Follower {
+        let mut follower = Follower::new(now, queue, me, &View { epoch: 0, seats: Vec::new(), catching_up: Vec::new(), ..view.clone() }, false, first_feed, out);
+        follower.sessions = sessions;
+        follower.seat = member_of(view, me).unwrap_or_default();
+        follower.ring = ring;
+        follower.view_changed(now, view, out);
+        out.to_peers.extend(left_of(view, me).map(|left| (left, Packet::Relink)));
+        follower
+    }
+
+    /// The metadata has a later view.
+    pub fn view_changed(&mut self, now: Time, view: &View, out: &mut Effects) {
+        if view.epoch <= self.view.epoch {
+            return;
+        }
+        let led_before = (self.view.leader(), self.view.led_since);
+        let had_seat = self.view.is_in_sync(self.me);
+        self.view = view.clone();
+        match member_of(view, self.me) {
+            Some(seat) if self.ring.is_some() && seat == self.seat => self.install(out),
+            Some(seat) => {
+                self.ring = None;
+                self.seat = seat;
+            }
+            None => self.ring = None,
+        }
+        let leader_changed = led_before != (view.leader(), view.led_since);
+        if leader_changed || (had_seat && !view.is_in_sync(self.me)) {
+            self.feed = None;
+        }
+        self.seek_feed(now, out);
+        self.take_place(out);
+    }
+
+    fn install(&mut self, out: &mut Effects) {
+        let Some(ring) = &mut self.ring else { return };
+        let mut effects = Vec::new();
+        ring.install(ring_view(&self.view), &mut effects);
+        self.obey(effects, out);
+    }
+
+    /// Asks the leader for a copy, if this replica needs one and nobody sends it.
+    fn seek_feed(&mut self, now: Time, out: &mut Effects) {
+        let leader = self.view.leader();
+        let is_mirror = self.view.is_member(self.me) && leader != self.me && self.view.is_running();
+        if self.ring.is_some() || !is_mirror || self.feed.is_some() || self.surveying.is_some() {
+            return;
+        }
+        self.feeds += 1;
+        self.surveying = Some(self.feeds);
+        let _ = now;
+        out.survey.push((self.me, self.feeds));
+    }
+
+    /// What this node's store holds of the queue.
+    pub fn surveyed(&mut self, now: Time, id: u64, holds: Vec<(u8, Runs)>, out: &mut Effects) {
+        if self.surveying != Some(id) {
+            return;
+        }
+        self.surveying = None;
+        let leader = self.view.leader();
+        if self.ring.is_some() || leader == self.me || !self.view.is_member(self.me) {
+            return;
+        }
+        self.feed = Some(Feed { id, leader, next: 1, stored: 0, heard: now, welcome: None });
+        out.to_peers.push((leader, Packet::Wants { feed: id, epoch: self.view.epoch, holds }));
+    }
+
+    /// Whether this replica can lead now: the view says so, and all that a former leader left is here.
+    #[must_use]
+    pub fn can_lead(&self) -> bool {
+        if self.view.leader() != self.me || !self.view.is_running() {
+            return false;
+        }
+        let Some(ring) = &self.ring else { return true };
+        let members = &ring.view().members;
+        ring.view().version == self.view.epoch
+            && ring.held().iter().all(|(id, _)| members.contains(id) || self.dead.contains(id))
+    }
+
+    /// The ring and the sessions, for the leader that this replica becomes.
+    #[must_use]
+    pub fn take_over(self) -> (Option<Member>, Sessions) {
+        (self.ring, self.sessions)
+    }
+
+    /// The link to a node is there again.
+    pub fn reconnected(&mut self, now: Time, node: NodeId, out: &mut Effects) {
+        if self.ring.is_none() && self.feed.as_ref().is_some_and(|feed| feed.leader == node) {
+            self.feed = None;
+        }
+        if let Some((leader, feed)) = self.joined_by.filter(|(leader, _)| *leader == node) {
+            out.to_peers.push((leader, Packet::Has { feed, number: u64::MAX }));
+        }
+        self.relink(node, out);
+        self.seek_feed(now, out);
+    }
+
+    fn relink(&mut self, node: NodeId, out: &mut Effects) {
+        if let (Some(ring), Some(member)) = (&mut self.ring, member_of(&self.view, node)) {
+            let mut effects = Vec::new();
+            ring.reconnected(member, &mut effects);
+            self.obey(effects, out);
+        }
+    }
+
+    /// A packet from the replica on another node.
+    pub fn receive(&mut self, now: Time, from: NodeId, packet: Packet, out: &mut Effects) {
+        match packet {
+            Packet::Ring(bytes) => {
+                if let (Some(ring), Some((member, packet))) = (&mut self.ring, open_ring_packet(&bytes)) {
+                    let mut effects = Vec::new();
+                    ring.receive(member, packet, &mut effects);
+                    self.obey(effects, out);
+                }
+            }
+            Packet::Relink => self.relink(from, out),
+            Packet::Step { feed, number, operation } => self.step(now, feed, number, &operation, out),
+            Packet::Welcome { feed, after, sessions, handover } => {
+                let Ok(handover) = Handover::decode(handover) else { return };
+                if let Some(found) = self.feed.as_mut().filter(|found| found.id == feed) {
+                    found.heard = now;
+                    found.welcome = Some(Welcome { after, sessions, handover });
+                    self.take_place(out);
+                }
+            }
+            Packet::Stale { feed } => {
+                if self.feed.as_ref().is_some_and(|found| found.id == feed) {
+                    self.feed = None;
+                    // Not at once: the views of the two are not the same yet.
+                }
+            }
+            Packet::Probe { .. } => {
+                let number = self.stored.1;
+                out.to_peers.push((from, Packet::Progress { number }));
+            }
+            Packet::Wants { feed, .. } => {
+                // A seat that was never made a member of the ring, by a leader that is gone. This replica
+                // cannot lead before the ring is whole, and the ring is not whole without that seat.
+                if self.view.leader() == self.me && self.view.is_in_sync(from) {
+                    out.proposals.push(ViewChange::Evict(from));
+                }
+                out.to_peers.push((from, Packet::Stale { feed }));
+            }
+            Packet::Has { .. } | Packet::Progress { .. } | Packet::Synchronize { .. } | Packet::Yield { .. } => {}
+        }
+    }
+
+    fn step(&mut self, now: Time, id: u64, number: u64, operation: &Bytes, out: &mut Effects) {
+        let Some(feed) = self.feed.as_mut().filter(|feed| feed.id == id) else { return };
+        feed.heard = now;
+        let decoded = operation::decode(operation).filter(|_| number == feed.next);
+        let Some((batch, sessions)) = decoded else {
+            // A step is missing: everything is asked for anew.
+            self.feed = None;
+            self.seek_feed(now, out);
+            return;
+        };
+        feed.next += 1;
+        self.patience = ASK_AGAIN;
+        self.sessions.extend(sessions);
+        out.store.push((batch, Report::Step { feed: id, number }));
+    }
+
+    /// Becomes a member of the ring, when it has its seat and all steps before it.
+    fn take_place(&mut self, out: &mut Effects) {
+        if self.ring.is_some() {
+            return;
+        }
+        let Some(seat) = member_of(&self.view, self.me) else { return };
+        let Some(feed) = &mut self.feed else { return };
+        let ready = feed.welcome.as_ref().is_some_and(|welcome| feed.next > welcome.after);
+        let Some(Welcome { after, sessions, handover }) = feed.welcome.take_if(|_| ready) else { return };
+        self.sessions = sessions;
+        self.seat = seat;
+        let member = Member::join(seat, handover);
+        self.handed = Some((after, member.held()));
+        self.ring = Some(member);
+        out.to_peers.extend(left_of(&self.view, self.me).map(|left| (left, Packet::Relink)));
+        self.install(out);
+        self.steps_stored(out);
+    }
+
+    /// A batch is stored.
+    pub fn stored(&mut self, report: Report, out: &mut Effects) {
+        match report {
+            Report::Ring { publisher, number } => {
+                if publisher == member_of(&self.view, self.view.leader()).map_or(0, |leader| leader.0) {
+                    self.stored = (publisher, number);
+                }
+                if let Some(ring) = &mut self.ring {
+                    let mut effects = Vec::new();
+                    ring.stored(MemberId(publisher), number, &mut effects);
+                    self.obey(effects, out);
+                }
+            }
+            Report::Step { feed: id, number } => {
+                let Some(feed) = self.feed.as_mut().filter(|feed| feed.id == id) else { return };
+                feed.stored = number;
+                out.to_peers.push((feed.leader, Packet::Has { feed: id, number }));
+                self.steps_stored(out);
+            }
+        }
+    }
+
+    /// What the handover says is here is stored once the steps before it are.
+    fn steps_stored(&mut self, out: &mut Effects) {
+        let Some(feed) = &self.feed else { return };
+        let Some((_, held)) = self.handed.take_if(|(after, _)| feed.stored >= *after) else { return };
+        self.joined_by = Some((feed.leader, feed.id));
+        self.feed = None;
+        for (publisher, number) in held {
+            let Some(ring) = &mut self.ring else { return };
+            let mut effects = Vec::new();
+            ring.stored(publisher, number, &mut effects);
+            self.obey(effects, out);
+        }
+    }
+
+    fn obey(&mut self, effects: Vec<Effect>, out: &mut Effects) {
+        for effect in effects {
+            match effect {
+                Effect::Send { to, packet } => out.to_peers.push((node_of(to), ring_packet(self.seat, &packet))),
+                Effect::Deliver { publisher, first, payloads } => {
+                    for (number, payload) in (first..).zip(&payloads) {
+                        let Some((batch, sessions)) = operation::decode(payload) else {
+                            self.leave("a batch of the ring cannot be read", out);
+                            return;
+                        };
+                        self.sessions.extend(sessions);
+                        out.store.push((batch, Report::Ring { publisher: publisher.0, number }));
+                    }
+                }
+                Effect::Died(member) => drop(self.dead.insert(member)),
+                Effect::Stopped => self.ring = None,
+                Effect::Diverged => self.leave("the ring of a queue has diverged at a mirror", out),
+                Effect::Completed { .. } | Effect::Settled { .. } | Effect::Born(_) => {}
+            }
+        }
+    }
+
+    /// Something is wrong with what this mirror has: it gives its seat back and catches up.
+    fn leave(&mut self, why: &'static str, out: &mut Effects) {
+        out.complaints.push(why);
+        out.proposals.push(ViewChange::Evict(self.me));
+        self.ring = None;
+    }
+
+    /// Time has passed: a feed that is silent is asked for again.
+    pub fn tick(&mut self, now: Time, out: &mut Effects) {
+        if let Some(feed) = &mut self.feed
+            && self.ring.is_none()
+            && now.since(feed.heard) >= self.patience
+        {
+            self.patience = (self.patience * 2).min(ASK_AGAIN_MAX);
+            if feed.next == 1 {
+                self.feed = None;
+            } else {
+                // Is the feed still there?
+                feed.heard = now;
+                out.to_peers.push((feed.leader, Packet::Has { feed: feed.id, number: feed.stored }));
+            }
+        }
+        self.seek_feed(now, out);
+    }
+
+    /// When to call [`Follower::tick`] if nothing happens before.
+    #[must_use]
+    pub fn deadline(&self, now: Time) -> Option<Time> {
+        let needs = self.ring.is_none() && self.view.is_member(self.me) && self.view.is_running();
+        needs.then(|| now + Duration::from_millis(500))
+    }
+
+    /// The number of the last feed, for a follower that comes after this one.
+    #[must_use]
+    pub fn feeds(&self) -> u64 {
+        self.feeds
+    }
+
+    /// The view that this replica acts by.
+    #[must_use]
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// The queue.
+    #[must_use]
+    pub fn queue(&self) -> QueueId {
+        self.queue
+    }
+
+    /// What it waits for, for those who look for a fault.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let ring = self.ring.as_ref().map(|ring| (ring.view().version, ring.held(), ring.early_bytes()));
+        let (feed, handed, joined) = (&self.feed, &self.handed, &self.joined_by);
+        format!("epoch {} ring {ring:?} feed {feed:?} handed {handed:?} joined {joined:?} surveying {:?}", self.view.epoch, self.surveying)
+    }
+
+    /// Whether it is a member of the ring.
+    #[must_use]
+    pub fn is_member(&self) -> bool {
+        self.ring.is_some()
+    }
+}

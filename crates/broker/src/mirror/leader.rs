@@ -1,0 +1,477 @@
+//! The replica that leads: the ring's publisher, and the source of every feed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cluster::metadata_log::NodeId;
+use cluster::ring::{Effect, Member, MemberId};
+use stdx::Time;
+use store::{Batch, Seq};
+
+use super::effects::{Effects, Report};
+use super::feed::Feed;
+use super::operation::{self, Sessions};
+use super::packet::Packet;
+use super::runs::Runs;
+use super::{left_of, member_of, node_of, open_ring_packet, ring_packet, ring_view};
+use crate::id::QueueId;
+use crate::metadata::{View, ViewChange};
+
+/// Feeds and overdue batches are looked at so often.
+const TICK: Duration = Duration::from_millis(200);
+
+/// How mirrors of a queue are treated; from policies and configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Care {
+    /// Mirrors get the backlog without being told to (`ha-sync-mode: automatic`).
+    pub automatic: bool,
+    /// Messages in one part of the backlog (`ha-sync-batch-size`).
+    pub batch_messages: usize,
+    /// A mirror that has not stored a batch for so long loses its seat.
+    pub patience: Duration,
+}
+
+impl Default for Care {
+    fn default() -> Care {
+        Care { automatic: false, batch_messages: 4096, patience: Duration::from_secs(10) }
+    }
+}
+
+/// What one mirror still lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub node: NodeId,
+    /// `None` while that is not known.
+    pub messages_left: Option<u64>,
+    pub messages_sent: u64,
+    /// `full`, `incremental` or `event`.
+    pub strategy: &'static str,
+    pub active: bool,
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub struct Leader {
+    queue: QueueId,
+    me: NodeId,
+    seat: MemberId,
+    view: View,
+    ring: Member,
+    care: Care,
+    sessions: Sessions,
+    /// Publications with the queue's tickets, in order.
+    tickets: VecDeque<(u64, u64)>,
+    /// Publications that are not complete, with the time they began.
+    pending: VecDeque<(u64, Time)>,
+    /// What the ring has completed.
+    ring_completed: u64,
+    completed: u64,
+    feeds: BTreeMap<NodeId, Feed>,
+    /// Who was asked how far it is, and what it said.
+    probed: Option<(Time, BTreeMap<NodeId, u64>)>,
+    /// This node is out of the view, or the ring has ended for it.
+    deposed: bool,
+}
+
+impl Leader {
+    /// Leads a queue whose ring begins with this view.
+    ///
+    /// # Panics
+    /// When `me` does not lead the view.
+    #[must_use]
+    pub fn found(queue: QueueId, me: NodeId, view: &View, sessions: Sessions, care: Care) -> Leader {
+        let seat = member_of(view, me).expect("who leads has a seat");
+        Leader::with(queue, me, view, Member::new(seat, ring_view(view)), sessions, care)
+    }
+
+    /// Takes over a ring in which this node was a mirror.
+    ///
+    /// # Panics
+    /// When `me` has no seat in the view.
+    #[must_use]
+    pub fn succeed(queue: QueueId, me: NodeId, view: &View, ring: Member, sessions: Sessions, care: Care) -> Leader {
+        Leader::with(queue, me, view, ring, sessions, care)
+    }
+
+    fn with(queue: QueueId, me: NodeId, view: &View, ring: Member, sessions: Sessions, care: Care) -> Leader {
+        let seat = member_of(view, me).expect("who leads has a seat");
+        Leader {
+            queue,
+            me,
+            seat,
+            view: view.clone(),
+            ring_completed: ring.completed(),
+            completed: ring.completed(),
+            ring,
+            care,
+            sessions,
+            tickets: VecDeque::new(),
+            pending: VecDeque::new(),
+            feeds: BTreeMap::new(),
+            probed: None,
+            deposed: false,
+        }
+    }
+
+    /// Begins: what the left neighbour sent before there was anybody to hear it is sent again.
+    pub fn begin(&self, out: &mut Effects) {
+        out.to_peers.extend(left_of(&self.view, self.me).map(|left| (left, Packet::Relink)));
+    }
+
+    /// Whether this node leads no longer, as far as the ring knows.
+    #[must_use]
+    pub fn is_deposed(&self) -> bool {
+        self.deposed
+    }
+
+    /// Whether everything written is complete.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Gives the ring and the sessions to a follower on the same node.
+    #[must_use]
+    pub fn step_down(self) -> (Option<Member>, Sessions) {
+        ((!self.deposed).then_some(self.ring), self.sessions)
+    }
+
+    pub fn set_care(&mut self, care: Care) {
+        if care.automatic && !self.care.automatic {
+            for feed in self.feeds.values_mut() {
+                feed.sends_backlog = true;
+            }
+        }
+        self.care = care;
+    }
+
+    /// A batch that the queue wrote, with the sessions it changed. Answers the report that must come
+    /// back when this node has stored it.
+    pub fn write(&mut self, now: Time, batch: &Batch, touched: Sessions, ticket: Option<u64>, out: &mut Effects) -> Report {
+        let operation = operation::encode(batch.as_bytes(), &touched);
+        self.sessions.extend(touched);
+        let mut effects = Vec::new();
+        let number = self.ring.broadcast(operation.clone(), &mut effects);
+        self.pending.push_back((number, now));
+        if let Some(ticket) = ticket {
+            self.tickets.push_back((number, ticket));
+        }
+        if !self.feeds.is_empty() {
+            let mut removed: Vec<(u8, Seq, Seq)> = Vec::new();
+            operation::removals(batch, |level, first, last| removed.push((level, first, last)));
+            self.feeds.retain(|_, feed| feed.batch(&operation, number, &removed, out) || feed.joining);
+        }
+        self.obey(effects, out);
+        Report::Ring { publisher: self.seat.0, number }
+    }
+
+    /// A batch is stored here.
+    pub fn stored(&mut self, report: Report, out: &mut Effects) {
+        if let Report::Ring { publisher, number } = report
+            && !self.deposed
+        {
+            let mut effects = Vec::new();
+            self.ring.stored(MemberId(publisher), number, &mut effects);
+            self.obey(effects, out);
+        }
+    }
+
+    /// The metadata has a later view. The caller sees to it that this node still leads.
+    pub fn view_changed(&mut self, view: &View, out: &mut Effects) {
+        if view.epoch <= self.view.epoch {
+            return;
+        }
+        self.view = view.clone();
+        self.probed = None;
+        let mut effects = Vec::new();
+        self.ring.install(ring_view(view), &mut effects);
+        self.obey(effects, out);
+        let seated: Vec<NodeId> = view.seats.iter().map(|seat| seat.node).collect();
+        // Who has lost its seat begins anew, and nothing waits for it.
+        let catches_up = |node: &NodeId, feed: &Feed| view.catching_up.contains(node) && !feed.welcomed;
+        self.feeds.retain(|node, feed| seated.contains(node) || catches_up(node, feed));
+        for (node, feed) in &mut self.feeds {
+            if !seated.contains(node) {
+                // What was proposed for an earlier view cannot happen any more.
+                feed.wait_no_more();
+            }
+        }
+        for node in seated {
+            if self.feeds.get(&node).is_some_and(|feed| feed.joining) {
+                self.welcome(node, out);
+            }
+        }
+        self.complete(out);
+    }
+
+    /// A mirror has its seat: it gets what makes it a member of the ring.
+    fn welcome(&mut self, node: NodeId, out: &mut Effects) {
+        let Some(feed) = self.feeds.get_mut(&node) else { return };
+        if feed.welcomed || feed.messages_left() != Some(0) {
+            return;
+        }
+        feed.welcomed = true;
+        feed.joining = true;
+        let mut handover = Vec::new();
+        self.ring.handover().encode(&mut handover);
+        let packet = Packet::Welcome {
+            feed: feed.id,
+            after: feed.last(),
+            sessions: self.sessions.clone(),
+            handover: handover.into(),
+        };
+        out.to_peers.push((node, packet));
+    }
+
+    /// The link to a node is there again.
+    pub fn reconnected(&mut self, node: NodeId, out: &mut Effects) {
+        // What was on its way to a mirror that catches up may be lost: it asks again.
+        if self.feeds.get(&node).is_some_and(|feed| !feed.joining) {
+            self.feeds.remove(&node);
+        }
+        self.relink(node, out);
+    }
+
+    fn relink(&mut self, node: NodeId, out: &mut Effects) {
+        if let Some(member) = member_of(&self.view, node) {
+            let mut effects = Vec::new();
+            self.ring.reconnected(member, &mut effects);
+            self.obey(effects, out);
+        }
+    }
+
+    /// A packet from the replica on another node.
+    pub fn receive(&mut self, now: Time, from: NodeId, packet: Packet, out: &mut Effects) {
+        match packet {
+            Packet::Ring(bytes) => {
+                if let Some((member, packet)) = open_ring_packet(&bytes) {
+                    let mut effects = Vec::new();
+                    self.ring.receive(member, packet, &mut effects);
+                    self.obey(effects, out);
+                }
+            }
+            Packet::Relink => self.relink(from, out),
+            Packet::Wants { feed, holds, .. } => self.wants(from, feed, holds, out),
+            Packet::Has { feed, number } => match self.feeds.get_mut(&from).filter(|found| found.id == feed) {
+                Some(found) => {
+                    found.stored(number);
+                    self.complete(out);
+                    self.feeds.retain(|_, feed| !feed.is_done());
+                    self.tick(now, out);
+                }
+                None => out.to_peers.push((from, Packet::Stale { feed })),
+            },
+            Packet::Progress { number } => {
+                if let Some((_, answers)) = &mut self.probed {
+                    answers.insert(from, number);
+                }
+            }
+            Packet::Step { .. }
+            | Packet::Welcome { .. }
+            | Packet::Stale { .. }
+            | Packet::Probe { .. }
+            | Packet::Synchronize { .. }
+            | Packet::Yield { .. } => {}
+        }
+    }
+
+    fn wants(&mut self, from: NodeId, id: u64, holds: Vec<(u8, Runs)>, out: &mut Effects) {
+        // A seat without a place in the ring yet is fed as well: it lost its feed, or its leader.
+        let known = self.view.catching_up.contains(&from) || self.view.is_in_sync(from);
+        if !known {
+            out.to_peers.push((from, Packet::Stale { feed: id }));
+            return;
+        }
+        let care = self.care;
+        let mut feed =
+            Feed::new(self.queue, from, id, holds, self.last_publication(), care.automatic, care.batch_messages);
+        if let Some(before) = self.feeds.get(&from) {
+            feed.follow_on(before);
+        }
+        feed.sends_backlog |= self.view.is_in_sync(from);
+        self.feeds.insert(from, feed);
+        out.survey.push((from, id));
+    }
+
+    fn last_publication(&self) -> u64 {
+        self.pending.back().map_or(self.ring_completed, |(number, _)| *number)
+    }
+
+    /// What the store held when the feed of this node began.
+    pub fn surveyed(&mut self, now: Time, node: NodeId, id: u64, live: Vec<(u8, Runs)>, out: &mut Effects) {
+        let sessions = self.sessions.clone();
+        if let Some(feed) = self.feeds.get_mut(&node).filter(|feed| feed.id == id) {
+            feed.surveyed(live, &sessions, out);
+        }
+        self.tick(now, out);
+    }
+
+    /// Part of the backlog for the feed of this node.
+    pub fn loaded(&mut self, now: Time, node: NodeId, id: u64, level: u8, messages: &[(Seq, Bytes)], out: &mut Effects) {
+        if let Some(feed) = self.feeds.get_mut(&node).filter(|feed| feed.id == id) {
+            feed.loaded(level, messages, out);
+        }
+        self.tick(now, out);
+    }
+
+    /// A proposal of this replica was refused.
+    pub fn refused(&mut self, now: Time, change: ViewChange) {
+        if let ViewChange::InSync(node) = change
+            && let Some(feed) = self.feeds.get_mut(&node)
+        {
+            feed.refused(now);
+        }
+    }
+
+    /// Starts or stops sending the backlog to mirrors that lack it. Whether there was one.
+    pub fn synchronize(&mut self, now: Time, start: bool, out: &mut Effects) -> bool {
+        let mut some = false;
+        for feed in self.feeds.values_mut() {
+            some |= feed.sends_backlog != start || feed.messages_left().is_none_or(|left| left > 0);
+            feed.sends_backlog = start;
+        }
+        self.tick(now, out);
+        some
+    }
+
+    /// Time has passed, or something has changed that feeds wait for.
+    pub fn tick(&mut self, now: Time, out: &mut Effects) {
+        let completed = self.completed;
+        let seated: Vec<NodeId> = self.view.mirrors().collect();
+        let mut ready = Vec::new();
+        for (node, feed) in &mut self.feeds {
+            if seated.contains(node) {
+                // It has a seat already and comes back to its place when nothing is missing.
+                feed.pump(now, u64::MAX, out);
+                if feed.messages_left() == Some(0) && !feed.welcomed {
+                    ready.push(*node);
+                }
+            } else {
+                feed.pump(now, completed, out);
+            }
+        }
+        for node in ready {
+            self.welcome(node, out);
+        }
+        self.complete(out);
+        self.look_for_slow(now, out);
+    }
+
+    /// When to call [`Leader::tick`] if nothing happens before.
+    #[must_use]
+    pub fn deadline(&self, now: Time) -> Option<Time> {
+        let overdue = self.pending.front().map(|(_, since)| (*since + self.care.patience / 2).max(now + TICK));
+        let feeds = (!self.feeds.is_empty()).then(|| now + TICK);
+        overdue.into_iter().chain(feeds).min()
+    }
+
+    /// A batch is overdue: whoever has not stored it is asked, and goes if it does not say otherwise.
+    fn look_for_slow(&mut self, now: Time, out: &mut Effects) {
+        let Some((oldest, since)) = self.pending.front().copied() else {
+            self.probed = None;
+            return;
+        };
+        if now.since(since) < self.care.patience / 2 {
+            return;
+        }
+        if oldest <= self.ring_completed {
+            // A mirror that was about to join has stopped: it joins later.
+            self.feeds.values_mut().filter(|feed| !feed.is_proposed()).for_each(Feed::wait_no_more);
+            self.complete(out);
+            return;
+        }
+        match &self.probed {
+            None => {
+                self.probed = Some((now, BTreeMap::new()));
+                for node in self.view.mirrors() {
+                    out.to_peers.push((node, Packet::Probe { number: oldest }));
+                }
+            }
+            Some((at, answers)) if now.since(*at) >= self.care.patience / 2 => {
+                let slow = self.view.mirrors().filter(|node| answers.get(node).is_none_or(|has| *has < oldest));
+                out.proposals.extend(slow.map(ViewChange::Evict));
+                self.probed = None;
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn obey(&mut self, effects: Vec<Effect>, out: &mut Effects) {
+        for effect in effects {
+            match effect {
+                Effect::Send { to, packet } => out.to_peers.push((node_of(to), ring_packet(self.seat, &packet))),
+                Effect::Completed { up_to } => self.ring_completed = up_to,
+                Effect::Stopped => self.deposed = true,
+                Effect::Diverged => {
+                    self.deposed = true;
+                    out.complaints.push("the ring of a queue has diverged at its leader");
+                }
+                // What a former leader left is stored with the rest; nobody else publishes.
+                Effect::Deliver { publisher, first, payloads } => {
+                    let numbers = (first..).zip(&payloads);
+                    for (number, payload) in numbers {
+                        if let Some((batch, sessions)) = operation::decode(payload) {
+                            self.sessions.extend(sessions);
+                            out.store.push((batch, Report::Ring { publisher: publisher.0, number }));
+                        }
+                    }
+                    out.complaints.push("a queue's leader was sent a batch by another");
+                }
+                Effect::Settled { .. } | Effect::Born(_) | Effect::Died(_) => {}
+            }
+        }
+        self.complete(out);
+    }
+
+    /// Completes what every seat has stored, and every mirror that may have a seat.
+    fn complete(&mut self, out: &mut Effects) {
+        let joining = self.feeds.values().filter(|feed| feed.joining).map(|feed| feed.has().unwrap_or(0));
+        let completed = joining.fold(self.ring_completed, u64::min);
+        if completed <= self.completed || self.deposed {
+            return;
+        }
+        self.completed = completed;
+        while self.pending.front().is_some_and(|(number, _)| *number <= completed) {
+            self.pending.pop_front();
+        }
+        while let Some((_, ticket)) = self.tickets.front().copied().filter(|(number, _)| *number <= completed) {
+            out.complete = Some(ticket);
+            self.tickets.pop_front();
+        }
+    }
+
+    /// What mirrors that catch up still lack.
+    pub fn progress(&self) -> impl Iterator<Item = Progress> + '_ {
+        self.feeds.iter().map(|(node, feed)| Progress {
+            node: *node,
+            messages_left: feed.messages_left(),
+            messages_sent: feed.messages_sent,
+            strategy: match (feed.sends_backlog, feed.held_something) {
+                (false, _) => "event",
+                (true, true) => "incremental",
+                (true, false) => "full",
+            },
+            active: feed.sends_backlog && feed.messages_left().is_none_or(|left| left > 0),
+        })
+    }
+
+    /// The view that this replica acts by.
+    #[must_use]
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// What it waits for, for those who look for a fault.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let ring = (self.ring_completed, self.completed, self.deposed);
+        format!("epoch {} ring {ring:?} pending {:?} feeds {:?}", self.view.epoch, self.pending.front(), self.feeds)
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.me
+    }
+}

@@ -1,0 +1,233 @@
+//! The task of one agent: a queue as it is used from a node that does not lead it, or may not always.
+//!
+//! The mailbox is the queue's as far as this node's connections know. Bytes of publishes count in it until
+//! the leader has reported them, so a publisher waits for its own queue.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+use broker::QueueId;
+use broker::agent::{Agent, AgentEffects, AgentEvent, Place};
+use broker::queue::QueueEvent;
+use cluster::metadata_log::NodeId;
+
+use crate::clock;
+use crate::mailbox::Mailbox;
+use crate::node::{ConnectionHandle, ConnectionMail, Node, QueueHandle, QueueMail};
+use crate::peers::Peer;
+use crate::queue_driver::{send, size_of_event};
+
+/// A leader that said it is none is asked again after this time.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Starts an agent; its handle is what the node's connections use as the queue.
+pub(crate) fn start(node: &Arc<Node>, id: QueueId) -> Arc<QueueHandle> {
+    let mailbox = Arc::new(Mailbox::new());
+    let reports = Arc::new(Mailbox::new());
+    let session = node.next_connection();
+    node.desks.write().insert(session, Arc::new(ConnectionHandle::new(Arc::clone(&reports))));
+    let handle = Arc::new(QueueHandle::of_agent(Arc::clone(&mailbox)));
+    let driver = Driver {
+        node: Arc::clone(node),
+        id,
+        agent: Agent::new(id, session),
+        mailbox,
+        reports,
+        fx: AgentEffects::default(),
+        leader: Leader::Nobody,
+        refusals: 0,
+        ask_again: false,
+    };
+    tokio::spawn(driver.run());
+    handle
+}
+
+/// Whom the agent speaks to.
+enum Leader {
+    Here(Arc<QueueHandle>),
+    There(Arc<Peer>),
+    Nobody,
+}
+
+struct Driver {
+    node: Arc<Node>,
+    id: QueueId,
+    agent: Agent,
+    mailbox: Arc<Mailbox<QueueMail>>,
+    reports: Arc<Mailbox<ConnectionMail>>,
+    fx: AgentEffects,
+    leader: Leader,
+    /// How often somebody said that he does not lead: each time is another life of the leader.
+    refusals: u64,
+    ask_again: bool,
+}
+
+impl Driver {
+    async fn run(mut self) {
+        let (mut mails, mut reports) = (Vec::new(), Vec::new());
+        self.look_for_leader();
+        self.obey();
+        loop {
+            self.wait(&mut mails, &mut reports).await;
+            let now = clock::now();
+            for report in reports.drain(..) {
+                if let ConnectionMail::Channel(event) = report {
+                    self.agent.handle(now, AgentEvent::Report(event), &mut self.fx);
+                }
+            }
+            if std::mem::take(&mut self.ask_again) {
+                self.look_for_leader();
+            }
+            let mut deleted = false;
+            for mail in mails.drain(..) {
+                match mail {
+                    QueueMail::Event(event) => self.agent.handle(now, AgentEvent::Queue(event), &mut self.fx),
+                    QueueMail::Answered(channel) => self.agent.handle(now, AgentEvent::Answered(channel), &mut self.fx),
+                    QueueMail::Record(_) | QueueMail::Recheck => self.look_for_leader(),
+                    QueueMail::NotLeader(from) => self.not_leader(from),
+                    QueueMail::Deleted => deleted = true,
+                    QueueMail::Stop(done) => drop(done.send(())),
+                    QueueMail::Status(_) | QueueMail::Delay(_) | QueueMail::Mirror(_) => {}
+                }
+            }
+            if deleted {
+                self.end();
+                return;
+            }
+            self.agent.handle(now, AgentEvent::Tick, &mut self.fx);
+            self.obey();
+            if let Leader::There(peer) = &self.leader
+                && peer.is_crowded()
+            {
+                let peer = Arc::clone(peer);
+                let _ = tokio::time::timeout(Duration::from_millis(200), peer.room()).await;
+            }
+        }
+    }
+
+    async fn wait(&mut self, mails: &mut Vec<QueueMail>, reports: &mut Vec<ConnectionMail>) {
+        let take = poll_fn(|cx| {
+            let mail = self.mailbox.poll_take(cx, mails);
+            let report = self.reports.poll_take(cx, reports);
+            if mail.is_ready() || report.is_ready() { Poll::Ready(()) } else { Poll::Pending }
+        });
+        let mut deadline = self.agent.deadline();
+        if self.ask_again {
+            let soon = clock::now() + ASK_AGAIN;
+            deadline = Some(deadline.map_or(soon, |at| at.min(soon)));
+        }
+        match deadline {
+            None => take.await,
+            Some(at) => {
+                let at = clock::instant(at).max(tokio::time::Instant::now() + Duration::from_millis(1));
+                let _ = tokio::time::timeout_at(at, take).await;
+            }
+        }
+    }
+
+    /// Where the tables and the links say that the leader is.
+    fn look_for_leader(&mut self) {
+        let (leader, place) = self.find();
+        self.leader = leader;
+        self.agent.handle(clock::now(), AgentEvent::Leader(place), &mut self.fx);
+    }
+
+    fn find(&self) -> (Leader, Place) {
+        let tables = self.node.tables.load();
+        let Some(record) = tables.queues.get(&self.id) else { return (Leader::Nobody, Place::Waiting) };
+        if !record.view.is_running() {
+            return (Leader::Nobody, Place::Down);
+        }
+        let home = record.leader();
+        if home == self.node.id() {
+            return match self.node.leading(self.id) {
+                Some(handle) => {
+                    let life = handle.life;
+                    (Leader::Here(handle), Place::Attached { life: life << 8 | self.refusals & 0xFF })
+                }
+                None => (Leader::Nobody, Place::Waiting),
+            };
+        }
+        let peer = self.node.peers.get(home);
+        match peer.and_then(|peer| Some((peer.life()?, peer))) {
+            Some((life, peer)) => {
+                // Another turn of the same node at the lead, over the same link, is another life.
+                let life = life.wrapping_mul(0x9E37_79B9).wrapping_add(record.view.led_since) << 8;
+                (Leader::There(peer), Place::Attached { life: life | self.refusals & 0xFF })
+            }
+            None if !tables.nodes.is_up(home) => (Leader::Nobody, Place::Down),
+            None => (Leader::Nobody, Place::Waiting),
+        }
+    }
+
+    /// Whom we took for the leader does not lead: the tables here or there are not the newest.
+    fn not_leader(&mut self, from: NodeId) {
+        let asked = match &self.leader {
+            Leader::There(peer) => peer.id,
+            Leader::Here(_) => self.node.id(),
+            Leader::Nobody => return,
+        };
+        if asked == from {
+            self.refusals += 1;
+            self.leader = Leader::Nobody;
+            self.agent.handle(clock::now(), AgentEvent::Leader(Place::Waiting), &mut self.fx);
+            self.ask_again = true;
+        }
+    }
+
+    fn obey(&mut self) {
+        let mut refused = false;
+        for event in std::mem::take(&mut self.fx.to_leader) {
+            refused |= !self.tell_leader(event);
+        }
+        for (connection, event) in self.fx.to_connections.drain(..) {
+            if let Some(handle) = self.node.connection(connection) {
+                let _ = handle.mailbox.push(ConnectionMail::Channel(event), 0);
+            }
+        }
+        for (queue, event) in self.fx.to_queues.drain(..) {
+            if let Some(handle) = self.node.leading(queue) {
+                let _ = handle.mailbox.push(QueueMail::Event(event), 0);
+            } else {
+                send(&self.node, queue, event);
+            }
+        }
+        self.mailbox.release(std::mem::take(&mut self.fx.released));
+        if refused {
+            self.not_leader(self.node.id());
+        }
+    }
+
+    fn tell_leader(&self, event: QueueEvent) -> bool {
+        match &self.leader {
+            Leader::Here(handle) => {
+                let bytes = size_of_event(&event);
+                handle.mailbox.push(QueueMail::Event(event), bytes).is_ok()
+            }
+            Leader::There(peer) => {
+                let mut packet = Vec::new();
+                broker::packet::encode_to_queue(&mut packet, self.id, 0, &event);
+                // Without a link the agent hears that it is lost, and sends again.
+                peer.send(crate::peers::EVENTS, packet);
+                true
+            }
+            Leader::Nobody => true,
+        }
+    }
+
+    fn end(&mut self) {
+        self.agent.end(&mut self.fx);
+        self.fx.to_leader.clear();
+        self.obey();
+        for mail in self.mailbox.close() {
+            if let QueueMail::Event(event) = mail {
+                crate::queue_driver::gone(&self.node, self.id, event);
+            }
+        }
+        self.node.desks.write().remove(&self.agent.session());
+        self.node.retired_agents.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,131 @@
+//! What the node that leads the metadata log does for all: says who is down, arranges the voters, and
+//! takes the next steps of queues' views.
+//!
+//! Every step is a command that is void if things have changed meanwhile, so that it does no harm when
+//! two nodes believe that they lead, or one is told something twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::metadata::{Command, NodeKind, Tables};
+use cluster::metadata_log::{Member, NodeId};
+use consensus::{Consensus, Role};
+
+use crate::clock;
+use crate::node::Node;
+
+/// More voters make the log slower, not safer.
+const VOTERS_MAX: usize = 7;
+/// Looked at again after this time, whatever happens.
+const ROUND: Duration = Duration::from_millis(200);
+/// A node that somebody in reach still hears is given so long for the link between the two to come back.
+const PARTIAL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs until the node stops.
+pub(crate) async fn run(node: Arc<Node>) {
+    let Some(consensus) = node.consensus.get().cloned() else { return };
+    let mut changes = node.changes.subscribe();
+    let mut arranged = Vec::new();
+    loop {
+        let lone = node.tables.load().nodes.len() <= 1;
+        let timer = async {
+            if lone {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(ROUND).await;
+        };
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = node.reach.changed.notified() => {}
+            () = timer => {}
+            () = node.stopped() => return,
+        }
+        changes.mark_unchanged();
+        if consensus.is_leader() {
+            say_who_is_down(&node).await;
+            arrange_voters(&node, &consensus, &mut arranged).await;
+            step_views(&node).await;
+        } else {
+            arranged.clear();
+        }
+    }
+}
+
+async fn say_who_is_down(node: &Node) {
+    let tables = node.tables.load_full();
+    for member in tables.nodes.iter().filter(|member| member.id != node.id() && member.is_up()) {
+        let Some(verdict) = node.reach.gone(member.id) else { continue };
+        // A later life that has said hello says so itself when it is up.
+        if verdict.incarnation.is_some_and(|seen| seen > member.incarnation) {
+            continue;
+        }
+        let waited = clock::awake().since(verdict.since);
+        let heard_elsewhere = !verdict.certain && !node.reach.hearers(member.id).is_empty();
+        if heard_elsewhere && waited < PARTIAL_PATIENCE {
+            continue;
+        }
+        tracing::warn!("node {} is declared down", member.name);
+        node.reach.withhold(member.id, true);
+        let command = Command::NodeDown { node: member.id, incarnation: member.incarnation, clean: false };
+        if let Err(error) = node.propose(command).await {
+            tracing::warn!(?error, "node {} could not be declared down", member.name);
+        }
+    }
+}
+
+/// Who should vote: nodes with a disk, those that vote already first. Two nodes have one voter, since
+/// two could do nothing without each other.
+fn roles(tables: &Tables, voters: &[NodeId], me: NodeId) -> Vec<(Member, Role)> {
+    let mut members: Vec<_> = tables.nodes.iter().collect();
+    members.sort_by_key(|member| (member.id != me, !voters.contains(&member.id), member.id));
+    let disc = members.iter().filter(|member| member.kind == NodeKind::Disc).count();
+    let seats = match disc {
+        0..=2 => 1,
+        count => count.min(VOTERS_MAX),
+    };
+    let mut left = seats;
+    let roles = members.into_iter().map(|member| {
+        let votes = member.kind == NodeKind::Disc && left > 0;
+        left -= usize::from(votes);
+        let role = if votes { Role::Voter } else { Role::Learner };
+        (Member { id: member.id, address: member.name.to_string() }, role)
+    });
+    let mut roles: Vec<_> = roles.collect();
+    roles.sort_by_key(|(member, _)| member.id);
+    roles
+}
+
+async fn arrange_voters(node: &Node, consensus: &Consensus, arranged: &mut Vec<(Member, Role)>) {
+    let tables = node.tables.load_full();
+    let status = consensus.metrics();
+    let voters: Vec<NodeId> = status.voters.iter().map(|member| member.id).collect();
+    let wanted = roles(&tables, &voters, node.id());
+    let synchronous = match &wanted[..] {
+        [_, _] => wanted.iter().find(|(_, role)| *role == Role::Learner).map(|(member, _)| member.id),
+        _ => None,
+    };
+    consensus.set_synchronous(synchronous);
+    if wanted == *arranged || wanted.is_empty() {
+        return;
+    }
+    match consensus.arrange(wanted.clone()).await {
+        Ok(()) => *arranged = wanted,
+        Err(error) => tracing::info!("the voters of the metadata log are arranged again later: {error}"),
+    }
+}
+
+async fn step_views(node: &Node) {
+    let tables = node.tables.load_full();
+    for step in tables.next_steps(None, clock::random()) {
+        if let broker::metadata::ViewChange::Transfer(to) = step.change {
+            // The leader first comes to rest.
+            if let Some(record) = tables.queues.get(&step.queue) {
+                crate::mirrors::ask_to_yield(node, record, to);
+            }
+            continue;
+        }
+        if let Err(error) = node.propose(Command::from(step)).await {
+            tracing::debug!(?error, ?step, "a step of a queue's view was not taken");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What a node does when its metadata has changed: queues start, stop, move, and hear of new settings.
+//!
+//! [`follow`] is called after each batch of commands with what changed; [`follow_all`] compares
+//! everything, after a start and after a snapshot. Both only ever bring the node to what the newest
+//! tables say, so it does not matter how often they run; one lock keeps them apart.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use broker::QueueId;
+use broker::metadata::{Change, Queue as Record, Tables};
+use broker::mirror::Leader;
+use broker::mirror::operation::Sessions;
+use broker::queue::{Now, Queue, level_key};
+use cluster::metadata_log::NodeId;
+
+use crate::clock;
+use crate::log_writer::{Found, Job};
+use crate::node::{ConnectionMail, Node, QueueMail};
+use crate::{mirrors, queue_driver};
+
+/// What follows from applied commands.
+pub(crate) fn follow(node: &Arc<Node>, changes: &[Change]) {
+    let _order = node.following.lock();
+    let tables = node.tables.load_full();
+    for change in changes {
+        match change {
+            Change::QueueCreated(id) => {
+                if let Some(record) = tables.queues.get(id) {
+                    queue_created(node, record);
+                }
+            }
+            Change::QueueDeleted(id) => {
+                queue_deleted(node, *id);
+            }
+            Change::QueueChanged(id) => {
+                if let Some(record) = tables.queues.get(id) {
+                    mirrors::view_changed(node, record);
+                }
+            }
+            Change::ViewChanged(id) => {
+                if let Some(record) = tables.queues.get(id) {
+                    mirrors::view_changed(node, record);
+                }
+            }
+            Change::NodesChanged => members_changed(node, &tables),
+            Change::VhostDeleted(name) => {
+                close_where(node, |_, vhost| vhost == name, &format!("vhost '{name}' is deleted"));
+            }
+            Change::UserDeleted(name) => {
+                close_where(node, |user, _| user == name, &format!("user '{name}' is deleted"));
+            }
+            Change::RightsChanged | Change::ExchangeDeleted { .. } => {}
+        }
+    }
+    node.changes.send_modify(|count| *count += 1);
+}
+
+/// Brings everything to what the tables say. Queues that are led here start from what the store holds.
+pub(crate) async fn follow_all(node: &Arc<Node>) {
+    let led = |tables: &Tables| -> Vec<(QueueId, u8)> {
+        let here = tables.queues.values().filter(|record| leads(node.id(), record));
+        let missing = here.filter(|record| node.leading(record.id).is_none());
+        missing.map(|record| (record.id, level_max(record))).collect()
+    };
+    let wanted = led(&node.tables.load());
+    let found = node.log.survey(wanted).await;
+    let _order = node.following.lock();
+    let tables = node.tables.load_full();
+    for found in found {
+        if let Some(record) = tables.queues.get(&found.queue)
+            && leads(node.id(), record)
+            && node.leading(record.id).is_none()
+        {
+            start_found(node, record, &found);
+        }
+    }
+    let gone: Vec<QueueId> = {
+        let leading = node.leading.read();
+        let doors = node.doors.read();
+        let all = leading.keys().chain(doors.keys()).copied();
+        all.filter(|id| *id != broker::delay::DELAY_ID && tables.queues.get(id).is_none()).collect()
+    };
+    for id in gone {
+        queue_deleted(node, id);
+    }
+    for record in tables.queues.values() {
+        mirrors::view_changed(node, record);
+    }
+    members_changed(node, &tables);
+    node.changes.send_modify(|count| *count += 1);
+}
+
+pub(crate) fn leads(me: NodeId, record: &Record) -> bool {
+    record.leader() == me && record.view.is_running()
+}
+
+pub(crate) fn level_max(record: &Record) -> u8 {
+    record.settings.priority_max.unwrap_or(0)
+}
+
+pub(crate) fn moment() -> Now {
+    Now { time: clock::now(), unix_millis: clock::unix_millis(), budget_bytes: 0 }
+}
+
+/// Starts a queue on what the store holds of it.
+pub(crate) fn start_found(node: &Arc<Node>, record: &Arc<Record>, found: &Found) {
+    queue_driver::start(node, queue_of(record, found), Arc::clone(record), None);
+}
+
+/// Starts a mirrored queue that another node led before.
+pub(crate) fn start_leader(node: &Arc<Node>, record: &Arc<Record>, found: &Found, leader: Leader, sessions: Sessions) {
+    let mut queue = queue_of(record, found);
+    queue.succeed(sessions);
+    queue_driver::start(node, queue, Arc::clone(record), Some(leader));
+}
+
+fn queue_of(record: &Record, found: &Found) -> Queue {
+    let horizon = found.horizon.as_ref().map(|(seq, bytes)| (*seq, &bytes[..]));
+    let levels: Vec<_> = found.levels.iter().filter(|level| level.messages > 0 || level.next.0 > 1).copied().collect();
+    Queue::new(record, &levels, horizon, moment())
+}
+
+fn queue_created(node: &Arc<Node>, record: &Arc<Record>) {
+    if leads(node.id(), record) && node.leading(record.id).is_none() {
+        // Counted where it is led, so that all nodes together count it once.
+        node.counters.queues_created.fetch_add(1, Ordering::Relaxed);
+        queue_driver::start(node, Queue::new(record, &[], None, moment()), Arc::clone(record), None);
+    }
+    mirrors::view_changed(node, record);
+}
+
+fn queue_deleted(node: &Node, id: QueueId) {
+    let queue = node.leading.write().remove(&id);
+    let door = node.doors.write().remove(&id);
+    node.counters.queues_deleted.fetch_add(u64::from(queue.is_some()), Ordering::Relaxed);
+    let mirror = node.mirroring.read().get(&id).map(Arc::clone);
+    if let Some(replica) = queue.or(mirror) {
+        let _ = replica.mailbox.push(QueueMail::Deleted, 0);
+    } else {
+        // A copy of it may be here.
+        let mut batch = store::Batch::new();
+        batch.forget(level_key(id, 0));
+        node.log.submit(Job::Append { batch, report: None });
+    }
+    if let Some(door) = door.filter(|door| door.is_agent) {
+        let _ = door.mailbox.push(QueueMail::Deleted, 0);
+    }
+}
+
+fn members_changed(node: &Arc<Node>, tables: &Tables) {
+    let members: Vec<_> = tables
+        .nodes
+        .iter()
+        .map(|member| (member.id, Arc::clone(&member.name), member.address.clone()))
+        .collect();
+    // Before its own registration is here, a node knows who it was told to call.
+    if members.iter().any(|(id, ..)| *id == node.id()) {
+        node.peers.arrange(&members);
+    }
+    node.recheck_agents();
+}
+
+fn close_where(node: &Node, which: impl Fn(&broker::Name, &broker::Name) -> bool, reason: &str) {
+    for handle in node.connections.read().values() {
+        if handle.identity.read().as_ref().is_some_and(|(user, vhost)| which(user, vhost)) {
+            let _ = handle.mailbox.push(ConnectionMail::Close(reason.to_owned()), 0);
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Changes of the data folder while the application is stopped: joining, leaving, beginning anew.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use management::host::{HostFailure, Joined, NodeKind};
+use serde_json::json;
+
+use super::ask::Ask;
+use super::facts::MEMBERS;
+use super::peer_routes::{Admission, Candidate};
+use super::{ProcessHost, address_of};
+use crate::clock;
+use crate::config::NodeName;
+use crate::identity::Identity;
+
+fn broken(error: &dyn std::fmt::Display) -> HostFailure {
+    HostFailure::Broken(error.to_string())
+}
+
+impl ProcessHost {
+    fn own_name(&self) -> String {
+        self.config.node_name.to_string()
+    }
+
+    fn identity(&self) -> Result<Option<Identity>, HostFailure> {
+        Identity::load(&self.config.data_dir).map_err(|error| broken(&format!("{error:#}")))
+    }
+
+    pub(super) fn ask<'a>(&'a self, own_name: &'a str) -> Ask<'a> {
+        Ask { own_name, cookie: &self.cookie, patience: Duration::from_secs(15) }
+    }
+
+    /// Deletes all that the node has; it is blank afterwards.
+    fn wipe(&self) -> Result<(), HostFailure> {
+        for name in ["node.json", "metadata", "messages", MEMBERS] {
+            let path = self.config.data_dir.join(name);
+            remove(&path).map_err(|error| broken(&format!("cannot delete {}: {error}", path.display())))?;
+        }
+        Ok(())
+    }
+
+    /// Has another node take this one in, and becomes the member it is told to be. The application must
+    /// be stopped; what the node had is deleted once it is taken in.
+    pub(crate) async fn become_member(&self, seed: &str, ram: bool) -> Result<(), HostFailure> {
+        let own = self.own_name();
+        let mut identity = Identity::founder(&own, clock::random);
+        let candidate =
+            Candidate { name: own.clone(), address: address_of(&self.config.node_name), disk: identity.disk, ram };
+        let body = serde_json::to_value(&candidate).map_err(|error| broken(&error))?;
+        let answer = self.ask(&own).post(seed, "/api/peer/admit", &body).await?;
+        let admission: Admission = serde_json::from_value(answer).map_err(|error| broken(&error))?;
+        self.wipe()?;
+        identity.cluster = admission.cluster;
+        identity.generation = admission.generation;
+        identity.node = admission.node;
+        identity.founder = false;
+        identity.ram = ram;
+        self.remember_admission(&admission, ram);
+        identity.contacts = admission.members;
+        identity.save(&self.config.data_dir).map_err(|error| broken(&format!("{error:#}")))
+    }
+
+    pub(super) async fn join_cluster(self: &Arc<Self>, seed: &str, kind: NodeKind) -> Result<Joined, HostFailure> {
+        let _one = self.changing.lock().await;
+        let own = self.own_name();
+        if seed == own {
+            return Err(HostFailure::WithItself(seed.into()));
+        }
+        let name: NodeName = seed.parse().map_err(|error| HostFailure::BadData(format!("node name '{seed}' {error}")))?;
+        let was_running = !self.is_stopped();
+        let who = self.ask(&own).post(&name.to_string(), "/api/peer/who", &json!({})).await?;
+        let names = |value: &serde_json::Value| -> Vec<String> {
+            value.as_array().into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
+        };
+        let theirs = names(&who["members"]);
+        let ours = self.members();
+        if theirs.contains(&own) && ours.iter().any(|member| member == seed) {
+            return Ok(Joined { already: true });
+        }
+        if ours.len() > 1 && self.is_only_disc() {
+            return Err(HostFailure::ClusteringOnlyDiscNode);
+        }
+        if theirs.contains(&own) {
+            let (thinker, dissident) = (seed.into(), own.as_str().into());
+            return Err(HostFailure::InconsistentCluster { thinker, dissident });
+        }
+        if who["app"] != "running" {
+            let why = "its application does not run".to_owned();
+            return Err(HostFailure::Unreachable { node: seed.into(), why });
+        }
+        if was_running {
+            self.order_stop().await?;
+        }
+        let joined = self.change_cluster(seed, kind, ours.len() > 1).await;
+        if was_running {
+            self.order_start().await?;
+        }
+        joined
+    }
+
+    /// Leaves the old cluster, if there is one, and enters another.
+    async fn change_cluster(&self, seed: &str, kind: NodeKind, leaves: bool) -> Result<Joined, HostFailure> {
+        if leaves {
+            self.say_goodbye(true).await?;
+            self.wipe()?;
+        }
+        self.become_member(seed, kind == NodeKind::Ram).await?;
+        Ok(Joined { already: false })
+    }
+
+    pub(super) async fn begin_anew(self: &Arc<Self>, force: bool) -> Result<(), HostFailure> {
+        let _one = self.changing.lock().await;
+        if !self.is_stopped() {
+            return Err(HostFailure::AppRunning);
+        }
+        if !force {
+            // Whoever resets a node knows that what it has goes with it.
+            self.say_goodbye(true).await?;
+        }
+        self.wipe()
+    }
+
+    /// Has some other member note that this node is one no longer.
+    async fn say_goodbye(&self, force: bool) -> Result<(), HostFailure> {
+        let own = self.own_name();
+        let others: Vec<String> = self.members().into_iter().filter(|member| *member != own).collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        if self.is_only_disc() {
+            return Err(HostFailure::ResettingOnlyDiscNode);
+        }
+        let mut last = HostFailure::NoRunningClusterNodes;
+        for other in others {
+            if !self.runs(&other).await {
+                continue;
+            }
+            match self.ask(&own).post(&other, "/api/peer/leave", &json!({"name": own, "force": force})).await {
+                Ok(_) => return Ok(()),
+                Err(HostFailure::Unreachable { .. }) => {}
+                Err(refused) => last = refused,
+            }
+        }
+        Err(last)
+    }
+
+    /// Whether the application of another node runs.
+    async fn runs(&self, node: &str) -> bool {
+        let who = self.ask(&self.own_name()).post(node, "/api/peer/who", &json!({})).await;
+        who.is_ok_and(|who| who["app"] == "running")
+    }
+
+    /// A node of its cluster, as far as this node knows, that runs and does not know of it; if there is one
+    /// that does, nobody.
+    pub(crate) async fn disowned_by(&self) -> Option<String> {
+        let own = self.own_name();
+        let ask = Ask { patience: Duration::from_secs(1), ..self.ask(&own) };
+        let mut by = None;
+        for other in self.members().into_iter().filter(|member| *member != own) {
+            let Ok(who) = ask.post(&other, "/api/peer/who", &json!({})).await else { continue };
+            if who["app"] != "running" {
+                continue;
+            }
+            if who["members"].as_array().into_iter().flatten().any(|member| *member == *own) {
+                return None;
+            }
+            by = Some(other);
+        }
+        by
+    }
+
+    pub(super) async fn rejoin_as(self: &Arc<Self>, kind: NodeKind) -> Result<bool, HostFailure> {
+        let _one = self.changing.lock().await;
+        if !self.is_stopped() {
+            return Err(HostFailure::AppRunning);
+        }
+        let own = self.own_name();
+        let others: Vec<String> = self.members().into_iter().filter(|member| *member != own).collect();
+        if others.is_empty() {
+            return Err(HostFailure::NotClustered);
+        }
+        let ram = kind == NodeKind::Ram;
+        if self.identity()?.is_some_and(|identity| identity.ram == ram) {
+            return Ok(false);
+        }
+        if ram && self.is_only_disc() {
+            return Err(HostFailure::ResettingOnlyDiscNode);
+        }
+        for other in &others {
+            if self.runs(other).await {
+                self.say_goodbye(false).await?;
+                self.become_member(other, ram).await?;
+                return Ok(true);
+            }
+        }
+        Err(HostFailure::NoOnlineClusterNodes)
+    }
+
+    pub(super) async fn leave_cluster(self: &Arc<Self>, drain: bool, force: bool) -> Result<(), HostFailure> {
+        let _one = self.changing.lock().await;
+        if self.members().len() < 2 {
+            return Err(HostFailure::InNoCluster(self.own_name().as_str().into()));
+        }
+        if let Some(node) = self.node() {
+            let clients = node.connections.read().len();
+            if clients > 0 && !force && !drain {
+                return Err(HostFailure::Refused(format!(
+                    "{clients} clients are connected to this node; close them, or leave with --drain or --force"
+                )));
+            }
+            if drain {
+                crate::maintenance::drain(&node, true).await.map_err(HostFailure::Temporary)?;
+            }
+        }
+        if !self.is_stopped() {
+            self.order_stop().await?;
+        }
+        self.say_goodbye(force).await?;
+        self.wipe()?;
+        self.order_start().await
+    }
+
+    pub(super) async fn boot_by_force(self: &Arc<Self>) -> Result<(), HostFailure> {
+        let _one = self.changing.lock().await;
+        if matches!(*self.state.borrow(), management::host::AppState::Running) {
+            return Err(HostFailure::AppRunning);
+        }
+        let starts = !self.is_stopped();
+        if starts {
+            self.order_stop().await?;
+        }
+        let done = self.found_anew();
+        if starts {
+            self.order_start().await?;
+        }
+        done
+    }
+
+    /// Makes the metadata log one whose only voter is this node, in a new generation.
+    fn found_anew(&self) -> Result<(), HostFailure> {
+        let Some(mut identity) = self.identity()? else {
+            return Ok(());
+        };
+        let generation = identity.generation + 1;
+        let folder = self.config.data_dir.join("metadata");
+        let name = self.own_name();
+        let refounded = consensus::refound(&folder, identity.id(), &name, Some(generation));
+        refounded.map_err(|error| broken(&error))?;
+        identity.generation = generation;
+        identity.founder = true;
+        identity.save(&self.config.data_dir).map_err(|error| broken(&format!("{error:#}")))
+    }
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,186 @@
+//! The process as an operator sees it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use broker::Name;
+use broker::metadata::NodeKind as Kind;
+use management::host::{AppState, Host, HostFailure, Joined, LastKnown, NodeKind, ProcessFacts};
+use serde::{Deserialize, Serialize};
+
+use super::peer_routes::Admission;
+use super::{Order, ProcessHost};
+use crate::node::Node;
+
+/// In the data folder: who the members are.
+pub(super) const MEMBERS: &str = "cluster.json";
+
+/// The cluster as it was last seen: what there is to tell while the application is stopped.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Remembered {
+    cluster_name: String,
+    disc_nodes: Vec<String>,
+    ram_nodes: Vec<String>,
+}
+
+impl ProcessHost {
+    /// Writes down who the members are.
+    pub(crate) fn remember(&self, node: &Node) {
+        let tables = node.tables.load();
+        let of = |kind: Kind| -> Vec<String> {
+            let members = tables.nodes.iter().filter(|member| member.kind == kind);
+            let mut names: Vec<String> = members.map(|member| member.name.to_string()).collect();
+            names.sort();
+            names
+        };
+        let remembered = Remembered {
+            cluster_name: tables.cluster_name().unwrap_or(&node.name).to_owned(),
+            disc_nodes: of(Kind::Disc),
+            ram_nodes: of(Kind::Ram),
+        };
+        self.write_down(&remembered);
+    }
+
+    /// Writes down what a node is told that was just taken in.
+    pub(super) fn remember_admission(&self, admission: &Admission, ram: bool) {
+        let own = self.config.node_name.to_string();
+        let names = admission.members.iter().map(|member| member.name.clone());
+        let (mut ram_nodes, mut disc_nodes): (Vec<String>, Vec<String>) =
+            names.filter(|name| *name != own).partition(|name| admission.ram_nodes.contains(name));
+        if ram { &mut ram_nodes } else { &mut disc_nodes }.push(own);
+        disc_nodes.sort();
+        ram_nodes.sort();
+        self.write_down(&Remembered { cluster_name: admission.cluster_name.clone(), disc_nodes, ram_nodes });
+    }
+
+    fn write_down(&self, remembered: &Remembered) {
+        let path = self.config.data_dir.join(MEMBERS);
+        let written = serde_json::to_vec_pretty(remembered).map_err(std::io::Error::other);
+        if let Err(error) = written.and_then(|text| std::fs::write(&path, text)) {
+            tracing::warn!("cannot write {}: {error}", path.display());
+        }
+    }
+
+    fn remembered(&self) -> Remembered {
+        let text = std::fs::read(self.config.data_dir.join(MEMBERS)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// Names of all members as far as is known, this node among them.
+    pub(super) fn members(&self) -> Vec<String> {
+        if let Some(node) = self.node() {
+            let tables = node.tables.load();
+            if !tables.nodes.is_empty() {
+                return tables.nodes.iter().map(|member| member.name.to_string()).collect();
+            }
+        }
+        let Remembered { mut disc_nodes, ram_nodes, .. } = self.remembered();
+        disc_nodes.extend(ram_nodes);
+        disc_nodes
+    }
+
+    /// Whether the others have no disk.
+    pub(super) fn is_only_disc(&self) -> bool {
+        let own = self.config.node_name.to_string();
+        let disc = match self.node() {
+            Some(node) => {
+                let tables = node.tables.load();
+                let members = tables.nodes.iter().filter(|member| member.kind == Kind::Disc);
+                members.map(|member| member.name.to_string()).collect()
+            }
+            None => self.remembered().disc_nodes,
+        };
+        disc.iter().all(|name| *name == own) && !disc.is_empty()
+    }
+}
+
+#[async_trait]
+impl Host for HostFace {
+    fn name(&self) -> Name {
+        self.0.config.node_name.to_string().into()
+    }
+
+    fn app(&self) -> AppState {
+        self.0.state.borrow().clone()
+    }
+
+    fn process(&self) -> ProcessFacts {
+        ProcessFacts {
+            os_pid: std::process::id(),
+            uptime: self.0.started.elapsed(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            data_dir: self.0.config.data_dir.display().to_string(),
+            log_files: crate::logging::files(&self.0.config),
+            config_files: self.0.config.files.iter().map(|path| path.display().to_string()).collect(),
+        }
+    }
+
+    fn last_known(&self) -> LastKnown {
+        let Remembered { cluster_name, disc_nodes, ram_nodes } = self.0.remembered();
+        let own: Name = self.name();
+        let names = |names: Vec<String>| -> Vec<Name> { names.into_iter().map(Name::from).collect() };
+        let mut known = LastKnown { cluster_name, disc_nodes: names(disc_nodes), ram_nodes: names(ram_nodes) };
+        if !known.disc_nodes.contains(&own) && !known.ram_nodes.contains(&own) {
+            known.disc_nodes.push(own);
+            known.disc_nodes.sort();
+        }
+        known
+    }
+
+    async fn start_app(&self) -> Result<(), HostFailure> {
+        let _one = self.0.changing.lock().await;
+        self.0.order_start().await
+    }
+
+    async fn stop_app(&self) -> Result<(), HostFailure> {
+        let _one = self.0.changing.lock().await;
+        self.0.order_stop().await
+    }
+
+    async fn reset(&self, force: bool) -> Result<(), HostFailure> {
+        self.0.begin_anew(force).await
+    }
+
+    async fn join(&self, seed: Name, kind: NodeKind) -> Result<Joined, HostFailure> {
+        self.0.join_cluster(&seed, kind).await
+    }
+
+    async fn change_kind(&self, kind: NodeKind) -> Result<bool, HostFailure> {
+        self.0.rejoin_as(kind).await
+    }
+
+    async fn force_boot(&self) -> Result<(), HostFailure> {
+        self.0.boot_by_force().await
+    }
+
+    async fn forget_offline(&self, _node: Name) -> Result<(), HostFailure> {
+        if !self.0.is_stopped() {
+            return Err(HostFailure::OnlineNodeOfflineFlag);
+        }
+        Err(HostFailure::RemovingNodeFromOfflineNode)
+    }
+
+    async fn leave(&self, drain: bool, force: bool) -> Result<(), HostFailure> {
+        self.0.leave_cluster(drain, force).await
+    }
+
+    fn stop(&self) {
+        let _ = self.0.orders.send(Order::Exit);
+    }
+
+    fn os_env(&self) -> Vec<(String, String)> {
+        let mut variables: Vec<(String, String)> = std::env::vars()
+            .filter(|(name, _)| name.starts_with("WARREN_") || name.starts_with("RABBITMQ_"))
+            .filter(|(name, _)| !name.contains("COOKIE") && !name.contains("PASS"))
+            .collect();
+        variables.sort();
+        variables
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        std::env::args().collect()
+    }
+}
+
+/// The process, as a value that can be shared.
+pub(crate) struct HostFace(pub Arc<ProcessHost>);

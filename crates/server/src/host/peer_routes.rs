@@ -1,0 +1,151 @@
+//! What processes of other nodes ask of this one, with the cookie, on the node port alone.
+//!
+//! | route | body | answer |
+//! |---|---|---|
+//! | `POST /api/peer/admit` | name, address, disk, kind | cluster, generation, node, members |
+//! | `POST /api/peer/leave` | name | |
+//! | `POST /api/peer/who` | | name, cluster, members, started |
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use broker::metadata::{Command, NodeKind, Outcome, Refusal};
+use management::host::AppState;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::ProcessHost;
+use crate::identity::Contact;
+use crate::node::ProposeFailure;
+
+/// A node that wants to be a member.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Candidate {
+    pub name: String,
+    pub address: String,
+    pub disk: u64,
+    pub ram: bool,
+}
+
+/// What a new member must know.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Admission {
+    pub cluster: u64,
+    pub generation: u64,
+    pub node: u64,
+    pub members: Vec<Contact>,
+    #[serde(default)]
+    pub cluster_name: String,
+    #[serde(default)]
+    pub ram_nodes: Vec<String>,
+}
+
+/// The routes, to be served to who has proved the cookie.
+pub(crate) fn peer_routes(host: Arc<ProcessHost>) -> Router {
+    Router::new()
+        .route("/api/peer/admit", post(admit))
+        .route("/api/peer/leave", post(leave))
+        .route("/api/peer/who", post(who))
+        .with_state(host)
+}
+
+fn refuse(reason: &str) -> Response {
+    (StatusCode::CONFLICT, Json(json!({"error": "refused", "reason": reason}))).into_response()
+}
+
+async fn admit(State(host): State<Arc<ProcessHost>>, Json(candidate): Json<Candidate>) -> Response {
+    let Some(node) = host.node().filter(|_| matches!(*host.state.borrow(), AppState::Running)) else {
+        return refuse("the node that was asked does not run its application");
+    };
+    let kind = if candidate.ram { NodeKind::Ram } else { NodeKind::Disc };
+    let command = Command::RegisterNode {
+        name: candidate.name.as_str().into(),
+        address: candidate.address.clone(),
+        kind,
+        disk: candidate.disk,
+    };
+    match node.propose(command).await {
+        Ok(Outcome::Registered { id }) => {
+            let tables = node.tables.load_full();
+            let members = tables.nodes.iter().map(|member| Contact {
+                node: member.id.0,
+                name: member.name.to_string(),
+                address: member.address.clone(),
+            });
+            let ram_nodes = tables.nodes.iter().filter(|member| member.kind == NodeKind::Ram);
+            let admission = Admission {
+                cluster: tables.cluster.id,
+                generation: tables.cluster.generation,
+                node: id.0,
+                members: members.collect(),
+                cluster_name: tables.cluster_name().unwrap_or_default().to_owned(),
+                ram_nodes: ram_nodes.map(|member| member.name.to_string()).collect(),
+            };
+            Json(admission).into_response()
+        }
+        Ok(_) => refuse("the cluster did not answer the question it was asked"),
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &ProposeFailure) -> Response {
+    match error {
+        ProposeFailure::Refused(refusal) => refuse(&explain(refusal)),
+        ProposeFailure::Unavailable(why) => refuse(&format!("the cluster cannot change its members now: {why}")),
+    }
+}
+
+/// Why the cluster refuses to change its members, for people.
+pub(crate) fn explain(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::InconsistentCluster(text) | Refusal::LimitReached(text) | Refusal::Invalid(text) => text.clone(),
+        Refusal::OnlyDiscNode(name) => format!("node '{name}' is the only disc node of the cluster"),
+        Refusal::NodeIsUp(name) => format!("node '{name}' is running: it must be stopped before it can be removed"),
+        Refusal::LastCopies { queues, total } => {
+            let more = total.saturating_sub(queues.len() as u64);
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            let queues = queues.join(", ");
+            format!("the node holds the last copy in sync of {queues}{more}: it is forgotten only by force")
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+/// A member that stops being one: it is down, and forgotten.
+async fn leave(State(host): State<Arc<ProcessHost>>, Json(body): Json<serde_json::Value>) -> Response {
+    let Some(node) = host.node() else { return refuse("the node that was asked does not run its application") };
+    let name = body["name"].as_str().unwrap_or_default();
+    let force = body["force"].as_bool().unwrap_or(false);
+    let tables = node.tables.load_full();
+    let Some(member) = tables.nodes.named(name) else { return Json(json!({})).into_response() };
+    if member.is_up() {
+        let down = Command::NodeDown { node: member.id, incarnation: member.incarnation, clean: true };
+        if let Err(error) = node.propose(down).await {
+            return fail(&error);
+        }
+    }
+    match node.propose(Command::ForgetNode { node: member.id, force }).await {
+        Ok(_) => Json(json!({})).into_response(),
+        Err(error) => fail(&error),
+    }
+}
+
+async fn who(State(host): State<Arc<ProcessHost>>) -> Response {
+    let node = host.node();
+    let members: Vec<String> = node.as_ref().map_or_else(Vec::new, |node| {
+        node.tables.load().nodes.iter().map(|member| member.name.to_string()).collect()
+    });
+    let state = host.state.borrow().name();
+    let started = u64::try_from(host.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Json(json!({
+        "name": host.config.node_name.to_string(),
+        "members": members,
+        "app": state,
+        "uptime_millis": started,
+    }))
+    .into_response()
+}

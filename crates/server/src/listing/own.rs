@@ -1,0 +1,166 @@
+//! What this node tells of itself: the queues that it leads, its clients, its resources.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use broker::status::{Counters, QueueStatus};
+use broker::{ConnectionId, QueueId};
+use management::node::{
+    AuthAttempts, Churn, ConnectionReport, DiskCounters, NodeStatus, QueueReport, Totals,
+};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use crate::alarms;
+use crate::clock;
+use crate::config::MemoryWatermark;
+use crate::node::{ConnectionMail, Node, QueueHandle, QueueMail};
+
+/// How long a task may take to tell its status; less than others wait for all of them.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Asks many tasks at once, and takes the answers that come in time.
+async fn gather<T>(asked: Vec<oneshot::Receiver<T>>) -> Vec<T> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut answers = Vec::with_capacity(asked.len());
+    for answer in asked {
+        if let Ok(Ok(answer)) = timeout_at(deadline, answer).await {
+            answers.push(answer);
+        }
+    }
+    answers
+}
+
+fn ask_queue(handle: &QueueHandle) -> Option<oneshot::Receiver<QueueStatus>> {
+    let (reply, answer) = oneshot::channel();
+    handle.mailbox.push(QueueMail::Status(reply), 0).ok()?;
+    Some(answer)
+}
+
+fn report(status: QueueStatus) -> QueueReport {
+    QueueReport { queue: status.id, state: "running", status, ..QueueReport::default() }
+}
+
+/// The queues that are led here.
+pub(super) async fn queues(node: &Node) -> Vec<QueueReport> {
+    let handles: Vec<_> = node.leading.read().values().map(Arc::clone).collect();
+    let asked = handles.iter().filter_map(|handle| ask_queue(handle)).collect();
+    gather(asked).await.into_iter().map(report).collect()
+}
+
+/// A queue, if it is led here.
+pub(super) async fn queue(node: &Node, queue: QueueId) -> Option<QueueReport> {
+    let asked = ask_queue(&*node.leading(queue)?)?;
+    gather(vec![asked]).await.pop().map(report)
+}
+
+/// The clients that are connected here and logged in.
+pub(super) async fn connections(node: &Node) -> Vec<ConnectionReport> {
+    let handles: Vec<_> = node.connections.read().values().map(Arc::clone).collect();
+    let ask = |handle: Arc<crate::node::ConnectionHandle>| {
+        let (reply, answer) = oneshot::channel();
+        handle.mailbox.push(ConnectionMail::Status(reply), 0).ok()?;
+        Some(answer)
+    };
+    let asked = handles.into_iter().filter_map(ask).collect();
+    let statuses = gather(asked).await.into_iter().filter(|status| !status.vhost.is_empty());
+    statuses.map(|status| ConnectionReport { node: Arc::clone(&node.name), status }).collect()
+}
+
+/// Closes a connection of this node. False when it is gone.
+pub(super) fn close(node: &Node, connection: ConnectionId, reason: &str) -> bool {
+    let handle = node.connections.read().get(&connection).map(Arc::clone);
+    handle.is_some_and(|handle| handle.mailbox.push(ConnectionMail::Close(reason.to_owned()), 0).is_ok())
+}
+
+/// What has passed through this node's queues, and what came and went here.
+pub(super) async fn totals(node: &Node) -> Totals {
+    let mut messages = Counters::default();
+    for report in queues(node).await {
+        messages += &report.status.counters;
+    }
+    Totals { messages, churn: churn(node), ..Totals::default() }
+}
+
+fn churn(node: &Node) -> Churn {
+    let c = &node.counters;
+    let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    Churn {
+        connections_created: get(&c.connections_created),
+        connections_closed: get(&c.connections_closed),
+        channels_created: get(&c.channels_created),
+        channels_closed: get(&c.channels_closed),
+        queues_declared: get(&c.queues_declared),
+        queues_created: get(&c.queues_created),
+        queues_deleted: get(&c.queues_deleted),
+    }
+}
+
+/// The node itself.
+pub(crate) fn status(node: &Node) -> NodeStatus {
+    let resources = &node.resources;
+    let counters = &node.counters;
+    let (syncs, sync_nanos, written) = node.log.counters();
+    let config = &node.config;
+    let tables = node.tables.load();
+    let me = tables.nodes.get(node.id());
+    let level = |value: &AtomicU64| value.load(Ordering::Relaxed);
+    NodeStatus {
+        name: Arc::clone(&node.name),
+        kind: me.map(|me| super::kind(me.kind)).unwrap_or_default(),
+        running: true,
+        being_drained: me.is_some_and(|me| me.draining),
+        in_service: !node.is_stopping(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime: Duration::from_millis(clock::now().as_millis()),
+        os_pid: std::process::id(),
+        memory_used: alarms::memory_used(),
+        memory_limit: level(&resources.memory_limit),
+        memory_alarm: resources.memory_alarm(),
+        memory_total: level(&resources.memory_total),
+        memory_watermark: match config.resources.vm_memory_high_watermark {
+            MemoryWatermark::Relative(share) => Some(share),
+            MemoryWatermark::Absolute(_) => None,
+        },
+        disk_free: level(&resources.disk_free),
+        disk_free_limit: level(&resources.disk_limit),
+        disk_free_alarm: resources.disk_alarm(),
+        fds_used: count_files("/proc/self/fd"),
+        fds_total: fd_limit(),
+        sockets_used: node.connections.read().len() as u64,
+        sockets_total: fd_limit(),
+        tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks() as u64,
+        processors: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
+        partitions: node.cut_off(),
+        listeners: node.listeners.read().clone(),
+        data_dir: config.data_dir.display().to_string(),
+        log_files: crate::logging::files(config),
+        config_files: config.files.iter().map(|f| f.display().to_string()).collect(),
+        disk: DiskCounters {
+            writes: syncs,
+            write_bytes: written,
+            syncs,
+            sync_time: Duration::from_nanos(sync_nanos),
+            ..DiskCounters::default()
+        },
+        churn: churn(node),
+        links: node.peers.all().iter().filter_map(|peer| peer.status()).collect(),
+        auth_attempts: vec![AuthAttempts {
+            protocol: "amqp091",
+            succeeded: level(&counters.logins),
+            failed: level(&counters.logins_failed),
+        }],
+        connection_limit: config.limits.connection_max,
+        cluster_size_target: config.cluster.formation.target_cluster_size_hint.map(u64::from),
+        ..NodeStatus::default()
+    }
+}
+
+fn count_files(dir: &str) -> u64 {
+    std::fs::read_dir(dir).map_or(0, |entries| entries.count() as u64)
+}
+
+fn fd_limit() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(0)
+}

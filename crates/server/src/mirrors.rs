@@ -1,0 +1,232 @@
+//! Replicas of queues on this node: who leads, who follows, and how one becomes the other.
+//!
+//! ```text
+//!   leading[queue]   queue_driver: a queue, and for a mirrored one the leader of its ring
+//!   mirroring[queue] mirror_driver: a follower
+//! ```
+//!
+//! [`view_changed`] brings both to what a view says; it is called with the lock of [`crate::follow`] held.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::QueueId;
+use broker::metadata::{Command, Queue as Record, ViewChange};
+use broker::mirror::{Care, Effects, Packet, Progress, Report, Runs};
+use bytes::Bytes;
+use cluster::metadata_log::NodeId;
+use store::Seq;
+use tokio::sync::oneshot;
+use management::host::HostFailure;
+use management::node::Synchronized;
+
+use crate::follow::{leads, level_max, start_found};
+use crate::log_writer::{Job, Receipt};
+use crate::mailbox::Mailbox;
+use crate::mirror_driver;
+use crate::node::{Node, ProposeFailure, QueueMail};
+
+/// What replicas of a queue hear, beside what queues hear.
+pub(crate) enum Mail {
+    Packet(NodeId, Packet),
+    /// A batch is stored here.
+    Stored(Report),
+    /// What this node's store holds, for the feed of a node.
+    Surveyed { node: NodeId, feed: u64, held: Vec<(u8, Runs)> },
+    /// Part of the backlog, for the feed of a node.
+    Loaded { node: NodeId, feed: u64, level: u8, messages: Vec<(Seq, Bytes)> },
+    /// The link to a node is there again.
+    Reconnected(NodeId),
+    /// A change that this replica proposed did not happen, or nobody knows.
+    Refused(ViewChange),
+    /// Start or stop sending the backlog; whether there was one to send.
+    Synchronize(bool, oneshot::Sender<bool>),
+    /// Let another seat lead.
+    HandOver(NodeId),
+    /// The view has another leader.
+    StepDown(Arc<Record>),
+    Progress(oneshot::Sender<Vec<Progress>>),
+}
+
+/// Brings this node's part in a queue to what its view says.
+pub(crate) fn view_changed(node: &Arc<Node>, record: &Arc<Record>) {
+    let id = record.id;
+    let leads_here = leads(node.id(), record);
+    let leading = node.leading(id);
+    let mirroring = node.mirroring.read().get(&id).map(Arc::clone);
+    let tell = || QueueMail::Record(Arc::clone(record));
+    match (leading, mirroring) {
+        (Some(queue), _) if leads_here => drop(queue.mailbox.push(tell(), 0)),
+        (Some(queue), _) => {
+            node.leading.write().remove(&id);
+            let _ = queue.mailbox.push(QueueMail::Mirror(Mail::StepDown(Arc::clone(record))), 0);
+        }
+        // It takes over by itself, when it holds everything.
+        (None, Some(mirror)) => drop(mirror.mailbox.push(tell(), 0)),
+        (None, None) if leads_here => lead_from_store(node, record),
+        (None, None) if record.view.is_member(node.id()) && record.view.is_running() => {
+            mirror_driver::start(node, record, mirror_driver::Start::Fresh);
+        }
+        (None, None) => {}
+    }
+    node.refresh_door(id, record.view.mirrored || !leads_here);
+}
+
+/// Leads a queue that this node holds alone, from what its store has.
+fn lead_from_store(node: &Arc<Node>, record: &Arc<Record>) {
+    let (node, record) = (Arc::clone(node), Arc::clone(record));
+    tokio::spawn(async move {
+        let found = node.log.survey(vec![(record.id, level_max(&record))]).await.pop();
+        let _order = node.following.lock();
+        let newest = node.tables.load().queues.get(&record.id).map(Arc::clone);
+        if let (Some(found), Some(record)) = (found, newest)
+            && leads(node.id(), &record)
+            && node.leading(record.id).is_none()
+            && !node.mirroring.read().contains_key(&record.id)
+        {
+            start_found(&node, &record, &found);
+        }
+    });
+}
+
+/// Starts or stops bringing the mirrors of a queue up to date.
+pub(crate) async fn synchronize(node: &Arc<Node>, queue: QueueId, start: bool) -> Result<Synchronized, HostFailure> {
+    let tables = node.tables.load_full();
+    let Some(record) = tables.queues.get(&queue) else { return Err(HostFailure::NotMirrored) };
+    if record.mirroring.is_none() {
+        return if start { Err(HostFailure::NotMirrored) } else { Ok(Synchronized::NotSyncing) };
+    }
+    let Some(leader) = node.leading(queue) else {
+        send(node, queue, record.leader(), &Packet::Synchronize { start });
+        return Ok(Synchronized::Done);
+    };
+    let (done, wait) = oneshot::channel();
+    let _ = leader.mailbox.push(QueueMail::Mirror(Mail::Synchronize(start, done)), 0);
+    match wait.await {
+        Ok(false) if !start => Ok(Synchronized::NotSyncing),
+        _ => Ok(Synchronized::Done),
+    }
+}
+
+/// How the mirrors of this queue are treated.
+pub(crate) fn care(node: &Node, record: &Record) -> Care {
+    let cluster = &node.config.cluster;
+    let default_batch = cluster.mirroring_sync_batch_size;
+    let mirroring = record.mirroring.as_deref();
+    let batch = mirroring.and_then(|mirroring| mirroring.sync_batch_size).filter(|size| *size > 1);
+    Care {
+        automatic: mirroring.is_some_and(|mirroring| mirroring.sync_automatic),
+        batch_messages: batch.unwrap_or(u64::from(default_batch)).clamp(1, 1 << 16) as usize,
+        patience: cluster.replica_timeout,
+    }
+}
+
+/// A packet between replicas.
+pub(crate) fn take(node: &Arc<Node>, from: NodeId, queue: QueueId, body: Bytes) -> Result<(), String> {
+    let packet = Packet::decode(body).ok_or("a packet between replicas of a queue cannot be read")?;
+    let replica = node.leading(queue).or_else(|| node.mirroring.read().get(&queue).map(Arc::clone));
+    match (replica, packet) {
+        (Some(queue), Packet::Yield { to }) => {
+            let _ = queue.mailbox.push(QueueMail::Mirror(Mail::HandOver(NodeId(to))), 0);
+        }
+        (Some(queue), Packet::Synchronize { start }) => {
+            let (done, _) = oneshot::channel();
+            let _ = queue.mailbox.push(QueueMail::Mirror(Mail::Synchronize(start, done)), 0);
+        }
+        (Some(queue), packet) => drop(queue.mailbox.push(QueueMail::Mirror(Mail::Packet(from, packet)), 0)),
+        // The tables here or there are not the newest: it asks again.
+        (None, Packet::Wants { feed, .. }) => send(node, queue, from, &Packet::Stale { feed }),
+        (None, _) => {}
+    }
+    Ok(())
+}
+
+/// Sends a packet to the replica of a queue on another node.
+pub(crate) fn send(node: &Node, queue: QueueId, to: NodeId, packet: &Packet) {
+    if let Some(peer) = node.peers.get(to) {
+        let mut bytes = crate::wire::begin_replica(queue.0);
+        packet.encode(&mut bytes);
+        peer.send(crate::peers::EVENTS, bytes);
+    }
+}
+
+/// Does what a replica asks, but for what only its driver can.
+pub(crate) fn obey(node: &Arc<Node>, record: &Record, epoch: u64, mailbox: &Arc<Mailbox<QueueMail>>, fx: &mut Effects) {
+    for (mut batch, report) in fx.store.drain(..) {
+        batch.seal();
+        node.log.submit(Job::Append { batch, report: Some((Arc::clone(mailbox), Receipt::Mirror(report))) });
+    }
+    for (to, packet) in fx.to_peers.drain(..) {
+        send(node, record.id, to, &packet);
+    }
+    for (from, feed) in fx.survey.drain(..) {
+        let (queue, to) = (record.id, Arc::clone(mailbox));
+        node.log.submit(Job::Sequences { queue, level_max: level_max(record), node: from, feed, to });
+    }
+    for (from, feed, load) in fx.loads.drain(..) {
+        node.log.submit(Job::LoadForFeed { load, node: from, feed, to: Arc::clone(mailbox) });
+    }
+    for complaint in fx.complaints.drain(..) {
+        tracing::warn!("queue '{}' in vhost '{}': {complaint}", record.name, record.vhost);
+    }
+    for change in fx.proposals.drain(..) {
+        let (node, mailbox, queue) = (Arc::clone(node), Arc::clone(mailbox), record.id);
+        tokio::spawn(async move {
+            let command = Command::ChangeView { queue, epoch, change };
+            loop {
+                match node.propose(command.clone()).await {
+                    Ok(_) => return,
+                    // Until the outcome is known a queue that is handed over stands still, and a mirror
+                    // that may have its seat is waited for.
+                    Err(ProposeFailure::Unavailable(_))
+                        if !matches!(change, ViewChange::Evict(_)) && node.leading(queue).is_some() => {}
+                    Err(error) => {
+                        tracing::debug!(?error, ?change, "a change of a queue's view did not happen");
+                        let _ = mailbox.push(QueueMail::Mirror(Mail::Refused(change)), 0);
+                        return;
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Asks the leader of a queue, wherever it is, to let another seat lead.
+pub(crate) fn ask_to_yield(node: &Node, record: &Record, to: NodeId) {
+    match node.leading(record.id) {
+        Some(queue) => drop(queue.mailbox.push(QueueMail::Mirror(Mail::HandOver(to)), 0)),
+        None => send(node, record.id, record.leader(), &Packet::Yield { to: to.0 }),
+    }
+}
+
+/// Lets other nodes lead what this node leads, as far as they hold it. Returns when they do.
+pub(crate) async fn hand_over_all(node: &Arc<Node>, deadline: tokio::time::Instant) {
+    let mut changes = node.changes.subscribe();
+    let mut asked = false;
+    loop {
+        changes.mark_unchanged();
+        let tables = node.tables.load_full();
+        let led = tables.queues.values().filter(|record| leads(node.id(), record));
+        let heirs: Vec<_> = led
+            .filter_map(|record| {
+                let mut mirrors = record.view.mirrors();
+                Some((record, mirrors.find(|mirror| node.reach.is_reachable(*mirror))?))
+            })
+            .collect();
+        if heirs.is_empty() {
+            return;
+        }
+        if !asked {
+            for (record, heir) in &heirs {
+                ask_to_yield(node, record, *heir);
+            }
+            asked = true;
+        }
+        let waited = tokio::time::timeout_at(deadline, changes.changed());
+        match tokio::time::timeout(Duration::from_secs(2), waited).await {
+            Ok(Err(_)) => return,
+            Ok(Ok(_)) => {}
+            Err(_) => asked = false,
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Several nodes that are one broker.
+//!
+//! All of them have the address of the test process and ports of their own, so clusters of tests that
+//! run at once do not meet. Nodes are named by their place, from 0.
+
+use std::ops::{Index, IndexMut};
+use std::time::Duration;
+
+use crate::http::http;
+use crate::node::Node;
+use crate::program::{Output, run};
+use crate::until::until;
+
+/// How long a command may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// See the file's head.
+#[derive(Debug)]
+pub struct Cluster(Vec<Node>);
+
+impl Cluster {
+    /// Starts so many nodes and joins all to the first.
+    #[must_use]
+    #[track_caller]
+    pub fn start(count: usize) -> Cluster {
+        Cluster::configured(count, "")
+    }
+
+    /// The same, with `settings` for all of them.
+    #[must_use]
+    #[track_caller]
+    pub fn configured(count: usize, settings: &str) -> Cluster {
+        let cluster = Cluster::apart(count, settings);
+        for node in &cluster.0[1..] {
+            let _ = node.ctl(&["join_cluster", cluster[0].name()]).success();
+        }
+        cluster.wait_for_running(count);
+        cluster
+    }
+
+    /// Starts so many nodes that do not know each other.
+    #[must_use]
+    #[track_caller]
+    pub fn apart(count: usize, settings: &str) -> Cluster {
+        let mut nodes: Vec<Node> = (0..count).map(|_| Node::prepared(settings)).collect();
+        for node in &mut nodes {
+            node.launch();
+        }
+        for node in &mut nodes {
+            node.wait_for_line("stop with");
+        }
+        Cluster(nodes)
+    }
+
+    /// Waits until the nodes whose processes run say that so many nodes run.
+    #[track_caller]
+    pub fn wait_for_running(&self, count: usize) {
+        for node in self.0.iter().filter(|node| node.is_up()) {
+            until(&format!("{} says that {count} nodes run", node.name()), || {
+                let (status, body) = http(node.http(), "GET", "/api/nodes?columns=running", "");
+                (status == 200 && body.matches("\"running\":true").count() == count).then_some(())
+            });
+        }
+    }
+
+    /// All nodes.
+    pub fn iter(&self) -> std::slice::Iter<'_, Node> {
+        self.0.iter()
+    }
+}
+
+impl Index<usize> for Cluster {
+    type Output = Node;
+
+    fn index(&self, place: usize) -> &Node {
+        &self.0[place]
+    }
+}
+
+impl IndexMut<usize> for Cluster {
+    fn index_mut(&mut self, place: usize) -> &mut Node {
+        &mut self.0[place]
+    }
+}
+
+impl Node {
+    /// Runs `warren ctl` on this node.
+    #[must_use]
+    #[track_caller]
+    pub fn ctl(&self, arguments: &[&str]) -> Output {
+        let arguments: Vec<&str> = ["ctl", "-q", "-n", self.name()].iter().chain(arguments).copied().collect();
+        run(&mut self.command(&arguments), PATIENCE)
+    }
+}
