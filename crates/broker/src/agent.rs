@@ -95,6 +95,8 @@ pub struct Agent {
     place: Place,
     /// The life that this agent last spoke to.
     life: Option<u64>,
+    /// Everything is flagged: it was in a queue before.
+    returns: bool,
     last: u64,
     /// Numbers up to this one were sent to some leader.
     sent: u64,
@@ -125,6 +127,7 @@ impl Agent {
             session,
             place: Place::Waiting,
             life: None,
+            returns: false,
             last: 0,
             sent: 0,
             kept: Window::default(),
@@ -134,6 +137,12 @@ impl Agent {
             acks_held: 0,
             consuming: BTreeSet::new(),
         }
+    }
+
+    /// An agent for messages that a client may have seen in another life of the queue.
+    #[must_use]
+    pub fn for_return(queue: QueueId, session: ConnectionId) -> Agent {
+        Agent { returns: true, ..Agent::new(queue, session) }
     }
 
     /// Bytes of publishes without a report.
@@ -258,6 +267,7 @@ impl Agent {
     /// Everything below the oldest without a report is settled here.
     fn send(&self, messages: Vec<Publish>, again: bool, out: &mut AgentEffects) {
         let settled = self.kept.first_key().unwrap_or(self.last + 1) - 1;
+        let again = again || self.returns;
         out.to_leader.push(QueueEvent::Session { session: self.session, settled, again, messages });
     }
 

@@ -44,7 +44,7 @@ pub use command::{
     UserSpec, VhostSpec,
 };
 pub use mirroring::{MirrorMode, Mirroring, Promotion, PromotionOrder, SyncStrategy};
-pub use node::{Cluster, ClusterNode, NodeKind, NodeState, Nodes};
+pub use node::{Cluster, ClusterNode, NodeKind, NodeState, Nodes, first_epoch};
 pub use placement::Locator;
 pub use rebalance::{Move, Scope};
 pub use reconcile::{Desired, Step};

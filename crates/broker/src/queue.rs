@@ -132,7 +132,7 @@ pub struct Queue {
 const KEYS_PER_QUEUE: u64 = 512;
 const HORIZON_KEY: u64 = 256;
 /// A leader gives so many sequences, before those of the next begin.
-const EPOCH_SHIFT: u32 = 40;
+pub const EPOCH_SHIFT: u32 = 36;
 /// A stored message is at least so much longer than its body.
 pub(crate) const STORED_BYTES_MIN: u64 = 41;
 

@@ -239,7 +239,11 @@ impl Api for Admin {
     }
 
     async fn heal_partition(&self) -> Result<(), Failure> {
-        Err(HostFailure::Refused("the cluster is not partitioned".to_owned()).into())
+        if self.node.partitioned.lock().is_empty() {
+            return Err(HostFailure::Refused("the cluster is not partitioned".to_owned()).into());
+        }
+        self.node.heal.store(true, Ordering::Release);
+        Ok(())
     }
 
     async fn discover_peers(&self) -> Result<Vec<Name>, Failure> {

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-use broker::QueueId;
+use broker::{ConnectionId, QueueId};
 use broker::agent::{Agent, AgentEffects, AgentEvent, Place};
 use broker::queue::QueueEvent;
 use cluster::metadata_log::NodeId;
@@ -25,6 +25,15 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Starts an agent; its handle is what the node's connections use as the queue.
 pub(crate) fn start(node: &Arc<Node>, id: QueueId) -> Arc<QueueHandle> {
+    start_with(node, id, Agent::new)
+}
+
+/// Starts an agent for messages that were in a queue before: all are flagged.
+pub(crate) fn start_for_return(node: &Arc<Node>, id: QueueId) -> Arc<QueueHandle> {
+    start_with(node, id, Agent::for_return)
+}
+
+fn start_with(node: &Arc<Node>, id: QueueId, make: fn(QueueId, ConnectionId) -> Agent) -> Arc<QueueHandle> {
     let mailbox = Arc::new(Mailbox::new());
     let reports = Arc::new(Mailbox::new());
     let session = node.next_connection();
@@ -33,7 +42,7 @@ pub(crate) fn start(node: &Arc<Node>, id: QueueId) -> Arc<QueueHandle> {
     let driver = Driver {
         node: Arc::clone(node),
         id,
-        agent: Agent::new(id, session),
+        agent: make(id, session),
         mailbox,
         reports,
         fx: AgentEffects::default(),

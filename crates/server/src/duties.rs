@@ -23,7 +23,6 @@ const PARTIAL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs until the node stops.
 pub(crate) async fn run(node: Arc<Node>) {
-    let Some(consensus) = node.consensus.get().cloned() else { return };
     let mut changes = node.changes.subscribe();
     let mut arranged = Vec::new();
     loop {
@@ -41,6 +40,7 @@ pub(crate) async fn run(node: Arc<Node>) {
             () = node.stopped() => return,
         }
         changes.mark_unchanged();
+        let Some(consensus) = node.consensus() else { continue };
         if consensus.is_leader() {
             say_who_is_down(&node).await;
             arrange_voters(&node, &consensus, &mut arranged).await;

@@ -17,7 +17,7 @@ const FILE: &str = "node.json";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Identity {
     /// Of this file.
-    version: u32,
+    pub version: u32,
     /// The node's name; a folder keeps to it.
     pub name: String,
     /// 0 while the node belongs to no cluster.

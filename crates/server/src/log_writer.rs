@@ -16,7 +16,7 @@ use broker::queue::{Load, QueueEvent, Recovered, horizon_key, key_owner, level_k
 use bytes::Bytes;
 use cluster::metadata_log::NodeId;
 use parking_lot::{Condvar, Mutex};
-use store::{Batch, Disk, Limits, Seq, Store, StoreError, Usage};
+use store::{Batch, Disk, Limits, QueueKey, Seq, Store, StoreError, Usage};
 
 use crate::mailbox::Mailbox;
 use crate::mirrors::Mail;
@@ -46,6 +46,8 @@ pub(crate) enum Job {
     LoadForFeed { load: Load, node: NodeId, feed: u64, to: Arc<Mailbox<QueueMail>> },
     /// Which sequences of a queue there are, for the feed of a mirror.
     Sequences { queue: QueueId, level_max: u8, node: NodeId, feed: u64, to: Arc<Mailbox<QueueMail>> },
+    /// Messages as they are stored.
+    Read { key: QueueKey, from: Seq, messages: usize, to: tokio::sync::oneshot::Sender<Vec<(Seq, Bytes)>> },
     /// What there is of some queues.
     Survey { queues: Vec<(QueueId, u8)>, to: tokio::sync::oneshot::Sender<Vec<Found>> },
     /// Everything before it is on stable storage when the sender hears.
@@ -60,6 +62,7 @@ impl Job {
             Job::Load { .. }
             | Job::LoadForFeed { .. }
             | Job::Sequences { .. }
+            | Job::Read { .. }
             | Job::Survey { .. }
             | Job::Barrier(_)
             | Job::Stop => 0,
@@ -75,6 +78,9 @@ const LAZY_SYNC: Duration = Duration::from_millis(200);
 const LAZY_SYNC_BYTES: usize = 4 << 20;
 /// Housekeeping between syncs touches about this much.
 const MAINTAIN_BYTES: u64 = 4 << 20;
+
+/// Bytes of one read for a node that comes back.
+const READ_BYTES: usize = 4 << 20;
 
 /// How often the store is asked what it takes of the disk: it looks at every queue.
 const SURVEY: Duration = Duration::from_secs(2);
@@ -144,6 +150,13 @@ impl LogWriter {
     pub(crate) async fn survey(&self, queues: Vec<(QueueId, u8)>) -> Vec<Found> {
         let (to, found) = tokio::sync::oneshot::channel();
         self.submit(Job::Survey { queues, to });
+        found.await.unwrap_or_default()
+    }
+
+    /// Some messages from `from` on, as they are stored. Empty when there are none, or the store has stopped.
+    pub(crate) async fn read(&self, key: QueueKey, from: Seq, messages: usize) -> Vec<(Seq, Bytes)> {
+        let (to, found) = tokio::sync::oneshot::channel();
+        self.submit(Job::Read { key, from, messages, to });
         found.await.unwrap_or_default()
     }
 
@@ -243,6 +256,10 @@ impl<D: Disk> Worker<D> {
                 let mut held: Vec<(u8, Runs)> = (0..=level_max).map(of).collect();
                 held.retain(|(level, runs)| *level == 0 || !runs.is_empty());
                 let _ = to.push(QueueMail::Mirror(Mail::Surveyed { node, feed, held }), 0);
+            }
+            Job::Read { key, from, messages, to } => {
+                let limits = Limits { messages, bytes: READ_BYTES };
+                let _ = to.send(self.store.read(key, from, limits)?);
             }
             Job::Survey { queues, to } => {
                 let found: Result<Vec<Found>, StoreError> =

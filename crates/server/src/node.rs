@@ -1,7 +1,7 @@
 //! What all tasks of a node share: frozen tables, registries of queues and connections, the ways to
 //! the log and to consensus. Nothing here is on the path of a single message.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -24,7 +24,9 @@ use crate::config::Config;
 use crate::identity::Identity;
 use crate::log_writer::LogWriter;
 use crate::mailbox::Mailbox;
+use crate::metadata::Follow;
 use crate::mirrors::Mail;
+use crate::partition::Met;
 use crate::peers::{Peer, Peers};
 use crate::provision;
 use crate::watch::Reach;
@@ -110,7 +112,21 @@ pub(crate) struct Node {
     pub limits: Arc<Limits>,
     pub tables: Arc<ArcSwap<Tables>>,
     pub log: LogWriter,
-    pub consensus: std::sync::OnceLock<Consensus>,
+    consensus: RwLock<Option<Consensus>>,
+    /// What follows from applied commands; the engine of the day calls it.
+    pub follow: Arc<std::sync::OnceLock<Follow>>,
+    /// Of the metadata log that this node is in.
+    pub generation: AtomicU64,
+    /// One change of the log's engine at a time.
+    pub switching: tokio::sync::Mutex<()>,
+    /// Where the sides of the peers stand, as they said last.
+    pub met: parking_lot::Mutex<BTreeMap<NodeId, Met>>,
+    /// Peers whose metadata log is another one.
+    pub partitioned: parking_lot::Mutex<Vec<NodeId>>,
+    /// An operator wants this side to stay.
+    pub heal: AtomicBool,
+    /// The generation to which this node was told to give way.
+    pub give_way_to: AtomicU64,
     /// What connections use as a queue: the queue, or its agent.
     pub doors: RwLock<HashMap<QueueId, Arc<QueueHandle>>>,
     /// The queues of which this node holds a copy that it does not lead.
@@ -131,8 +147,6 @@ pub(crate) struct Node {
     pub alarm: watch::Sender<Option<Arc<str>>>,
     /// True once the node begins to stop.
     stopping: watch::Sender<bool>,
-    /// Why the application ends, where it was not asked to by its host.
-    pub order: crate::host::Orders,
     pub counters: NodeCounters,
     pub memory_budget: AtomicU64,
     pub retired_agents: AtomicU64,
@@ -152,7 +166,6 @@ pub(crate) struct Parts {
     pub log: LogWriter,
     pub tables: Arc<ArcSwap<Tables>>,
     pub peers: Arc<Peers>,
-    pub order: crate::host::Orders,
 }
 
 /// What came and went since the node started.
@@ -180,7 +193,8 @@ pub(crate) enum ProposeFailure {
 
 impl Node {
     pub(crate) fn new(parts: Parts) -> Arc<Node> {
-        let Parts { identity, config, limits, log, tables, peers, order } = parts;
+        let Parts { identity, config, limits, log, tables, peers } = parts;
+        let generation = identity.generation;
         Arc::new_cyclic(|myself| Node {
             name: identity.name.as_str().into(),
             identity,
@@ -190,7 +204,14 @@ impl Node {
             limits: Arc::new(limits),
             tables,
             log,
-            consensus: std::sync::OnceLock::new(),
+            consensus: RwLock::new(None),
+            follow: Arc::default(),
+            generation: AtomicU64::new(generation),
+            switching: tokio::sync::Mutex::new(()),
+            met: parking_lot::Mutex::default(),
+            partitioned: parking_lot::Mutex::default(),
+            heal: AtomicBool::new(false),
+            give_way_to: AtomicU64::new(0),
             doors: RwLock::new(HashMap::new()),
             leading: RwLock::new(HashMap::new()),
             mirroring: RwLock::new(HashMap::new()),
@@ -203,7 +224,6 @@ impl Node {
             tls: RwLock::new(Vec::new()),
             alarm: watch::Sender::new(None),
             stopping: watch::Sender::new(false),
-            order,
             counters: NodeCounters::default(),
             memory_budget: AtomicU64::new(256 << 20),
             retired_agents: AtomicU64::new(0),
@@ -212,6 +232,15 @@ impl Node {
             next_connection: AtomicU32::new(1),
             myself: Weak::clone(myself),
         })
+    }
+
+    /// The metadata log, once it has started.
+    pub(crate) fn consensus(&self) -> Option<Consensus> {
+        self.consensus.read().clone()
+    }
+
+    pub(crate) fn set_consensus(&self, log: Consensus) {
+        *self.consensus.write() = Some(log);
     }
 
     /// Its number in the metadata log.
@@ -227,7 +256,7 @@ impl Node {
 
     /// Proposes a change of metadata and waits until it is applied here.
     pub(crate) async fn propose(&self, command: Command) -> Result<Outcome, ProposeFailure> {
-        let Some(consensus) = self.consensus.get() else {
+        let Some(consensus) = self.consensus() else {
             return Err(ProposeFailure::Unavailable("the node is starting".to_owned()));
         };
         let (command, asked) = provision::complete(self, command).map_err(ProposeFailure::Refused)?;

@@ -174,6 +174,9 @@ impl Driver {
             self.stepped_down = Some(record);
             return;
         }
+        if record.view.led_since != self.record.view.led_since {
+            self.queue.begin_term(record.view.led_since);
+        }
         let settings = Arc::clone(&record.settings);
         let changed = !Arc::ptr_eq(&settings, &self.record.settings);
         self.record = record;

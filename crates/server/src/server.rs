@@ -120,6 +120,13 @@ async fn life(
         let identity = loop {
             match begin(host).await? {
                 Beginning::Ready(identity) => break identity,
+                Beginning::Return { identity, to, generation } => {
+                    if let Err(error) = host.become_member_again(identity, &to, generation).await {
+                        tracing::warn!("{to} does not take this node back in yet: {error}");
+                        host.set(AppState::Starting { why: format!("{to} does not take it back in yet: {error}") });
+                        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                    }
+                }
                 Beginning::Join(seed) => match host.become_member(&seed, host.config.cluster.formation.ram_node).await {
                     Ok(()) => {}
                     Err(error) => {
@@ -204,6 +211,7 @@ async fn serve_node(
                     }
                 };
                 in_service = true;
+                tokio::spawn(crate::partition::run(Arc::clone(host), Arc::clone(node)));
                 *host.app.write() = Some(App { node: Arc::clone(node), router: Some(router) });
                 host.set(AppState::Running);
                 host.remember(node);

@@ -8,7 +8,7 @@
 //! cluster says so; until then it waits, and says for what.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use amqp::{ShortStr, Table, Value};
@@ -32,7 +32,7 @@ use crate::follow::follow_all;
 use crate::host::{ProcessHost, address_of};
 use crate::identity::Identity;
 use crate::log_writer::{Job, LogWriter};
-use crate::metadata::{Follow, Machine};
+use crate::metadata::Machine;
 use crate::node::{ConnectionMail, Node, Parts, QueueMail};
 use crate::peers::Peers;
 use crate::provision;
@@ -95,8 +95,6 @@ pub(crate) async fn open_node(host: &ProcessHost, mut identity: Identity, log: L
     identity.save(&config.data_dir)?;
     let name: Name = identity.name.as_str().into();
     let latest = Arc::new(ArcSwap::from_pointee(Tables::default()));
-    let follow: Arc<OnceLock<Follow>> = Arc::new(OnceLock::new());
-    let machine = Machine::new(Arc::clone(&latest), Arc::clone(&follow));
     let (peers, heard) = Peers::new(&identity, host.cookie.clone());
     let limits = connection_limits(&config, &name);
     let node = Node::new(Parts {
@@ -104,20 +102,18 @@ pub(crate) async fn open_node(host: &ProcessHost, mut identity: Identity, log: L
         config: Arc::clone(&config),
         limits,
         log,
-        tables: latest,
+        tables: Arc::clone(&latest),
         peers: Arc::clone(&peers),
-        order: host.orders.clone(),
     });
     peers.serve(&node);
     tokio::spawn(crate::watch::run(Arc::clone(&node), heard));
-    let mut options = consensus::Options::new(config.data_dir.join("metadata"), identity.id(), name.to_string());
-    options.found_cluster = identity.founder;
-    options.generation = Some(identity.generation);
+    let machine = Machine::new(latest, Arc::clone(&node.follow));
+    let options = crate::partition::log_options(&node, identity.generation, identity.founder);
     let consensus = consensus::start(options, machine, OverLinks(Arc::clone(&peers))).await;
-    let _ = node.consensus.set(consensus.context("the metadata cannot be opened")?);
+    node.set_consensus(consensus.context("the metadata cannot be opened")?);
     let weak = Arc::downgrade(&node);
     let runtime = tokio::runtime::Handle::current();
-    let _ = follow.set(Box::new(move |changes| {
+    let _ = node.follow.set(Box::new(move |changes| {
         if let Some(node) = weak.upgrade() {
             let _guard = runtime.enter();
             match changes {
@@ -175,6 +171,7 @@ pub(crate) async fn bring_up(host: &ProcessHost, node: &Arc<Node>, survived: Sur
         }
     }
     delay_driver::start(node, Delays::new(survived.next_delayed, survived.delayed));
+    crate::returning::put_back(node).await?;
     follow_all(node).await;
     forget_orphans(node, &survived.queues);
     tokio::spawn(crate::duties::run(Arc::clone(node)));
@@ -353,8 +350,8 @@ pub(crate) async fn stop_node(node: &Arc<Node>) {
     if in_service {
         say_goodbye(node).await;
     }
-    if let Some(consensus) = node.consensus.get() {
-        Consensus::shutdown(consensus).await;
+    if let Some(consensus) = node.consensus() {
+        Consensus::shutdown(&consensus).await;
     }
     node.peers.close();
     node.log.submit(Job::Stop);
@@ -365,7 +362,7 @@ pub(crate) async fn stop_node(node: &Arc<Node>) {
 
 /// Others hear that this node is down, and that it meant to be. A lone voter hands its vote on.
 async fn say_goodbye(node: &Arc<Node>) {
-    let Some(consensus) = node.consensus.get() else { return };
+    let Some(consensus) = node.consensus() else { return };
     let tables = node.tables.load_full();
     let Some(me) = tables.nodes.get(node.id()) else { return };
     let others = tables.nodes.iter().filter(|other| other.id != me.id && other.is_up());

@@ -10,6 +10,8 @@ use cluster::link::Lane;
 const HEARTBEAT: u8 = 0x10;
 const CALL: u8 = 0x11;
 const REPLY: u8 = 0x12;
+const STANDING: u8 = 0x13;
+const GIVE_WAY: u8 = 0x14;
 const REPLICA: u8 = 0x20;
 
 /// What a call asks of the other node.
@@ -54,6 +56,10 @@ pub(crate) enum Packet {
     Heartbeat(Bytes),
     Call { call: u64, service: Service, body: Bytes },
     Reply { call: u64, body: Bytes },
+    /// Where the sender's side of the cluster stands.
+    Standing(Standing),
+    /// An operator has decided: who is not of this generation gives way to it.
+    GiveWay { generation: u64 },
     /// Between replicas of a queue.
     Replica { queue: u64, body: Bytes },
 }
@@ -79,6 +85,39 @@ pub(crate) fn reply(call: u64, body: &[u8]) -> Vec<u8> {
     out.push(REPLY);
     out.extend_from_slice(&call.to_le_bytes());
     out.extend_from_slice(body);
+    out
+}
+
+/// One side of a cluster, of which there may be several.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Standing {
+    /// Of the metadata log.
+    pub generation: u64,
+    pub cluster: u64,
+    /// Of clients.
+    pub connections: u64,
+    /// Nodes that are up and in reach.
+    pub nodes: u64,
+    /// The first of them by name.
+    pub first: String,
+}
+
+impl Standing {
+    /// The side with the highest rank stays: most connections, most nodes, first name.
+    pub(crate) fn rank(self) -> (u64, u64, std::cmp::Reverse<String>, u64) {
+        (self.connections, self.nodes, std::cmp::Reverse(self.first), self.generation)
+    }
+}
+
+pub(crate) fn standing(standing: &Standing) -> Vec<u8> {
+    let mut out = vec![STANDING];
+    out.extend(serde_json::to_vec(standing).unwrap_or_default());
+    out
+}
+
+pub(crate) fn give_way(generation: u64) -> Vec<u8> {
+    let mut out = vec![GIVE_WAY];
+    out.extend_from_slice(&generation.to_le_bytes());
     out
 }
 
@@ -108,6 +147,11 @@ pub(crate) fn open(mut bytes: Bytes) -> Option<Packet> {
             let _ = bytes.split_to(1);
             let call = number(&mut bytes)?;
             Some(Packet::Reply { call, body: bytes })
+        }
+        STANDING => Some(Packet::Standing(serde_json::from_slice(&bytes[1..]).ok()?)),
+        GIVE_WAY => {
+            let _ = bytes.split_to(1);
+            Some(Packet::GiveWay { generation: number(&mut bytes)? })
         }
         REPLICA => {
             let _ = bytes.split_to(1);

@@ -162,6 +162,17 @@ impl Tables {
     }
 }
 
+/// A generation of the log gives out so many ids of queues (2 to the power of this).
+const QUEUES_SHIFT: u32 = 32;
+/// And so many epochs of each view.
+const EPOCHS_SHIFT: u32 = 16;
+
+/// No epoch of an earlier generation is as high as this.
+#[must_use]
+pub fn first_epoch(generation: u64) -> u64 {
+    generation << EPOCHS_SHIFT
+}
+
 impl Metadata {
     pub(super) fn found_cluster(
         &mut self,
@@ -181,7 +192,24 @@ impl Metadata {
         }
         self.tables_mut().cluster = new;
         changes.push(Change::NodesChanged);
+        if old.id != 0 && generation > old.generation {
+            self.begin_generation(generation, changes);
+        }
         Ok(Outcome::Done)
+    }
+
+    /// Another generation of this log may go on elsewhere: from here on nothing is numbered as there.
+    /// Ids of queues and epochs of views, and with the epochs all sequences, say of which generation they
+    /// are.
+    fn begin_generation(&mut self, generation: u64, changes: &mut Vec<Change>) {
+        self.next_queue = self.next_queue.max(generation << QUEUES_SHIFT);
+        let queues: Vec<Arc<Queue>> = self.tables.queues.values().map(Arc::clone).collect();
+        for queue in queues {
+            let mut view = queue.view.clone();
+            view.epoch = (view.epoch + 1).max(first_epoch(generation));
+            view.led_since = view.epoch;
+            self.set_view(&queue, view, changes);
+        }
     }
 
     pub(super) fn register_node(

@@ -15,7 +15,7 @@ use store::Seq;
 
 use super::event::{ChannelEvent, ChannelKey, Consume, Publish, Publisher, QueueEffects};
 use super::ready::Entry;
-use super::{Now, Queue, level_key, push_run};
+use super::{EPOCH_SHIFT, Now, Queue, level_key, push_run};
 use crate::id::ConnectionId;
 
 /// What is known of one agent's publishes.
@@ -128,6 +128,11 @@ impl Queue {
                 out.to_connections.push((channel.connection, ChannelEvent::Rejected { channel, numbers }));
             }
         }
+    }
+
+    /// The same leader goes on in a term of its own: another may have gone on in the one before.
+    pub fn begin_term(&mut self, led_since: u64) {
+        self.next_seq = self.next_seq.max(led_since << EPOCH_SHIFT);
     }
 
     /// Takes over from an earlier leader: what it knew of sessions, and that its deliveries may still be

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What this node knows without asking anybody.
 pub(super) fn facts(node: &Node) -> ClusterFacts {
     let tables = node.tables.load_full();
-    let log = node.consensus.get().map(|consensus| consensus.metrics());
+    let log = node.consensus().map(|consensus| consensus.metrics());
     let seen = node.reach.status();
     let mut members: Vec<Member> = tables
         .nodes

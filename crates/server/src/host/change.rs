@@ -47,7 +47,7 @@ impl ProcessHost {
         let own = self.own_name();
         let mut identity = Identity::founder(&own, clock::random);
         let candidate =
-            Candidate { name: own.clone(), address: address_of(&self.config.node_name), disk: identity.disk, ram };
+            Candidate { name: own.clone(), address: address_of(&self.config.node_name), disk: identity.disk, ram, generation: 0 };
         let body = serde_json::to_value(&candidate).map_err(|error| broken(&error))?;
         let answer = self.ask(&own).post(seed, "/api/peer/admit", &body).await?;
         let admission: Admission = serde_json::from_value(answer).map_err(|error| broken(&error))?;
@@ -60,6 +60,28 @@ impl ProcessHost {
         self.remember_admission(&admission, ram);
         identity.contacts = admission.members;
         identity.save(&self.config.data_dir).map_err(|error| broken(&format!("{error:#}")))
+    }
+
+    /// Has a node of the side that stayed take this one back in. What its queues hold stays where it is.
+    pub(crate) async fn become_member_again(&self, identity: Identity, to: &str, generation: u64) -> Result<(), HostFailure> {
+        let own = self.own_name();
+        let address = address_of(&self.config.node_name);
+        let candidate = Candidate { name: own.clone(), address, disk: identity.disk, ram: identity.ram, generation };
+        let body = serde_json::to_value(&candidate).map_err(|error| broken(&error))?;
+        let answer = self.ask(&own).post(to, "/api/peer/admit", &body).await?;
+        let admission: Admission = serde_json::from_value(answer).map_err(|error| broken(&error))?;
+        let path = self.config.data_dir.join("metadata");
+        remove(&path).map_err(|error| broken(&format!("cannot delete {}: {error}", path.display())))?;
+        let identity = Identity {
+            cluster: admission.cluster,
+            generation: admission.generation,
+            node: admission.node,
+            founder: false,
+            contacts: admission.members,
+            ..identity
+        };
+        let saved = identity.save(&self.config.data_dir).and_then(|()| crate::returning::taken_in(&self.config.data_dir));
+        saved.map_err(|error| broken(&format!("{error:#}")))
     }
 
     pub(super) async fn join_cluster(self: &Arc<Self>, seed: &str, kind: NodeKind) -> Result<Joined, HostFailure> {

@@ -19,6 +19,8 @@ pub(crate) enum Beginning {
     Ready(Identity),
     /// It should ask this node to be taken in.
     Join(String),
+    /// It was on the side of a partition that gave way, which was of this generation.
+    Return { identity: Identity, to: String, generation: u64 },
 }
 
 /// Reads who this node is, or finds out who it shall be.
@@ -32,6 +34,9 @@ pub(crate) async fn begin(host: &Arc<ProcessHost>) -> Result<Beginning> {
             host.config.data_dir.display(),
             identity.name
         );
+        if let Some((to, generation)) = crate::returning::wants_back(&host.config.data_dir)? {
+            return Ok(Beginning::Return { identity, to, generation });
+        }
         return Ok(Beginning::Ready(identity));
     }
     let formation = &host.config.cluster.formation;

@@ -29,6 +29,8 @@ pub(crate) struct Candidate {
     pub address: String,
     pub disk: u64,
     pub ram: bool,
+    /// The generation that it comes back from; 0 when it comes from none of this cluster.
+    pub generation: u64,
 }
 
 /// What a new member must know.
@@ -68,6 +70,14 @@ async fn admit(State(host): State<Arc<ProcessHost>>, Json(candidate): Json<Candi
         kind,
         disk: candidate.disk,
     };
+    // What it numbered in its generation is not numbered so again.
+    let tables = node.tables.load_full();
+    if candidate.generation > tables.cluster.generation {
+        let found = Command::FoundCluster { id: tables.cluster.id, generation: candidate.generation };
+        if let Err(error) = node.propose(found).await {
+            return refuse(&format!("the cluster cannot take a member back now: {error}"));
+        }
+    }
     match node.propose(command).await {
         Ok(Outcome::Registered { id }) => {
             let tables = node.tables.load_full();
@@ -79,7 +89,7 @@ async fn admit(State(host): State<Arc<ProcessHost>>, Json(candidate): Json<Candi
             let ram_nodes = tables.nodes.iter().filter(|member| member.kind == NodeKind::Ram);
             let admission = Admission {
                 cluster: tables.cluster.id,
-                generation: tables.cluster.generation,
+                generation: node.generation.load(std::sync::atomic::Ordering::Acquire),
                 node: id.0,
                 members: members.collect(),
                 cluster_name: tables.cluster_name().unwrap_or_default().to_owned(),

@@ -104,7 +104,7 @@ impl Peers {
                 tokio::spawn(async move {
                     let Some(node) = peers.node() else { return };
                     let answer = match service {
-                        Service::Metadata => match node.consensus.get() {
+                        Service::Metadata => match node.consensus() {
                             Some(consensus) => consensus.receive(&body).await,
                             None => return,
                         },
@@ -112,6 +112,16 @@ impl Peers {
                     };
                     peer.send(service.lane(), wire::reply(call, &answer));
                 });
+            }
+            Packet::Standing(standing) => {
+                if let Some(node) = self.node() {
+                    crate::partition::hear(&node, peer.id, standing);
+                }
+            }
+            Packet::GiveWay { generation } => {
+                if let Some(node) = self.node() {
+                    node.give_way_to.store(generation, Ordering::Release);
+                }
             }
             Packet::Broker(bytes) => {
                 let Some(node) = self.node() else { return Ok(()) };

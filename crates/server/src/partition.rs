@@ -1,0 +1,335 @@
+//! What a node does when it and the others lose sight of each other, and when they meet again.
+//!
+//! ```text
+//!                     quorum lost                        quorum back
+//!   pause_minority:   no clients ----------------------> clients again
+//!   pause_if_all_down: the same, when none of the named nodes is in reach
+//!   ignore, autoheal: after a while a log of the next generation is founded, by one of those in reach;
+//!                     the others in reach join it, and everything goes on
+//! ```
+//!
+//! Sides that meet again have logs of different generations and talk of nothing else until one has given
+//! way: by itself with `autoheal`, when told to with `ignore`. The side stays that has more client
+//! connections, or else more nodes, or else the first node by name (RabbitMQ, "Clustering and Network
+//! Partitions", autoheal). Each node of the other side starts again as a member of the staying log, and
+//! puts back what its queues got in between ([`crate::returning`]).
+//!
+//! A node that was declared down and lives starts again too: others have gone on without it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use broker::metadata::Command;
+use cluster::link::Lane;
+use cluster::metadata_log::NodeId;
+use consensus::{Consensus, Options};
+use management::host::AppState;
+use stdx::Time;
+
+use crate::clock;
+use crate::config::{NodeName, PartitionHandling};
+use crate::host::{Order, ProcessHost};
+use crate::identity::Identity;
+use crate::metadata::Machine;
+use crate::node::{ConnectionMail, Node};
+use crate::raft_network::OverLinks;
+use crate::wire::{self, Standing};
+
+/// Looked at so often.
+const ROUND: Duration = Duration::from_millis(100);
+
+/// Where two sides stand.
+#[derive(Clone, Debug)]
+pub(crate) struct Met {
+    pub standing: Standing,
+    pub at: Time,
+}
+
+struct Watch {
+    host: Arc<ProcessHost>,
+    node: Arc<Node>,
+    /// Since when there is no quorum.
+    lost_since: Option<Time>,
+    paused: bool,
+    told_at: Option<Time>,
+}
+
+/// Runs until the node stops.
+pub(crate) async fn run(host: Arc<ProcessHost>, node: Arc<Node>) {
+    let mut watch = Watch { host, node, lost_since: None, paused: false, told_at: None };
+    loop {
+        let lone = watch.node.tables.load().nodes.len() < 2;
+        let mut changes = watch.node.changes.subscribe();
+        changes.mark_unchanged();
+        tokio::select! {
+            () = async { if lone { std::future::pending().await } else { tokio::time::sleep(ROUND).await } } => {}
+            _ = changes.changed() => {}
+            () = watch.node.stopped() => return,
+        }
+        watch.round().await;
+    }
+}
+
+impl Watch {
+    async fn round(&mut self) {
+        if self.was_declared_down() {
+            let _ = self.host.orders.send(Order::Restart("the cluster has gone on without this node".to_owned()));
+            self.node.stopped().await;
+            return;
+        }
+        self.tell_standing();
+        let has_quorum = self.has_quorum();
+        let now = clock::awake();
+        self.lost_since = if has_quorum { None } else { Some(self.lost_since.unwrap_or(now)) };
+        let lost_for = self.lost_since.map_or(Duration::ZERO, |since| now.since(since));
+        let patience = self.node.config.cluster.failure_timeout;
+        match self.node.config.cluster.partition_handling.clone() {
+            PartitionHandling::PauseMinority => self.pause_if(!has_quorum && lost_for >= patience / 2),
+            PartitionHandling::PauseIfAllDown { nodes, autoheal } => {
+                self.pause_if(!self.is_any_in_reach(&nodes));
+                if !self.paused {
+                    self.go_on_without(has_quorum, lost_for).await;
+                    self.meet(autoheal).await;
+                }
+            }
+            PartitionHandling::Ignore => {
+                self.go_on_without(has_quorum, lost_for).await;
+                self.meet(false).await;
+            }
+            PartitionHandling::Autoheal => {
+                self.go_on_without(has_quorum, lost_for).await;
+                self.meet(true).await;
+            }
+        }
+    }
+
+    /// The log says that this life of the node is over.
+    fn was_declared_down(&self) -> bool {
+        let tables = self.node.tables.load();
+        let me = tables.nodes.get(self.node.id());
+        me.is_none_or(|me| !me.is_up() && me.incarnation >= self.node.identity.incarnation) && !self.node.is_stopping()
+    }
+
+    fn in_reach(&self, node: NodeId) -> bool {
+        node == self.node.id() || self.node.reach.is_reachable(node)
+    }
+
+    /// Whether enough voters of the metadata log are in reach.
+    fn has_quorum(&self) -> bool {
+        let Some(consensus) = self.node.consensus() else { return true };
+        let voters = consensus.metrics().voters;
+        let there = voters.iter().filter(|voter| self.in_reach(voter.id)).count();
+        there * 2 > voters.len()
+    }
+
+    /// Unknown names do not count; if none is a member, nothing pauses (RabbitMQ).
+    fn is_any_in_reach(&self, names: &[NodeName]) -> bool {
+        let tables = self.node.tables.load();
+        let members: Vec<NodeId> =
+            names.iter().filter_map(|name| Some(tables.nodes.named(&name.to_string())?.id)).collect();
+        members.is_empty() || members.into_iter().any(|member| self.in_reach(member))
+    }
+
+    /// Without a quorum clients are sent away, and none is let in.
+    fn pause_if(&mut self, pause: bool) {
+        if pause == self.paused {
+            return;
+        }
+        self.paused = pause;
+        self.node.suspended.send_replace(pause);
+        if pause {
+            let why = "too few nodes of the cluster are in reach".to_owned();
+            tracing::warn!("{why}: clients are sent away until they are back");
+            for handle in self.node.connections.read().values() {
+                let reason = "broker forced connection closure with reason 'pause_minority'".to_owned();
+                let _ = handle.mailbox.push(ConnectionMail::Close(reason), 0);
+            }
+            self.host.set(AppState::Paused { why });
+        } else {
+            tracing::info!("enough nodes of the cluster are in reach again: clients are let in");
+            self.host.set(AppState::Running);
+        }
+    }
+
+    /// In the open modes the nodes that see each other go on, in a generation of their own.
+    async fn go_on_without(&mut self, has_quorum: bool, lost_for: Duration) {
+        if has_quorum {
+            return;
+        }
+        let tables = self.node.tables.load_full();
+        let consensus = self.node.consensus();
+        let voters: Vec<NodeId> = consensus.iter().flat_map(|log| log.metrics().voters).map(|voter| voter.id).collect();
+        // Nobody else can be at work where all that are missing have certainly died.
+        let missing = voters.iter().filter(|voter| !self.in_reach(**voter));
+        let all_dead = missing.clone().all(|voter| self.node.reach.gone(*voter).is_some_and(|verdict| verdict.certain));
+        let patience = self.node.config.cluster.failure_timeout * 2;
+        if !all_dead && lost_for < patience {
+            return;
+        }
+        let members = tables.nodes.up().filter(|member| self.in_reach(member.id));
+        // Who votes knows the log best; of several, the first.
+        let founder = members.min_by_key(|member| (!voters.contains(&member.id), member.id)).map(|member| member.id);
+        if founder != Some(self.node.id()) {
+            return;
+        }
+        let generation = self.node.generation.load(Ordering::Acquire).max(tables.cluster.generation) + 1;
+        tracing::warn!("the metadata log is founded anew among the nodes in reach, as generation {generation}");
+        if let Err(error) = found(&self.node, generation).await {
+            tracing::error!("the metadata log could not be founded anew: {error:#}");
+            return;
+        }
+        self.lost_since = None;
+        self.tell_standing_now();
+    }
+
+    fn tell_standing(&mut self) {
+        let now = clock::awake();
+        if self.told_at.is_none_or(|at| now.since(at) >= Duration::from_secs(1)) {
+            self.tell_standing_now();
+        }
+    }
+
+    fn tell_standing_now(&mut self) {
+        self.told_at = Some(clock::awake());
+        let packet = wire::standing(&standing(&self.node));
+        for peer in self.node.peers.all() {
+            peer.send(Lane::Control, packet.clone());
+        }
+    }
+
+    /// Somebody in reach has a log of another generation.
+    async fn meet(&mut self, heals: bool) {
+        let now = clock::awake();
+        let ours = standing(&self.node);
+        let fresh = |met: &Met| now.since(met.at) < Duration::from_secs(3);
+        let others: Vec<(NodeId, Standing)> = {
+            let met = self.node.met.lock();
+            let different = met.iter().filter(|(_, met)| fresh(met) && met.standing.generation != ours.generation);
+            different.map(|(id, met)| (*id, met.standing.clone())).collect()
+        };
+        self.node.partitioned.lock().clone_from(&others.iter().map(|(id, _)| *id).collect());
+        let Some((peer, theirs)) = others.into_iter().max_by_key(|(_, standing)| standing.clone().rank()) else { return };
+        let told = self.node.heal.swap(false, Ordering::AcqRel);
+        // Who was asked to heal stays; the others hear it from there.
+        if told {
+            for peer in self.node.peers.all() {
+                peer.send(Lane::Control, wire::give_way(ours.generation));
+            }
+            return;
+        }
+        let must = self.node.give_way_to.swap(0, Ordering::AcqRel) == theirs.generation;
+        // A log that was founded anew by nodes of ours, while this one was away, is the later one.
+        let abandoned = ours.nodes <= 1 && ours.connections == 0 && theirs.generation > ours.generation;
+        if must || abandoned || (heals && theirs.clone().rank() > ours.rank()) {
+            give_way(&self.host, &self.node, peer, &theirs);
+            self.node.stopped().await;
+        }
+    }
+}
+
+/// Where this node's side stands.
+pub(crate) fn standing(node: &Node) -> Standing {
+    let tables = node.tables.load();
+    let up = tables.nodes.up().filter(|member| member.id == node.id() || node.reach.is_reachable(member.id));
+    let names: Vec<String> = up.map(|member| member.name.to_string()).collect();
+    Standing {
+        generation: node.generation.load(Ordering::Acquire),
+        cluster: tables.cluster.id,
+        connections: node.connections.read().len() as u64,
+        nodes: names.len() as u64,
+        first: names.into_iter().min().unwrap_or_default(),
+    }
+}
+
+/// This node's side is the one that gives way: it starts again as a member of the other log.
+fn give_way(host: &ProcessHost, node: &Arc<Node>, to: NodeId, theirs: &Standing) {
+    tracing::warn!("this node gives way to generation {} of the metadata log and comes back into it", theirs.generation);
+    if let Err(error) = crate::returning::write_down(node, to, theirs) {
+        tracing::error!("{error:#}; this node stays as it is");
+        return;
+    }
+    let _ = host.orders.send(Order::Restart("the other side of a partition stays".to_owned()));
+}
+
+/// Founds the log anew from what this node has, as its only voter. Queues and connections go on.
+pub(crate) async fn found(node: &Arc<Node>, generation: u64) -> anyhow::Result<()> {
+    let Some(old) = node.consensus() else { return Ok(()) };
+    old.shutdown().await;
+    let folder = node.config.data_dir.join("metadata");
+    let (id, name) = (node.id(), node.name.to_string());
+    let in_folder = folder.clone();
+    tokio::task::spawn_blocking(move || consensus::refound(&in_folder, id, &name, Some(generation))).await??;
+    let identity = Identity { generation, founder: true, ..node.identity.clone() };
+    identity.save(&node.config.data_dir)?;
+    start_log(node, generation, true).await?;
+    let cluster = node.tables.load().cluster.id;
+    let mut commands = vec![Command::FoundCluster { id: cluster, generation }];
+    let tables = node.tables.load_full();
+    for member in tables.nodes.up().filter(|member| member.id != node.id() && !node.reach.is_reachable(member.id)) {
+        commands.push(Command::NodeDown { node: member.id, incarnation: member.incarnation, clean: false });
+    }
+    node.propose(Command::Batch(commands)).await?;
+    Ok(())
+}
+
+/// Follows a log that another node has founded anew.
+pub(crate) async fn follow_founder(node: &Arc<Node>, generation: u64) -> anyhow::Result<()> {
+    let Some(old) = node.consensus() else { return Ok(()) };
+    old.shutdown().await;
+    let folder = node.config.data_dir.join("metadata");
+    tokio::task::spawn_blocking(move || consensus::forget(&folder)).await??;
+    let identity = Identity { generation, founder: false, ..node.identity.clone() };
+    identity.save(&node.config.data_dir)?;
+    start_log(node, generation, false).await
+}
+
+/// Starts the engine on the folder as it is now. What it replays is seen only when it is all there.
+async fn start_log(node: &Arc<Node>, generation: u64, founder: bool) -> anyhow::Result<()> {
+    let (machine, publish) = Machine::silent(Arc::clone(&node.tables), node.follow.clone());
+    let options = log_options(node, generation, founder);
+    let log = consensus::start(options, machine, OverLinks(Arc::clone(&node.peers))).await?;
+    node.generation.store(generation, Ordering::Release);
+    node.set_consensus(log);
+    publish.open();
+    crate::follow::follow_all(node).await;
+    Ok(())
+}
+
+pub(crate) fn log_options(node: &Node, generation: u64, founder: bool) -> Options {
+    let folder = node.config.data_dir.join("metadata");
+    let mut options = Options::new(folder, node.id(), node.name.to_string());
+    options.found_cluster = founder;
+    options.generation = Some(generation);
+    options
+}
+
+/// A peer says where its side stands.
+pub(crate) fn hear(node: &Arc<Node>, peer: NodeId, standing: Standing) {
+    let ours = node.generation.load(Ordering::Acquire);
+    let same_cluster = standing.cluster == node.tables.load().cluster.id;
+    if !same_cluster {
+        return;
+    }
+    let theirs = standing.generation;
+    node.met.lock().insert(peer, Met { standing, at: clock::awake() });
+    // Of those that lost the quorum together, one founds and the others follow at once.
+    let stranded = node.consensus().is_some_and(|log: Consensus| {
+        let voters = log.metrics().voters;
+        let there = voters.iter().filter(|v| v.id == node.id() || node.reach.is_reachable(v.id)).count();
+        there * 2 <= voters.len()
+    });
+    if theirs > ours && stranded && !node.is_stopping() {
+        let node = Arc::clone(node);
+        tokio::spawn(async move {
+            let _one = node.switching.lock().await;
+            if node.generation.load(Ordering::Acquire) >= theirs {
+                return;
+            }
+            tracing::warn!("this node follows the metadata log that was founded anew, generation {theirs}");
+            if let Err(error) = follow_founder(&node, theirs).await {
+                tracing::error!("the metadata log that was founded anew cannot be followed: {error:#}");
+            }
+        });
+    }
+}

@@ -1,0 +1,221 @@
+//! Coming back into a log that has gone on elsewhere, without losing what was confirmed meanwhile.
+//!
+//! Before a node gives way it writes down, in `returning.json`, which queues it holds and where its side
+//! began. As a member of the other log, before it takes part in any queue, it publishes to the queues'
+//! leaders what its store got since: sequences of its own generation (docs/decisions/0004). They enter at
+//! the tail, flagged redelivered, and count as put back when their queue has confirmed them. Queues that
+//! the other log does not know are declared again. The file goes when all is put back; a crash before
+//! that begins again, which may double messages, flagged.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use amqp::Table;
+use anyhow::{Context as _, Result};
+use broker::metadata::{Command, QueueSpec, first_epoch};
+use broker::message::Message;
+use broker::queue::{ChannelEvent, ChannelKey, EPOCH_SHIFT, Publish, Publisher, QueueEvent, level_key};
+use broker::QueueId;
+use cluster::metadata_log::NodeId;
+use serde::{Deserialize, Serialize};
+use store::Seq;
+
+use crate::follow::leads;
+use crate::mailbox::Mailbox;
+use crate::node::{ConnectionHandle, ConnectionMail, Node, QueueMail};
+use crate::wire::Standing;
+
+const FILE: &str = "returning.json";
+/// Messages on their way at once.
+const BATCH: usize = 500;
+
+/// See the file's head.
+#[derive(Debug, Serialize, Deserialize)]
+struct Returning {
+    /// The generation that this node's side was in.
+    generation: u64,
+    /// Whom to ask to be taken in.
+    to: String,
+    /// That is done.
+    taken_in: bool,
+    queues: Vec<Held>,
+}
+
+/// A queue of which this node holds a copy.
+#[derive(Debug, Serialize, Deserialize)]
+struct Held {
+    id: u64,
+    vhost: String,
+    name: String,
+    durable: bool,
+    auto_delete: bool,
+    level_max: u8,
+    /// Encoded as in AMQP.
+    arguments: Vec<u8>,
+}
+
+/// Writes down what this node holds, before it gives way.
+pub(crate) fn write_down(node: &Node, to: NodeId, _theirs: &Standing) -> Result<()> {
+    let tables = node.tables.load();
+    let held = tables.queues.values().filter(|record| record.exclusive.is_none() && record.view.holds(node.id()));
+    let held = held.map(|record| {
+        let mut arguments = Vec::new();
+        record.arguments.encode(&mut arguments);
+        Held {
+            id: record.id.0,
+            vhost: record.vhost.to_string(),
+            name: record.name.to_string(),
+            durable: record.durable,
+            auto_delete: record.auto_delete,
+            level_max: crate::follow::level_max(record),
+            arguments,
+        }
+    });
+    let generation = node.generation.load(Ordering::Acquire);
+    let returning =
+        Returning { generation, to: tables.node_name(to).to_owned(), taken_in: false, queues: held.collect() };
+    write(&node.config.data_dir, &returning)
+}
+
+fn write(data_dir: &std::path::Path, returning: &Returning) -> Result<()> {
+    let path = data_dir.join(FILE);
+    let new = path.with_extension("new");
+    let write = || -> std::io::Result<()> {
+        std::fs::write(&new, serde_json::to_vec(returning)?)?;
+        std::fs::File::open(&new)?.sync_all()?;
+        std::fs::rename(&new, &path)?;
+        std::fs::File::open(data_dir)?.sync_all()
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn read(data_dir: &std::path::Path) -> Result<Option<Returning>> {
+    let path = data_dir.join(FILE);
+    match std::fs::read(&path) {
+        Ok(text) => Ok(Some(serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))?)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// Whom this node should ask to be taken back in, and the generation that it comes from, if it is on its
+/// way back and has not been yet.
+pub(crate) fn wants_back(data_dir: &std::path::Path) -> Result<Option<(String, u64)>> {
+    let returning = read(data_dir)?.filter(|returning| !returning.taken_in);
+    Ok(returning.map(|returning| (returning.to, returning.generation)))
+}
+
+/// The node is a member again.
+pub(crate) fn taken_in(data_dir: &std::path::Path) -> Result<()> {
+    match read(data_dir)? {
+        Some(returning) => write(data_dir, &Returning { taken_in: true, ..returning }),
+        None => Ok(()),
+    }
+}
+
+/// Puts back what this node's queues got while its side went on by itself. Called when the node is up and
+/// before it takes part in any queue that it does not lead.
+pub(crate) async fn put_back(node: &Arc<Node>) -> Result<()> {
+    let Some(returning) = read(&node.config.data_dir)? else { return Ok(()) };
+    let first = Seq(first_epoch(returning.generation) << EPOCH_SHIFT);
+    let mut count = 0;
+    for held in &returning.queues {
+        count += put_back_queue(node, held, first).await?;
+    }
+    std::fs::remove_file(node.config.data_dir.join(FILE))?;
+    if count > 0 {
+        tracing::warn!("{count} messages that this node's side took during the partition are put back");
+    }
+    Ok(())
+}
+
+async fn put_back_queue(node: &Arc<Node>, held: &Held, first: Seq) -> Result<u64> {
+    let old = QueueId(held.id);
+    let found = node.log.survey(vec![(old, held.level_max)]).await.pop();
+    let has_some = found.is_some_and(|found| {
+        found.levels.iter().any(|level| level.messages > 0 && level.next > first)
+    });
+    if !has_some {
+        return Ok(0);
+    }
+    let target = match target(node, held).await {
+        // It starts from what the store has, with all of it.
+        Some(target) if target == old && node.tables.load().queues.get(&old).is_some_and(|r| leads(node.id(), r)) => {
+            return Ok(0);
+        }
+        Some(target) => target,
+        None => anyhow::bail!("queue '{}' in vhost '{}' cannot be declared again", held.name, held.vhost),
+    };
+    let mut count = 0;
+    for level in 0..=held.level_max {
+        let mut from = first;
+        loop {
+            let messages = node.log.read(level_key(old, level), from, BATCH).await;
+            let Some((last, _)) = messages.last() else { break };
+            from = Seq(last.0 + 1);
+            let messages: Vec<Message> =
+                messages.iter().filter_map(|(_, bytes)| Message::from_bytes(bytes.get(8..)?).ok()).collect();
+            count += messages.len() as u64;
+            publish(node, target, messages).await;
+        }
+    }
+    Ok(count)
+}
+
+/// The queue of this name in the log that stays; declared again if it is not there.
+async fn target(node: &Arc<Node>, held: &Held) -> Option<QueueId> {
+    let there = |node: &Node| Some(node.tables.load().queue(&held.vhost, &held.name)?.id);
+    if let Some(id) = there(node) {
+        return Some(id);
+    }
+    let arguments = Table::decode(held.arguments.get(4..)?).ok()?;
+    let spec = QueueSpec {
+        name: held.name.as_str().into(),
+        durable: held.durable,
+        auto_delete: held.auto_delete,
+        exclusive: false,
+        connection: None,
+        arguments,
+        node: Arc::clone(&node.name),
+    };
+    let command = Command::DeclareQueue { vhost: held.vhost.as_str().into(), spec };
+    if let Err(error) = node.propose(command).await {
+        tracing::warn!("queue '{}' in vhost '{}' was not declared again: {error}", held.name, held.vhost);
+    }
+    there(node)
+}
+
+/// Publishes to a queue and waits until it has confirmed all of it. Everything is flagged, since a client
+/// of this side may have seen it.
+async fn publish(node: &Arc<Node>, queue: QueueId, messages: Vec<Message>) {
+    let id = node.next_connection();
+    let mailbox = Arc::new(Mailbox::new());
+    node.desks.write().insert(id, Arc::new(ConnectionHandle::new(Arc::clone(&mailbox))));
+    let channel = ChannelKey { connection: id, number: 1, life: 1 };
+    let agent = crate::agent_driver::start_for_return(node, queue);
+    let mut left = messages.len();
+    let numbered = (1..).zip(messages).map(|(number, message)| Publish { message, number });
+    let event = QueueEvent::Publish { from: Publisher::Channel(channel), messages: numbered.collect() };
+    let bytes = crate::queue_driver::size_of_event(&event);
+    let _ = agent.mailbox.push(QueueMail::Event(event), bytes);
+    let mut mails = Vec::new();
+    while left > 0 && !node.is_stopping() {
+        let take = std::future::poll_fn(|cx| mailbox.poll_take(cx, &mut mails));
+        let _ = tokio::time::timeout(Duration::from_secs(1), take).await;
+        for mail in mails.drain(..) {
+            match mail {
+                ConnectionMail::Channel(ChannelEvent::Confirmed { runs, .. }) => {
+                    left -= runs.iter().map(|(first, last)| (last - first + 1) as usize).sum::<usize>().min(left);
+                }
+                ConnectionMail::Channel(ChannelEvent::Rejected { numbers, .. }) => {
+                    // A full queue that refuses: what it would not take from its publisher either.
+                    left -= numbers.len().min(left);
+                }
+                _ => {}
+            }
+        }
+    }
+    let _ = agent.mailbox.push(QueueMail::Deleted, 0);
+    node.desks.write().remove(&id);
+}
