@@ -81,9 +81,13 @@ fn serve(config: Config, environment: &Environment<'_>, logs: &Logs) -> Result<(
                     continue;
                 }
                 Ok(Ended::Stopped(done)) => done,
-                Err(error) if first => return Err(error),
-                Err(error) => {
+                Err(Failed { error, .. }) if first => return Err(error),
+                Err(Failed { error, started }) => {
                     tracing::error!("the application did not start: {error:#}");
+                    host.set(AppState::Stopped);
+                    if let Some(started) = started {
+                        let _ = started.send(Err(format!("{error:#}")));
+                    }
                     None
                 }
             };
@@ -110,12 +114,18 @@ enum Ended {
     Stopped(Option<oneshot::Sender<()>>),
 }
 
+/// A life of the application that came to nothing, and who waits for it.
+struct Failed {
+    error: anyhow::Error,
+    started: Option<oneshot::Sender<Result<(), String>>>,
+}
+
 /// One life of the application, from its start to its end.
 async fn life(
     host: &Arc<ProcessHost>,
     orders: &mut mpsc::UnboundedReceiver<Order>,
     mut started: Option<oneshot::Sender<Result<(), String>>>,
-) -> Result<Ended> {
+) -> Result<Ended, Failed> {
     let begun = async {
         let identity = loop {
             match begin(host).await? {
@@ -150,19 +160,18 @@ async fn life(
             },
         }
     };
-    let (node, survived, thread) = parts.inspect_err(|error| {
-        if let Some(started) = started.take() {
-            let _ = started.send(Err(format!("{error:#}")));
-        }
-    })?;
+    let (node, survived, thread) = match parts {
+        Ok(parts) => parts,
+        Err(error) => return Err(Failed { error, started }),
+    };
     *host.app.write() = Some(App { node: Arc::clone(&node), router: None });
-    let ended = serve_node(host, &node, survived, orders, started).await;
+    let ended = serve_node(host, &node, survived, orders, &mut started).await;
     tracing::info!("stopping node {}", node.name);
     host.remember(&node);
     start::stop_node(&node).await;
     *host.app.write() = None;
     let _ = tokio::task::spawn_blocking(move || thread.join()).await;
-    ended
+    ended.map_err(|error| Failed { error, started })
 }
 
 type StartedParts = (Arc<Node>, start::Survived, std::thread::JoinHandle<()>);
@@ -183,7 +192,7 @@ async fn serve_node(
     node: &Arc<Node>,
     survived: start::Survived,
     orders: &mut mpsc::UnboundedReceiver<Order>,
-    mut started: Option<oneshot::Sender<Result<(), String>>>,
+    started: &mut Option<oneshot::Sender<Result<(), String>>>,
 ) -> Result<Ended> {
     let opened = async {
         start::bring_up(host, node, survived).await?;
@@ -201,15 +210,7 @@ async fn serve_node(
     loop {
         tokio::select! {
             opened = &mut opened, if !in_service => {
-                let router = match opened {
-                    Ok(router) => router,
-                    Err(error) => {
-                        if let Some(started) = started.take() {
-                            let _ = started.send(Err(format!("{error:#}")));
-                        }
-                        return Err(error);
-                    }
-                };
+                let router = opened?;
                 in_service = true;
                 tokio::spawn(crate::partition::run(Arc::clone(host), Arc::clone(node)));
                 *host.app.write() = Some(App { node: Arc::clone(node), router: Some(router) });
@@ -227,7 +228,7 @@ async fn serve_node(
                 Some(Order::Stop(done)) => return Ok(Ended::Stopped(Some(done))),
                 Some(Order::Restart(why)) => return Ok(Ended::Restart(why)),
                 Some(Order::Start(done)) if in_service => drop(done.send(Ok(()))),
-                Some(Order::Start(done)) => started = Some(done),
+                Some(Order::Start(done)) => *started = Some(done),
             },
         }
     }

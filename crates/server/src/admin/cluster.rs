@@ -116,7 +116,8 @@ async fn is_down(node: &Node, member: NodeId) -> bool {
             Some(member) if member.is_up() => {}
             _ => return true,
         }
-        if node.reach.is_reachable(member) || timeout_at(deadline, changes.changed()).await.is_err() {
+        let speaks = node.peers.get(member).is_some_and(|peer| peer.life().is_some());
+        if speaks && node.reach.is_reachable(member) || timeout_at(deadline, changes.changed()).await.is_err() {
             return false;
         }
     }
