@@ -3,7 +3,7 @@
 use black_box::{Closed, Cluster};
 
 use super::{CONSUME_OK, Client, DECLARE_OK, DELETE_OK, GET_OK, PURGE_OK, agreed, count};
-use crate::methods::{DURABLE, EXCLUSIVE, PASSIVE, consume, declare, delete, get};
+use crate::methods::{DURABLE, EXCLUSIVE, NO_ACK, PASSIVE, consume, declare, delete, get};
 use black_box::Method;
 
 fn purge(queue: &str) -> Method {
@@ -73,6 +73,22 @@ fn queues_of_a_killed_node_answer_at_once_that_it_is_down() {
     let expected: Vec<String> = (0..2).flat_map(|place| (0..5).map(move |n| format!("{place}/{n}"))).collect();
     assert_eq!(bodies, expected);
     assert!(publishers[0].publish("kept", "again"));
+}
+
+#[test]
+fn a_consumer_elsewhere_is_served_again_when_the_queue_is_back() {
+    let mut cluster = Cluster::start(3);
+    Client::of(&cluster[2]).declare("kept", DURABLE);
+    let mut consumer = Client::of(&cluster[0]);
+    consumer.ask(&consume("kept", "reader", NO_ACK), CONSUME_OK).unwrap();
+    assert!(Client::of(&cluster[1]).confirms().publish("kept", "before"));
+    assert_eq!(consumer.delivery(), "before");
+    cluster[2].kill();
+    cluster.wait_for_running(2);
+    cluster[2].resume();
+    cluster.wait_for_running(3);
+    assert!(Client::of(&cluster[1]).confirms().publish("kept", "after"));
+    assert_eq!(consumer.delivery(), "after");
 }
 
 #[test]
