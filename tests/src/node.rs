@@ -190,8 +190,28 @@ impl Node {
     /// # Panics
     /// If the node does not run.
     pub fn terminate(&mut self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Stops the process where it stands, as a machine that sleeps does.
+    ///
+    /// # Panics
+    /// If the node does not run.
+    pub fn sleep(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets a process that sleeps go on.
+    ///
+    /// # Panics
+    /// If the node does not run.
+    pub fn wake(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
         let process = self.process.as_ref().expect("the node runs");
-        kill_process(Pid::from_child(&process.child), Signal::TERM).expect("our own child");
+        kill_process(Pid::from_child(&process.child), signal).expect("our own child");
     }
 
     /// Waits until the process has ended.

@@ -1,10 +1,9 @@
 //! Nodes that are gone: what their queues answer meanwhile, and what is there when they are back.
 
-use black_box::{Closed, Cluster};
+use black_box::{Closed, Cluster, Method, until};
 
 use super::{CONSUME_OK, Client, DECLARE_OK, DELETE_OK, GET_OK, PURGE_OK, agreed, count};
 use crate::methods::{DURABLE, EXCLUSIVE, NO_ACK, PASSIVE, consume, declare, delete, get};
-use black_box::Method;
 
 fn purge(queue: &str) -> Method {
     Method::new(50, 30).short(0).text(queue).octet(0)
@@ -92,6 +91,31 @@ fn a_consumer_elsewhere_is_served_again_when_the_queue_is_back() {
 }
 
 #[test]
+fn a_node_that_was_taken_for_dead_begins_anew() {
+    let cluster = Cluster::start(3);
+    let mut owner = Client::of(&cluster[2]).confirms();
+    owner.declare("kept", DURABLE);
+    assert!(owner.publish("kept", "x"));
+    cluster[2].sleep();
+    let running = |count: usize| {
+        until(&format!("{count} nodes run"), || {
+            let nodes = super::api(&cluster[0], "/api/nodes?columns=running");
+            (nodes.to_string().matches("true").count() == count).then_some(())
+        });
+    };
+    running(2);
+    let listed = super::api(&cluster[0], "/api/queues?columns=state");
+    assert_eq!(listed[0]["state"], "down");
+    cluster[2].wake();
+    let Closed::Connection(320, _) = owner.0.closed() else { panic!("clients stay with a node that is down") };
+    running(3);
+    cluster.wait_for_running(3);
+    let mut client = Client::of(&cluster[0]);
+    until("the queue is led again", || client.ask(&declare("kept", PASSIVE, &[]), DECLARE_OK).ok());
+    assert_eq!(client.get("kept").as_deref(), Some("x"));
+}
+
+#[test]
 fn a_stopped_application_is_gone_and_comes_back() {
     let cluster = Cluster::start(3);
     let mut owner = Client::of(&cluster[1]).confirms();
@@ -102,7 +126,7 @@ fn a_stopped_application_is_gone_and_comes_back() {
     let text = "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'".to_owned();
     assert_eq!(owner.0.closed(), Closed::Connection(320, text));
     for node in [&cluster[0], &cluster[2]] {
-        black_box::until("the node is shown as stopped", || {
+        until("the node is shown as stopped", || {
             let nodes = super::api(node, "/api/nodes?columns=name,running");
             let stopped = nodes.as_array()?.iter().find(|shown| shown["running"] == false)?;
             (stopped["name"] == cluster[1].name()).then_some(())
