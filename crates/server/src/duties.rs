@@ -21,10 +21,13 @@ const ROUND: Duration = Duration::from_millis(200);
 /// A node that somebody in reach still hears is given so long for the link between the two to come back.
 const PARTIAL_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Between two attempts to arrange the voters.
+const ARRANGE_AGAIN: Duration = Duration::from_millis(300);
+
 /// Runs until the node stops.
 pub(crate) async fn run(node: Arc<Node>) {
     let mut changes = node.changes.subscribe();
-    let mut arranged = Vec::new();
+    let mut voters = Voters::default();
     loop {
         let lone = node.tables.load().nodes.len() <= 1;
         let timer = async {
@@ -43,10 +46,10 @@ pub(crate) async fn run(node: Arc<Node>) {
         let Some(consensus) = node.consensus() else { continue };
         if consensus.is_leader() {
             say_who_is_down(&node).await;
-            arrange_voters(&node, &consensus, &mut arranged).await;
+            voters.arrange(&node, &consensus);
             step_views(&node).await;
         } else {
-            arranged.clear();
+            voters.arranged.clear();
         }
     }
 }
@@ -95,22 +98,51 @@ fn roles(tables: &Tables, voters: &[NodeId], me: NodeId) -> Vec<(Member, Role)> 
     roles
 }
 
-async fn arrange_voters(node: &Node, consensus: &Consensus, arranged: &mut Vec<(Member, Role)>) {
-    let tables = node.tables.load_full();
-    let status = consensus.metrics();
-    let voters: Vec<NodeId> = status.voters.iter().map(|member| member.id).collect();
-    let wanted = roles(&tables, &voters, node.id());
-    let synchronous = match &wanted[..] {
-        [_, _] => wanted.iter().find(|(_, role)| *role == Role::Learner).map(|(member, _)| member.id),
-        _ => None,
-    };
-    consensus.set_synchronous(synchronous);
-    if wanted == *arranged || wanted.is_empty() {
-        return;
-    }
-    match consensus.arrange(wanted.clone()).await {
-        Ok(()) => *arranged = wanted,
-        Err(error) => tracing::info!("the voters of the metadata log are arranged again later: {error}"),
+/// What was arranged last, and what is being arranged: that may take long, and nothing else waits for it.
+#[derive(Default)]
+struct Voters {
+    arranged: Vec<(Member, Role)>,
+    under_way: bool,
+    /// What came of it: the roles that hold, or nothing.
+    outcome: Arc<parking_lot::Mutex<Option<Option<Vec<(Member, Role)>>>>>,
+}
+
+impl Voters {
+    fn arrange(&mut self, node: &Node, consensus: &Consensus) {
+        if let Some(done) = self.outcome.lock().take() {
+            self.under_way = false;
+            if let Some(arranged) = done {
+                self.arranged = arranged;
+            }
+        }
+        if self.under_way {
+            return;
+        }
+        let tables = node.tables.load_full();
+        let status = consensus.metrics();
+        let voters: Vec<NodeId> = status.voters.iter().map(|member| member.id).collect();
+        let wanted = roles(&tables, &voters, node.id());
+        let synchronous = match &wanted[..] {
+            [_, _] => wanted.iter().find(|(_, role)| *role == Role::Learner).map(|(member, _)| member.id),
+            _ => None,
+        };
+        consensus.set_synchronous(synchronous);
+        if wanted == self.arranged || wanted.is_empty() {
+            return;
+        }
+        let (consensus, outcome) = (consensus.clone(), Arc::clone(&self.outcome));
+        self.under_way = true;
+        tokio::spawn(async move {
+            let done = match consensus.arrange(wanted.clone()).await {
+                Ok(()) => Some(wanted),
+                Err(error) => {
+                    tracing::debug!("the voters of the metadata log are arranged again later: {error}");
+                    tokio::time::sleep(ARRANGE_AGAIN).await;
+                    None
+                }
+            };
+            *outcome.lock() = Some(done);
+        });
     }
 }
 

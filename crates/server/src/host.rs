@@ -102,6 +102,11 @@ impl ProcessHost {
         self.state.send_replace(state);
     }
 
+    /// Asks processes of other nodes in this node's name.
+    pub(crate) fn asking<'a>(&'a self, own_name: &'a str, patience: std::time::Duration) -> ask::Ask<'a> {
+        ask::Ask { own_name, cookie: &self.cookie, patience }
+    }
+
     fn is_stopped(&self) -> bool {
         matches!(*self.state.borrow(), AppState::Stopped)
     }

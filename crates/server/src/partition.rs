@@ -228,6 +228,28 @@ impl Watch {
     }
 }
 
+/// Whether a member that runs is in another generation than this node, which starts: then this node comes
+/// back into that one. True: the application is told to start again.
+pub(crate) async fn gave_way_at_start(host: &ProcessHost, node: &Arc<Node>) -> anyhow::Result<bool> {
+    let tables = node.tables.load_full();
+    let own = node.name.to_string();
+    let ask = host.asking(&own, Duration::from_secs(1));
+    let nothing = serde_json::json!({});
+    for member in tables.nodes.iter().filter(|member| member.id != node.id()) {
+        let Ok(who) = ask.post(&member.name, "/api/peer/who", &nothing).await else { continue };
+        let same_cluster = who["cluster"].as_u64() == Some(tables.cluster.id);
+        let generation = who["generation"].as_u64().unwrap_or(0);
+        if same_cluster && who["app"] == "running" && generation != node.generation.load(Ordering::Acquire) {
+            tracing::warn!("node {} is in generation {generation} of the metadata log: this node comes back into it", member.name);
+            crate::returning::write_down(node, member.id)?;
+            let why = "the cluster has gone on in another generation".to_owned();
+            let _ = host.orders.send(Order::Restart(why));
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Where this node's side stands.
 pub(crate) fn standing(node: &Node) -> Standing {
     let tables = node.tables.load();
@@ -245,7 +267,7 @@ pub(crate) fn standing(node: &Node) -> Standing {
 /// This node's side is the one that gives way: it starts again as a member of the other log.
 fn give_way(host: &ProcessHost, node: &Arc<Node>, to: NodeId, theirs: &Standing) {
     tracing::warn!("this node gives way to generation {} of the metadata log and comes back into it", theirs.generation);
-    if let Err(error) = crate::returning::write_down(node, to, theirs) {
+    if let Err(error) = crate::returning::write_down(node, to) {
         tracing::error!("{error:#}; this node stays as it is");
         return;
     }
@@ -255,6 +277,7 @@ fn give_way(host: &ProcessHost, node: &Arc<Node>, to: NodeId, theirs: &Standing)
 /// Founds the log anew from what this node has, as its only voter. Queues and connections go on.
 pub(crate) async fn found(node: &Arc<Node>, generation: u64) -> anyhow::Result<()> {
     let Some(old) = node.consensus() else { return Ok(()) };
+    crate::returning::remember_fork(node, generation).await?;
     old.shutdown().await;
     let folder = node.config.data_dir.join("metadata");
     let (id, name) = (node.id(), node.name.to_string());
@@ -276,6 +299,7 @@ pub(crate) async fn found(node: &Arc<Node>, generation: u64) -> anyhow::Result<(
 /// Follows a log that another node has founded anew.
 pub(crate) async fn follow_founder(node: &Arc<Node>, generation: u64) -> anyhow::Result<()> {
     let Some(old) = node.consensus() else { return Ok(()) };
+    crate::returning::remember_fork(node, generation).await?;
     old.shutdown().await;
     let folder = node.config.data_dir.join("metadata");
     tokio::task::spawn_blocking(move || consensus::forget(&folder)).await??;

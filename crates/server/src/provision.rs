@@ -109,6 +109,14 @@ struct Provision<'a> {
 }
 
 impl Provision<'_> {
+    /// A declaration with what its placement needs: a draw, and who has the least to do where the strategy
+    /// asks for that.
+    fn place(&self, command: Command) -> Command {
+        let Command::DeclareQueue { vhost, spec } = command else { return command };
+        let default_locator = self.config.queues.locator_name().to_owned();
+        Command::PlaceQueue { vhost, spec, draw: clock::random(), suggestion: None, default_locator }
+    }
+
     fn add(&mut self, mut command: Command, to: &mut Vec<Command>) -> Result<(), Refusal> {
         match &mut command {
             Command::PutVhost(spec)
@@ -126,6 +134,8 @@ impl Provision<'_> {
                 if vhost.is_none_or(|vhost| !vhost.queues.contains_key(&spec.name)) {
                     self.check_queues(&spec.name)?;
                 }
+                to.push(self.place(command));
+                return Ok(());
             }
             Command::DeclareExchange { vhost, spec } => {
                 let vhost = self.tables.vhosts.get(vhost);

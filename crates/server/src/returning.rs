@@ -7,6 +7,7 @@
 //! the other log does not know are declared again. The file goes when all is put back; a crash before
 //! that begins again, which may double messages, flagged.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -24,9 +25,9 @@ use store::Seq;
 use crate::follow::leads;
 use crate::mailbox::Mailbox;
 use crate::node::{ConnectionHandle, ConnectionMail, Node, QueueMail};
-use crate::wire::Standing;
 
 const FILE: &str = "returning.json";
+const FORK: &str = "fork.json";
 /// Messages on their way at once.
 const BATCH: usize = 500;
 
@@ -39,12 +40,24 @@ struct Returning {
     to: String,
     /// That is done.
     taken_in: bool,
-    queues: Vec<Held>,
+    /// What the other side held when the two parted, if it is the one that began a generation.
+    held: Held,
+    queues: Vec<Copy>,
+}
+
+/// For each queue, and each of its levels, the sequence after the last.
+pub(crate) type Held = BTreeMap<u64, Vec<(u8, u64)>>;
+
+/// What a node held when its side went on by itself.
+#[derive(Debug, Serialize, Deserialize)]
+struct Fork {
+    generation: u64,
+    held: Held,
 }
 
 /// A queue of which this node holds a copy.
 #[derive(Debug, Serialize, Deserialize)]
-struct Held {
+struct Copy {
     id: u64,
     vhost: String,
     name: String,
@@ -56,13 +69,13 @@ struct Held {
 }
 
 /// Writes down what this node holds, before it gives way.
-pub(crate) fn write_down(node: &Node, to: NodeId, _theirs: &Standing) -> Result<()> {
+pub(crate) fn write_down(node: &Node, to: NodeId) -> Result<()> {
     let tables = node.tables.load();
     let held = tables.queues.values().filter(|record| record.exclusive.is_none() && record.view.holds(node.id()));
     let held = held.map(|record| {
         let mut arguments = Vec::new();
         record.arguments.encode(&mut arguments);
-        Held {
+        Copy {
             id: record.id.0,
             vhost: record.vhost.to_string(),
             name: record.name.to_string(),
@@ -74,7 +87,7 @@ pub(crate) fn write_down(node: &Node, to: NodeId, _theirs: &Standing) -> Result<
     });
     let generation = node.generation.load(Ordering::Acquire);
     let returning =
-        Returning { generation, to: tables.node_name(to).to_owned(), taken_in: false, queues: held.collect() };
+        Returning { generation, to: tables.node_name(to).to_owned(), taken_in: false, held: Held::new(), queues: held.collect() };
     write(&node.config.data_dir, &returning)
 }
 
@@ -99,6 +112,28 @@ fn read(data_dir: &std::path::Path) -> Result<Option<Returning>> {
     }
 }
 
+/// Writes down what this node holds at the moment at which its side goes on by itself.
+pub(crate) async fn remember_fork(node: &Node, generation: u64) -> Result<()> {
+    let tables = node.tables.load_full();
+    let here = tables.queues.values().filter(|record| record.view.holds(node.id()));
+    let queues = here.map(|record| (record.id, crate::follow::level_max(record))).collect();
+    let found = node.log.survey(queues).await;
+    let held = found.into_iter().map(|found| {
+        let levels = found.levels.iter().map(|level| (level.level, level.next.0)).collect();
+        (found.queue.0, levels)
+    });
+    let fork = Fork { generation, held: held.collect() };
+    let path = node.config.data_dir.join(FORK);
+    std::fs::write(&path, serde_json::to_vec(&fork)?).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// What this node held when its side left the generation of somebody who comes back from it.
+pub(crate) fn held_at_fork(node: &Node, generation: u64) -> Held {
+    let text = std::fs::read(node.config.data_dir.join(FORK)).unwrap_or_default();
+    let fork: Option<Fork> = serde_json::from_slice(&text).ok();
+    fork.filter(|fork| generation < fork.generation).map(|fork| fork.held).unwrap_or_default()
+}
+
 /// Whom this node should ask to be taken back in, and the generation that it comes from, if it is on its
 /// way back and has not been yet.
 pub(crate) fn wants_back(data_dir: &std::path::Path) -> Result<Option<(String, u64)>> {
@@ -107,9 +142,9 @@ pub(crate) fn wants_back(data_dir: &std::path::Path) -> Result<Option<(String, u
 }
 
 /// The node is a member again.
-pub(crate) fn taken_in(data_dir: &std::path::Path) -> Result<()> {
+pub(crate) fn taken_in(data_dir: &std::path::Path, held: Held) -> Result<()> {
     match read(data_dir)? {
-        Some(returning) => write(data_dir, &Returning { taken_in: true, ..returning }),
+        Some(returning) => write(data_dir, &Returning { taken_in: true, held, ..returning }),
         None => Ok(()),
     }
 }
@@ -121,7 +156,9 @@ pub(crate) async fn put_back(node: &Arc<Node>) -> Result<()> {
     let first = Seq(first_epoch(returning.generation) << EPOCH_SHIFT);
     let mut count = 0;
     for held in &returning.queues {
-        count += put_back_queue(node, held, first).await?;
+        // Of the generation that the other side left, what it had not when it left it.
+        let had = returning.held.get(&held.id).map(Vec::as_slice).unwrap_or_default();
+        count += put_back_queue(node, held, if returning.held.is_empty() { first } else { Seq(1) }, had).await?;
     }
     std::fs::remove_file(node.config.data_dir.join(FILE))?;
     if count > 0 {
@@ -130,7 +167,7 @@ pub(crate) async fn put_back(node: &Arc<Node>) -> Result<()> {
     Ok(())
 }
 
-async fn put_back_queue(node: &Arc<Node>, held: &Held, first: Seq) -> Result<u64> {
+async fn put_back_queue(node: &Arc<Node>, held: &Copy, first: Seq, had: &[(u8, u64)]) -> Result<u64> {
     let old = QueueId(held.id);
     let found = node.log.survey(vec![(old, held.level_max)]).await.pop();
     let has_some = found.is_some_and(|found| {
@@ -149,7 +186,7 @@ async fn put_back_queue(node: &Arc<Node>, held: &Held, first: Seq) -> Result<u64
     };
     let mut count = 0;
     for level in 0..=held.level_max {
-        let mut from = first;
+        let mut from = had.iter().find(|(l, _)| *l == level).map_or(first, |(_, next)| first.max(Seq(*next)));
         loop {
             let messages = node.log.read(level_key(old, level), from, BATCH).await;
             let Some((last, _)) = messages.last() else { break };
@@ -164,7 +201,7 @@ async fn put_back_queue(node: &Arc<Node>, held: &Held, first: Seq) -> Result<u64
 }
 
 /// The queue of this name in the log that stays; declared again if it is not there.
-async fn target(node: &Arc<Node>, held: &Held) -> Option<QueueId> {
+async fn target(node: &Arc<Node>, held: &Copy) -> Option<QueueId> {
     let there = |node: &Node| Some(node.tables.load().queue(&held.vhost, &held.name)?.id);
     if let Some(id) = there(node) {
         return Some(id);

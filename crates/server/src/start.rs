@@ -143,6 +143,10 @@ fn call_members(node: &Arc<Node>) {
 /// Brings a node into service: the cluster notes that it is up, its queues start. Waits as long as it
 /// takes, and says for what.
 pub(crate) async fn bring_up(host: &ProcessHost, node: &Arc<Node>, survived: Survived) -> Result<()> {
+    if crate::partition::gave_way_at_start(host, node).await? {
+        // The order to start again is given.
+        std::future::pending::<()>().await;
+    }
     let mut told = String::new();
     let (mut look_at, mut disowned) = (tokio::time::Instant::now() + LOOK_FOR_CLUSTER, 0);
     loop {

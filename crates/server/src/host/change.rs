@@ -80,7 +80,7 @@ impl ProcessHost {
             contacts: admission.members,
             ..identity
         };
-        let saved = identity.save(&self.config.data_dir).and_then(|()| crate::returning::taken_in(&self.config.data_dir));
+        let saved = identity.save(&self.config.data_dir).and_then(|()| crate::returning::taken_in(&self.config.data_dir, admission.held));
         saved.map_err(|error| broken(&format!("{error:#}")))
     }
 

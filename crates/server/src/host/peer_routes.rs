@@ -20,6 +20,7 @@ use serde_json::json;
 
 use super::ProcessHost;
 use crate::identity::Contact;
+use crate::returning::Held;
 use crate::node::ProposeFailure;
 
 /// A node that wants to be a member.
@@ -40,6 +41,10 @@ pub(crate) struct Admission {
     pub generation: u64,
     pub node: u64,
     pub members: Vec<Contact>,
+    /// What the answering node held when its side of a partition went on by itself: for each queue and
+    /// level, the sequence after the last.
+    #[serde(default)]
+    pub held: Held,
     #[serde(default)]
     pub cluster_name: String,
     #[serde(default)]
@@ -92,6 +97,7 @@ async fn admit(State(host): State<Arc<ProcessHost>>, Json(candidate): Json<Candi
                 generation: node.generation.load(std::sync::atomic::Ordering::Acquire),
                 node: id.0,
                 members: members.collect(),
+                held: crate::returning::held_at_fork(&node, candidate.generation),
                 cluster_name: tables.cluster_name().unwrap_or_default().to_owned(),
                 ram_nodes: ram_nodes.map(|member| member.name.to_string()).collect(),
             };
@@ -154,6 +160,8 @@ async fn who(State(host): State<Arc<ProcessHost>>) -> Response {
     Json(json!({
         "name": host.config.node_name.to_string(),
         "members": members,
+        "cluster": node.as_ref().map_or(0, |node| node.tables.load().cluster.id),
+        "generation": node.as_ref().map_or(0, |node| node.generation.load(std::sync::atomic::Ordering::Acquire)),
         "app": state,
         "uptime_millis": started,
     }))
