@@ -30,6 +30,7 @@ use crate::listing;
 use crate::mirrors;
 use crate::node::{Node, ProposeFailure};
 use crate::provision;
+use crate::seen;
 
 /// See the file's head.
 pub(crate) struct Admin {
@@ -81,7 +82,7 @@ impl Api for Admin {
     }
 
     async fn propose(&self, command: Command) -> Result<Outcome, Failure> {
-        match self.node.propose(command).await {
+        match seen::propose(&self.node, command).await {
             Ok(outcome) => Ok(outcome),
             Err(ProposeFailure::Refused(refusal)) => Err(Failure::Refused(refusal)),
             Err(ProposeFailure::Unavailable(why)) => Err(Failure::Unavailable(why)),

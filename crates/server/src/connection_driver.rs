@@ -29,6 +29,7 @@ use crate::listing;
 use crate::mailbox::{Closed, Mailbox};
 use crate::node::{ConnectionHandle, ConnectionMail, Node, ProposeFailure, QueueHandle, QueueMail};
 use crate::queue_driver::{gone, size_of_event};
+use crate::seen;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 256 * 1024;
@@ -391,7 +392,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
         if let Some(command) = self.fx.propose.take() {
             let node = Arc::clone(&self.node);
-            self.answer = Some(Box::pin(async move { node.propose(command).await }));
+            self.answer = Some(Box::pin(async move { seen::propose(&node, command).await }));
         }
         for command in self.fx.propose_and_forget.drain(..) {
             let node = Arc::clone(&self.node);

@@ -37,6 +37,7 @@ mod provision;
 mod proxy_protocol;
 mod queue_driver;
 mod raft_network;
+mod seen;
 pub mod server;
 mod start;
 mod returning;

@@ -166,7 +166,7 @@ pub(crate) async fn close(node: &Arc<Node>, connection: ConnectionId, reason: &s
     ask(node, &peer, &question, PATIENCE).await.unwrap_or(false)
 }
 
-/// All members by name. Who is down, or does not answer, is shown as not running.
+/// All members by name. Who is down, does not answer, or does not serve clients yet is shown as not running.
 pub(crate) async fn nodes(node: &Arc<Node>) -> Vec<NodeStatus> {
     let others = ask_all::<NodeStatus>(node, &Question::Status, PATIENCE).await;
     let mut answers: BTreeMap<NodeId, NodeStatus> = others.into_iter().collect();
@@ -176,7 +176,7 @@ pub(crate) async fn nodes(node: &Arc<Node>) -> Vec<NodeStatus> {
         .nodes
         .iter()
         .map(|member| {
-            let answer = answers.remove(&member.id).filter(|_| member.is_up());
+            let answer = answers.remove(&member.id).filter(|answer| member.is_up() && answer.in_service);
             NodeStatus {
                 name: Arc::clone(&member.name),
                 kind: kind(member.kind),

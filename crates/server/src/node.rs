@@ -147,6 +147,8 @@ pub(crate) struct Node {
     pub alarm: watch::Sender<Option<Arc<str>>>,
     /// True once the node begins to stop.
     stopping: watch::Sender<bool>,
+    /// Its ports for clients are open.
+    pub is_open: AtomicBool,
     pub counters: NodeCounters,
     pub memory_budget: AtomicU64,
     pub retired_agents: AtomicU64,
@@ -224,6 +226,7 @@ impl Node {
             tls: RwLock::new(Vec::new()),
             alarm: watch::Sender::new(None),
             stopping: watch::Sender::new(false),
+            is_open: AtomicBool::new(false),
             counters: NodeCounters::default(),
             memory_budget: AtomicU64::new(256 << 20),
             retired_agents: AtomicU64::new(0),

@@ -113,7 +113,7 @@ impl Provision<'_> {
     /// asks for that.
     fn place(&self, command: Command) -> Command {
         let Command::DeclareQueue { vhost, spec } = command else { return command };
-        let default_locator = self.config.queues.locator_name().to_owned();
+        let default_locator = self.config.queues.locator().name().to_owned();
         Command::PlaceQueue { vhost, spec, draw: clock::random(), suggestion: None, default_locator }
     }
 

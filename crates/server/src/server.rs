@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, Result};
 use management::host::AppState;
@@ -335,6 +336,7 @@ async fn open_ports(host: &Arc<ProcessHost>, node: &Arc<Node>) -> Result<axum::R
     for (socket, tls) in amqp {
         tokio::spawn(listener::accept_amqp(Arc::clone(node), socket, tls));
     }
+    node.is_open.store(true, Ordering::Relaxed);
     let sampled = Arc::downgrade(node);
     tokio::spawn(async move {
         let interval = std::time::Duration::from_millis(management::SAMPLE_INTERVAL_MILLIS);

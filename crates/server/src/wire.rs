@@ -21,6 +21,8 @@ pub(crate) enum Service {
     Metadata,
     /// Questions about queues, connections and the node, for listings.
     Listing,
+    /// Answered when the tables there are of this revision, or a later one.
+    Seen,
 }
 
 impl Service {
@@ -28,6 +30,7 @@ impl Service {
         match self {
             Service::Metadata => 0,
             Service::Listing => 1,
+            Service::Seen => 2,
         }
     }
 
@@ -35,6 +38,7 @@ impl Service {
         match code {
             0 => Some(Service::Metadata),
             1 => Some(Service::Listing),
+            2 => Some(Service::Seen),
             _ => None,
         }
     }
@@ -42,7 +46,7 @@ impl Service {
     /// Listings may be long: they wait behind nothing and hold nothing up on the lane of data.
     pub(crate) fn lane(self) -> Lane {
         match self {
-            Service::Metadata => Lane::Control,
+            Service::Metadata | Service::Seen => Lane::Control,
             Service::Listing => Lane::Data,
         }
     }

@@ -111,7 +111,7 @@ pub(crate) fn status(node: &Node) -> NodeStatus {
         kind: me.map(|me| super::kind(me.kind)).unwrap_or_default(),
         running: true,
         being_drained: me.is_some_and(|me| me.draining),
-        in_service: !node.is_stopping(),
+        in_service: node.is_open.load(Ordering::Relaxed) && !node.is_stopping(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime: Duration::from_millis(clock::now().as_millis()),
         os_pid: std::process::id(),

@@ -109,6 +109,7 @@ impl Peers {
                             None => return,
                         },
                         Service::Listing => crate::listing::answer(&node, &body).await,
+                        Service::Seen => crate::seen::answer(&node, &body).await,
                     };
                     peer.send(service.lane(), wire::reply(call, &answer));
                 });

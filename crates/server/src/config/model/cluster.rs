@@ -176,6 +176,21 @@ impl Queues {
     }
 }
 
+impl QueueLocator {
+    /// As policies and arguments spell it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            QueueLocator::ClientLocal => "client-local",
+            QueueLocator::Balanced => "balanced",
+            QueueLocator::Random => "random",
+            QueueLocator::MinMessages => "min-messages",
+            QueueLocator::MinConnections => "min-connections",
+            QueueLocator::RoundRobin => "round-robin",
+        }
+    }
+}
+
 impl Default for Queues {
     fn default() -> Queues {
         Queues {
