@@ -6,7 +6,7 @@
 use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
-use crate::http::http;
+use crate::http::try_http;
 use crate::node::Node;
 use crate::program::{Output, run};
 use crate::until::until;
@@ -57,7 +57,8 @@ impl Cluster {
     pub fn wait_for_running(&self, count: usize) {
         for node in self.0.iter().filter(|node| node.is_up()) {
             until(&format!("{} says that {count} nodes run", node.name()), || {
-                let (status, body) = http(node.http(), "GET", "/api/nodes?columns=running", "");
+                let asked = try_http(node.http(), "GET", "/api/nodes?columns=running", "");
+                let (status, body) = asked.ok()?;
                 (status == 200 && body.matches("\"running\":true").count() == count).then_some(())
             });
         }

@@ -1,6 +1,6 @@
 //! One request to the HTTP API, by hand.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -11,22 +11,34 @@ use std::time::Duration;
 #[must_use]
 #[track_caller]
 pub fn http(at: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(at).expect("the HTTP API listens");
-    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time-out above zero");
+    try_http(at, method, path, body).expect("the HTTP API answers")
+}
+
+/// As [`http`], of a node that may be starting or stopping.
+///
+/// # Errors
+/// If nobody listens, or the connection ends before the answer.
+#[track_caller]
+pub fn try_http(at: SocketAddr, method: &str, path: &str, body: &str) -> io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(at)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     // guest:guest
     let request = format!(
         "{method} {path} HTTP/1.1\r\nhost: {at}\r\nauthorization: Basic Z3Vlc3Q6Z3Vlc3Q=\r\n\
          content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     );
-    stream.write_all(request.as_bytes()).expect("the request is taken");
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).expect("an answer");
+    stream.read_to_end(&mut answer)?;
+    if answer.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     let answer = String::from_utf8(answer).expect("JSON is UTF-8");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
     let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-    (status, if is_chunked { whole(body) } else { body.to_owned() })
+    Ok((status, if is_chunked { whole(body) } else { body.to_owned() }))
 }
 
 fn whole(mut chunks: &str) -> String {

@@ -21,7 +21,7 @@ mod wire;
 
 pub use crate::binary::{scratch, warren};
 pub use crate::cluster::Cluster;
-pub use crate::http::http;
+pub use crate::http::{http, try_http};
 pub use crate::node::{Node, address, free_port};
 pub use crate::program::{Output, run};
 pub use crate::scripts::{javascript, python, python_with};

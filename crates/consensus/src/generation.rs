@@ -10,6 +10,11 @@
 //! learner of two nodes never hears it of the last ones; to drop the tail would lose them. To keep
 //! it makes true at most what somebody has proposed and has been told nothing else about than
 //! [`crate::ProposeError::Unknown`].
+//!
+//! What it does not begin with is the old log's *membership*. A node that joins the new generation
+//! receives the log from its beginning; with the old memberships in it, a founder of the cluster
+//! would find itself the only voter half-way, elect itself and contradict what is committed. So
+//! their entries become blank, and the snapshot's counts as the new one ([`Stored::founded`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,12 +22,14 @@ use std::io;
 use std::path::Path;
 
 use cluster::metadata_log::NodeId;
+use openraft::EntryPayload;
 use openraft::entry::RaftEntry;
 use openraft::vote::RaftLeaderId;
 
 use crate::StartError;
 use crate::format::{self, EntryRecord};
-use crate::log::file::{LogFile, sync_folder_of};
+use crate::log::file::{LogFile, Stored, read_entries, sync_folder_of};
+use crate::log::next_index;
 use crate::snapshot::SnapshotStore;
 use crate::start::{LOG_FILE, SNAPSHOT_FILE};
 use crate::types::{Entry, LeaderId, LogId, Membership, Peer, Vote};
@@ -94,22 +101,28 @@ pub fn refound(
     let membership = Membership::new(voters, BTreeMap::from([(node.0, me)]))
         .map_err(|error| StartError::Options(error.to_string()))?;
     let at = LogId::new(LeaderId::new(term, node.0), last.index + 1);
-    let entry = Entry::new(at, openraft::EntryPayload::Membership(membership));
+    let entry = Entry::new(at, EntryPayload::Membership(membership));
     let vote = Vote {
         leader_id: LeaderId::new(term, node.0),
         committed: false,
     };
+    let record = format::encode(&EntryRecord::from(&entry));
+    let blanks = blank_memberships(&file, &stored)
+        .map_err(|error| StartError::damaged(&log_path, error.to_string()))?;
     let write = || -> Result<(), redb::Error> {
         let mut batch = file.begin_write()?;
+        batch.append(&blanks)?;
         if stored.last < snapshot {
             // The log ends before its snapshot: it goes on behind it.
             batch.truncate_after(None)?;
             batch.purge(&last)?;
         }
-        batch.append(&[(at.index, format::encode(&EntryRecord::from(&entry)))])?;
+        batch.set_founded(&record)?;
+        batch.append(&[(at.index, record)])?;
         batch.set_vote(&vote)?;
         batch.set_committed(&at)?;
         batch.set_generation(generation)?;
+        batch.set_newcomer(false)?;
         batch.commit()
     };
     write().map_err(|error| StartError::from_redb(&log_path, error))?;
@@ -117,6 +130,28 @@ pub fn refound(
         generation,
         index: at.index,
     })
+}
+
+/// The membership entries of the log, encoded without their memberships.
+fn blank_memberships(
+    file: &LogFile,
+    stored: &Stored,
+) -> Result<Vec<(u64, Vec<u8>)>, crate::log::file::ReadError> {
+    let mut entries = Vec::new();
+    let held = next_index(stored.purged.as_ref())..next_index(stored.last.as_ref());
+    read_entries(&file.begin_read()?, held, &mut entries)?;
+    let memberships = entries
+        .into_iter()
+        .filter(|entry| matches!(entry.payload, EntryPayload::Membership(_)));
+    Ok(memberships
+        .map(|entry| {
+            let blank = Entry::new(entry.log_id, EntryPayload::Blank);
+            (
+                entry.log_id.index,
+                format::encode(&EntryRecord::from(&blank)),
+            )
+        })
+        .collect())
 }
 
 /// Deletes the log in `data_dir`, of which nobody may have a handle, so that the node joins a
@@ -171,3 +206,6 @@ fn in_use(path: &Path) -> Result<(), StartError> {
         Ok(_) | Err(_) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

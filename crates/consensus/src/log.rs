@@ -71,6 +71,8 @@ struct State {
     truncations: u64,
     /// Which history the log belongs to; none while nobody has told this node.
     generation: Option<u64>,
+    /// The log was empty when it joined its generation, and has not been level with it since.
+    newcomer: bool,
     queue: Vec<Write>,
     closing: bool,
     failure: Option<String>,
@@ -95,7 +97,10 @@ enum Write {
     Purge {
         upto: LogId,
     },
+    /// An empty log joins a generation.
     Generation(u64),
+    /// The log has caught up with its generation.
+    Level,
 }
 
 type Done = oneshot::Sender<io::Result<()>>;
@@ -124,6 +129,7 @@ impl LogStore {
                 durable_next,
                 truncations: 0,
                 generation: stored.generation,
+                newcomer: stored.newcomer,
                 queue: Vec::new(),
                 closing: false,
                 failure: None,
@@ -180,10 +186,32 @@ impl LogStore {
         state.check_open(&self.shared.path)?;
         if state.generation.is_none() {
             state.generation = Some(generation);
+            state.newcomer = true;
             state.queue.push(Write::Generation(generation));
             self.shared.wake.notify_one();
         }
         Ok(())
+    }
+
+    /// Whether the log was empty when it joined its generation and has not been level with a leader's
+    /// since. The memberships a newcomer reads on its way are of the past: one of them may name this
+    /// node as the only voter, from a life it has forgotten. So it must not stand for election.
+    pub(crate) fn is_newcomer(&self) -> bool {
+        self.shared.state.lock().newcomer
+    }
+
+    /// Ends the time as a newcomer if the log has come to `committed`, which a leader has named and
+    /// taken this node's log to agree with. True if it was ended now.
+    pub(crate) fn came_level(&self, committed: Option<&LogId>) -> bool {
+        let mut state = self.shared.state.lock();
+        if !state.newcomer || committed.is_none() || state.last.as_ref() < committed {
+            return false;
+        }
+        state.newcomer = false;
+        // Lost in a crash it is found out again.
+        state.queue.push(Write::Level);
+        self.shared.wake.notify_one();
+        true
     }
 
     /// Term of the last entry.
@@ -327,7 +355,7 @@ fn closed(path: &Path) -> io::Error {
     io::Error::other(format!("metadata file {} is closed", path.display()))
 }
 
-fn next_index(id: Option<&LogId>) -> u64 {
+pub(crate) fn next_index(id: Option<&LogId>) -> u64 {
     id.map_or(0, |id| id.index + 1)
 }
 

@@ -65,12 +65,16 @@ impl Consensus {
                 committed,
                 entries,
             } => {
+                let level = committed.map(LogId::from);
                 let request = rpc::append_request(vote, previous, committed, entries)
                     .map_err(|error| text(&error))?;
                 let result = raft
                     .append_entries(request)
                     .await
                     .map_err(|error| text(&error))?;
+                if result.is_success() && self.inner.log.came_level(level.as_ref()) {
+                    raft.runtime_config().elect(true);
+                }
                 Ok(Response::Append((&result).into()))
             }
             Request::Vote(question) => {

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use crate::StartError;
 use crate::format::{self, FormatError, SnapshotRecord};
 use crate::log::file::sync_folder_of;
-use crate::types::SnapshotMeta;
+use crate::types::{LogId, Membership, SnapshotMeta, StoredMembership};
 
 const MAGIC: [u8; 8] = *b"wrn-snap";
 
@@ -98,6 +98,17 @@ impl SnapshotStore {
     /// The newest snapshot.
     pub(crate) fn current(&self) -> Option<Current> {
         self.current.lock().clone()
+    }
+
+    /// Takes `membership` for that of the snapshot, if that is from before `founded`: where a log is
+    /// founded anew, no membership of before counts, and none is sent to who joins it.
+    pub(crate) fn found(&self, founded: &LogId, membership: &Membership) {
+        if let Some(current) = &mut *self.current.lock()
+            && current.meta.last_log_id.as_ref() < Some(founded)
+        {
+            let at = current.meta.last_log_id;
+            current.meta.last_membership = StoredMembership::new(at, membership.clone());
+        }
     }
 
     /// Replaces the snapshot; returns once the new one is on disk. Blocks. An older one than the

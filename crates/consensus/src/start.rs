@@ -72,6 +72,7 @@ async fn start_on<N: Network>(
     };
     let raft = Raft::new(node.0, config, links.clone(), log.clone(), opened.machine).await;
     let raft = raft.map_err(|error| engine(error.to_string()))?;
+    raft.runtime_config().elect(!log.is_newcomer());
     let leader = watch::Sender::new(None);
     let synchronous = Arc::new(Synchronous::new());
     let attending = synchronous.clone();
@@ -200,6 +201,9 @@ fn open_files(opening: Opening) -> Result<Opened, StartError> {
             format!("the log needs a snapshot up to entry {index}, and it is missing or older");
         return Err(StartError::damaged(&snapshot_path, what));
     }
+    if let Some((at, membership)) = &stored.founded {
+        snapshots.found(at, membership);
+    }
     if let Some(state) = state {
         state_machine
             .restore(&state)
@@ -243,13 +247,16 @@ fn settle_generation(
             })?,
         (None, None) => return Ok(()),
     };
+    let newcomer = stored.last.is_none() && !options.found_cluster;
     let write = || -> Result<(), redb::Error> {
         let mut batch = file.begin_write()?;
         batch.set_generation(wanted)?;
+        batch.set_newcomer(newcomer)?;
         batch.commit()
     };
     write().map_err(|error| StartError::from_redb(path, error))?;
     stored.generation = Some(wanted);
+    stored.newcomer = newcomer;
     Ok(())
 }
 
@@ -310,7 +317,7 @@ impl Consensus {
             })
             .await
             .map_err(|error| text(&error))?;
-        if !sole_voter {
+        if !sole_voter || self.inner.log.is_newcomer() {
             return Ok(());
         }
         if founded {

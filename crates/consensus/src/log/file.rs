@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::ops::Range;
 use std::path::Path;
 
+use openraft::EntryPayload;
 use redb::{
     Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
     StorageBackend, TableDefinition, WriteTransaction,
@@ -15,7 +16,7 @@ use redb::{
 
 use crate::StartError;
 use crate::format::{self, EntryRecord, FormatError, Position, VoteRecord};
-use crate::types::{Entry, LogId, Vote};
+use crate::types::{Entry, LogId, Membership, Vote};
 
 const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -25,6 +26,10 @@ const VOTE: &str = "vote";
 const COMMITTED: &str = "committed";
 const PURGED: &str = "purged";
 const GENERATION: &str = "generation";
+/// Whether the log has yet to be brought level with that of its generation's leader.
+const NEWCOMER: &str = "newcomer";
+/// The entry a refounded log goes on with: its founder, alone.
+const FOUNDED: &str = "founded";
 
 /// Pages redb may keep in memory. The tail of the log is kept in memory by [`super::LogStore`].
 const CACHE_BYTES: usize = 2 << 20;
@@ -42,6 +47,11 @@ pub(crate) struct Stored {
     pub(crate) purged: Option<LogId>,
     pub(crate) last: Option<LogId>,
     pub(crate) generation: Option<u64>,
+    /// The log was empty when it joined its generation, and has not been level with it since.
+    pub(crate) newcomer: bool,
+    /// Where the log was founded anew, and by whom; none in a cluster's first generation and at
+    /// those who joined later.
+    pub(crate) founded: Option<(LogId, Membership)>,
 }
 
 /// Writes that become durable together.
@@ -144,6 +154,20 @@ impl LogFile {
             .transpose();
         let generation =
             generation.map_err(|error| StartError::unreadable(path, GENERATION, &error))?;
+        let newcomer = meta.get(NEWCOMER).map_err(|error| redb(error.into()))?;
+        let newcomer = newcomer
+            .map(|found| format::decode::<bool>(found.value()))
+            .transpose();
+        let newcomer = newcomer.map_err(|error| StartError::unreadable(path, NEWCOMER, &error))?;
+        let founded = meta.get(FOUNDED).map_err(|error| redb(error.into()))?;
+        let founded = founded
+            .map(|found| format::decode::<EntryRecord>(found.value())?.into_entry())
+            .transpose();
+        let founded = founded.map_err(|error| StartError::unreadable(path, FOUNDED, &error))?;
+        let founded = founded.and_then(|entry| match entry.payload {
+            EntryPayload::Membership(membership) => Some((entry.log_id, membership)),
+            EntryPayload::Blank | EntryPayload::Normal(_) => None,
+        });
         let last = read_last(&transaction, purged.as_ref())
             .map_err(redb)?
             .map_err(|what| StartError::damaged(path, what))?;
@@ -153,6 +177,8 @@ impl LogFile {
             purged,
             last: last.or(purged),
             generation,
+            newcomer: newcomer.unwrap_or(false),
+            founded,
         })
     }
 
@@ -192,6 +218,16 @@ impl Batch {
     /// Replaces the generation the log is of.
     pub(crate) fn set_generation(&mut self, generation: u64) -> Result<(), redb::Error> {
         self.put(GENERATION, &format::encode(&generation))
+    }
+
+    /// Replaces whether the log has yet to be brought level.
+    pub(crate) fn set_newcomer(&mut self, newcomer: bool) -> Result<(), redb::Error> {
+        self.put(NEWCOMER, &format::encode(&newcomer))
+    }
+
+    /// Remembers the encoded membership entry a refounded log goes on with.
+    pub(crate) fn set_founded(&mut self, record: &[u8]) -> Result<(), redb::Error> {
+        self.put(FOUNDED, record)
     }
 
     /// Replaces the position up to which entries are known to be committed.

@@ -52,7 +52,11 @@ fn commit(shared: &Shared, writes: &[Write], committed: Option<LogId>) -> Result
                 Write::Vote { vote, .. } => batch.set_vote(vote)?,
                 Write::TruncateAfter { index, .. } => batch.truncate_after(*index)?,
                 Write::Purge { upto } => batch.purge(upto)?,
-                Write::Generation(generation) => batch.set_generation(*generation)?,
+                Write::Generation(generation) => {
+                    batch.set_generation(*generation)?;
+                    batch.set_newcomer(true)?;
+                }
+                Write::Level => batch.set_newcomer(false)?,
             }
         }
         if let Some(committed) = &committed {
@@ -88,7 +92,8 @@ fn report(shared: &Shared, writes: Vec<Write>, result: Result<(), String>) {
                     | Write::Vote { .. }
                     | Write::TruncateAfter { .. }
                     | Write::Purge { .. }
-                    | Write::Generation(_) => None,
+                    | Write::Generation(_)
+                    | Write::Level => None,
                 });
                 if let Some(next) = appended {
                     state.durable_next = state.durable_next.max(next);
@@ -111,7 +116,7 @@ fn report(shared: &Shared, writes: Vec<Write>, result: Result<(), String>) {
             Write::Append { done, .. } => done.io_completed(result),
             // Nobody waits any more where the engine was stopped.
             Write::Vote { done, .. } | Write::TruncateAfter { done, .. } => drop(done.send(result)),
-            Write::Purge { .. } | Write::Generation(_) => {}
+            Write::Purge { .. } | Write::Generation(_) | Write::Level => {}
         }
     }
 }

@@ -1,15 +1,21 @@
 //! Three nodes on disks that fail: one at a time under a working cluster, and all in one moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::metadata_log::{Member, PendingSnapshot, RestoreError};
+use openraft::EntryPayload;
+use openraft::entry::RaftEntry;
+use openraft::vote::RaftLeaderId;
 use stdx::Rng;
 
 use super::*;
+use crate::format::{EntryRecord, Position};
 use crate::log::tests::disk::Disk;
+use crate::rpc;
+use crate::types::{Entry, LeaderId, LogId, Vote};
 use crate::{ProposeError, Role, UnreachableError};
 
 #[derive(Clone, Default)]
@@ -177,4 +183,56 @@ async fn what_is_answered_survives_a_power_cut() {
             }
         }
     }
+}
+
+/// A leader of an earlier life of node 2 sends its log's beginning, in which 2 was the only voter.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_does_not_stand_on_the_memberships_of_its_past() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options {
+        found_cluster: false,
+        generation: Some(7),
+        ..Options::new(folder.path(), NodeId(2), "here")
+    };
+    let begin = || start(options.clone(), Ledger::default(), crate::Alone);
+    let at = |term, node, index| LogId::new(LeaderId::new(term, node), index);
+    let membership = |voter| {
+        let peer = Peer {
+            address: "here".to_owned(),
+        };
+        Membership::new(
+            vec![BTreeSet::from([voter])],
+            BTreeMap::from([(voter, peer)]),
+        )
+        .unwrap()
+    };
+    let append = |committed: &LogId, previous: Option<&LogId>, entries: &[Entry]| {
+        let vote = Vote {
+            leader_id: LeaderId::new(5, 1),
+            committed: true,
+        };
+        let request = rpc::Request::Append {
+            vote: (&vote).into(),
+            previous: previous.map(Position::from),
+            committed: Some(Position::from(committed)),
+            entries: entries.iter().map(EntryRecord::from).collect(),
+        };
+        request.encode(7)
+    };
+    let founding = Entry::new(at(0, 2, 0), EntryPayload::Membership(membership(2)));
+    let present = Entry::new(at(5, 1, 1), EntryPayload::Membership(membership(1)));
+    let consensus = begin().await.unwrap();
+    let half = append(&present.log_id, None, std::slice::from_ref(&founding));
+    rpc::Response::decode(&consensus.receive(&half).await).unwrap();
+    assert!(consensus.inner.log.is_newcomer());
+    consensus.shutdown().await;
+    let consensus = begin().await.unwrap();
+    assert!(!consensus.is_leader(), "it has elected itself");
+    let rest = append(&present.log_id, Some(&founding.log_id), &[present.clone()]);
+    rpc::Response::decode(&consensus.receive(&rest).await).unwrap();
+    assert!(!consensus.inner.log.is_newcomer());
+    consensus.shutdown().await;
+    let consensus = begin().await.unwrap();
+    assert!(!consensus.inner.log.is_newcomer(), "that is on disk");
+    consensus.shutdown().await;
 }
