@@ -327,7 +327,9 @@ fn server_properties(config: &Config) -> Table {
 pub(crate) async fn stop_node(node: &Arc<Node>) {
     node.stop();
     let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
-    let in_service = node.tables.load().nodes.get(node.id()).is_some_and(|me| me.is_up());
+    // Of a node that comes back into another generation nobody takes leaderships or farewells.
+    let gives_way = matches!(crate::returning::wants_back(&node.config.data_dir), Ok(Some(_)));
+    let in_service = !gives_way && node.tables.load().nodes.get(node.id()).is_some_and(|me| me.is_up());
     if in_service && node.tables.load().nodes.len() > 1 {
         crate::mirrors::hand_over_all(node, deadline).await;
     }
