@@ -21,16 +21,22 @@ const PURGE_OK: (u16, u16) = (50, 31);
 const DELETE_OK: (u16, u16) = (50, 41);
 
 /// A client of a node, whose channel is opened again after the broker has closed it.
-struct Client(Wire);
+pub(crate) struct Client(pub(crate) Wire);
 
 impl Client {
-    fn of(node: &Node) -> Client {
+    pub(crate) fn of(node: &Node) -> Client {
         Client(Wire::open(node.amqp()))
+    }
+
+    /// As user and password of the same name, in a virtual host.
+    #[track_caller]
+    pub(crate) fn of_user(node: &Node, user: &str, vhost: &str) -> Client {
+        Client(Wire::open_as(node.amqp(), user, user, vhost).unwrap())
     }
 
     /// Says something and waits for its answer, or for the refusal.
     #[track_caller]
-    fn ask(&mut self, method: &Method, answer: (u16, u16)) -> Result<Frame, Closed> {
+    pub(crate) fn ask(&mut self, method: &Method, answer: (u16, u16)) -> Result<Frame, Closed> {
         self.0.method(1, method);
         let answered = self.0.take(answer);
         if matches!(answered, Err(Closed::Channel(..))) {
@@ -41,19 +47,19 @@ impl Client {
     }
 
     #[track_caller]
-    fn declare(&mut self, queue: &str, bits: u8) {
+    pub(crate) fn declare(&mut self, queue: &str, bits: u8) {
         self.ask(&declare(queue, bits, &[]), DECLARE_OK).unwrap();
     }
 
     /// Asks for confirms.
-    fn confirms(mut self) -> Client {
+    pub(crate) fn confirms(mut self) -> Client {
         self.ask(&confirm_select(), CONFIRM_OK).unwrap();
         self
     }
 
     /// Publishes a persistent message to a queue; whether it was confirmed.
     #[track_caller]
-    fn publish(&mut self, queue: &str, body: &str) -> bool {
+    pub(crate) fn publish(&mut self, queue: &str, body: &str) -> bool {
         self.0.publish("", queue, 0x1000, &[2], body.as_bytes());
         loop {
             match self.0.next().expect("the connection stays").method() {
@@ -78,7 +84,7 @@ impl Client {
 
     /// Header and body of a message of one frame.
     #[track_caller]
-    fn body(&mut self) -> String {
+    pub(crate) fn body(&mut self) -> String {
         let header = self.0.next().expect("a header");
         assert_eq!(header.kind, 2);
         let body = self.0.next().expect("a body");
@@ -94,7 +100,7 @@ impl Client {
 
 /// What the API of a node answers.
 #[track_caller]
-fn api(node: &Node, path: &str) -> Json {
+pub(crate) fn api(node: &Node, path: &str) -> Json {
     let (status, body) = http(node.http(), "GET", path, "");
     assert_eq!(status, 200, "{path}: {body}");
     serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
@@ -102,7 +108,7 @@ fn api(node: &Node, path: &str) -> Json {
 
 /// What all running nodes answer alike, once it is as it should be.
 #[track_caller]
-fn agreed(cluster: &Cluster, path: &str, is_right: impl Fn(&Json) -> bool) -> Json {
+pub(crate) fn agreed(cluster: &Cluster, path: &str, is_right: impl Fn(&Json) -> bool) -> Json {
     until(&format!("all nodes agree on {path}"), || {
         let mut answers = cluster.iter().filter(|node| node.is_up()).map(|node| api(node, path));
         let first = answers.next()?;

@@ -8,6 +8,7 @@ mod cluster;
 mod frames;
 mod lapin;
 mod methods;
+mod mirrors;
 mod pika;
 mod reply_texts;
 mod restart;

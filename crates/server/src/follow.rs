@@ -23,6 +23,9 @@ use crate::{mirrors, queue_driver};
 pub(crate) fn follow(node: &Arc<Node>, changes: &[Change]) {
     let _order = node.following.lock();
     let tables = node.tables.load_full();
+    if changes.contains(&Change::NodesChanged) {
+        node.reach.grant_only_to_those_up(&tables);
+    }
     for change in changes {
         match change {
             Change::QueueCreated(id) => {
@@ -67,6 +70,7 @@ pub(crate) async fn follow_all(node: &Arc<Node>) {
     let found = node.log.survey(wanted).await;
     let _order = node.following.lock();
     let tables = node.tables.load_full();
+    node.reach.grant_only_to_those_up(&tables);
     for found in found {
         if let Some(record) = tables.queues.get(&found.queue)
             && leads(node.id(), record)

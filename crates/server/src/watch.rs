@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use broker::metadata::Tables;
 use cluster::link::{Incarnation, Lane};
 use cluster::membership::{Effect, Event, Membership, Packet, PeerState, PeerStatus, Settings};
 use cluster::metadata_log::NodeId;
@@ -79,9 +80,13 @@ impl Reach {
         peers.iter().filter(|peer| peer.hears.contains(&of)).map(|peer| peer.peer).collect()
     }
 
-    pub(crate) fn withhold(&self, node: NodeId, withheld: bool) {
+    /// Who was declared down gets no lease until its next life is up: whoever leads its queues by now
+    /// waits for the leases of before to run out.
+    pub(crate) fn grant_only_to_those_up(&self, tables: &Tables) {
         if let Some(membership) = &mut *self.membership.lock() {
-            membership.withhold(node, withheld);
+            for member in tables.nodes.iter() {
+                membership.withhold(member.id, !member.is_up());
+            }
         }
     }
 
@@ -112,6 +117,7 @@ pub(crate) async fn run(node: Arc<Node>, mut heard: mpsc::UnboundedReceiver<Peer
     let incarnation = Incarnation(node.identity.incarnation);
     let membership = Membership::new(node.id(), incarnation, settings, clock::awake());
     *node.reach.membership.lock() = Some(membership);
+    node.reach.grant_only_to_those_up(&node.tables.load());
     loop {
         let event = tokio::select! {
             event = heard.recv() => match event {
