@@ -11,6 +11,7 @@ use std::time::Duration;
 use cluster::metadata_log::{Member, NodeId, ProposeError};
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError};
+use openraft::raft::TransferLeaderRequest;
 use openraft::{ChangeMembers, Instant as _, ServerState};
 use tokio::time::Instant;
 
@@ -100,6 +101,23 @@ impl Consensus {
     pub async fn transfer_leader(&self, to: NodeId) -> Result<(), ProposeError> {
         let asked = self.inner.raft.trigger().transfer_leader(to.0).await;
         asked.map_err(|fatal| self.stopped_by(&fatal))
+    }
+
+    /// The process of `leader` has ended: as far as it still leads, this node waits for it no longer, and
+    /// stands for election at once if it is the `heir`. Nothing is lost if that is wrong, or if nodes name
+    /// different heirs: then elections take their usual time.
+    pub async fn leader_is_dead(&self, leader: NodeId, heir: NodeId) -> Result<(), ProposeError> {
+        let (vote, current) = {
+            let metrics = self.inner.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            (metrics.vote.clone(), metrics.current_leader)
+        };
+        if current != Some(leader.0) || leader == self.inner.node {
+            return Ok(());
+        }
+        let request = TransferLeaderRequest::new(vote, heir.0, None);
+        let asked = self.inner.raft.handle_transfer_leader(request).await;
+        asked.map(drop).map_err(|fatal| self.stopped_by(&fatal))
     }
 
     /// Arranges as far as this node leads; `next` is to lead if this node no longer shall.

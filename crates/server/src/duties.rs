@@ -50,7 +50,25 @@ pub(crate) async fn run(node: Arc<Node>) {
             step_views(&node).await;
         } else {
             voters.arranged.clear();
+            bury_leader(&node, &consensus).await;
         }
+    }
+}
+
+/// A leader of the metadata log whose process has ended is not waited for: the first voter in reach
+/// stands for election.
+async fn bury_leader(node: &Node, consensus: &Consensus) {
+    let status = consensus.metrics();
+    let Some(leader) = status.leader.filter(|leader| node.reach.gone(*leader).is_some_and(|verdict| verdict.certain))
+    else {
+        return;
+    };
+    let in_reach = |id: NodeId| id == node.id() || node.reach.is_reachable(id);
+    let heir = status.voters.iter().map(|voter| voter.id).filter(|id| *id != leader && in_reach(*id)).min();
+    let Some(heir) = heir else { return };
+    tracing::info!(%leader, %heir, "the leader of the metadata log has ended");
+    if let Err(error) = consensus.leader_is_dead(leader, heir).await {
+        tracing::debug!(?error, "a new leader of the metadata log was not asked for");
     }
 }
 
@@ -68,7 +86,6 @@ async fn say_who_is_down(node: &Node) {
             continue;
         }
         tracing::warn!("node {} is declared down", member.name);
-        node.reach.withhold(member.id, true);
         let command = Command::NodeDown { node: member.id, incarnation: member.incarnation, clean: false };
         if let Err(error) = node.propose(command).await {
             tracing::warn!(?error, "node {} could not be declared down", member.name);
