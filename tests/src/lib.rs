@@ -8,11 +8,13 @@
 //! - [`Cluster`] is several of them that joined; [`until`] waits for what they come to agree on.
 //! - [`Wire`] is a client that may break every rule of AMQP, for answers no polite client provokes.
 //! - [`http`] asks the HTTP API.
+//! - [`Ledger`] judges what came out against what was confirmed.
 //! - [`python`] and [`javascript`] run scripts that use the client libraries of those languages.
 
 mod binary;
 mod cluster;
 mod http;
+mod ledger;
 mod node;
 mod program;
 mod scripts;
@@ -22,6 +24,7 @@ mod wire;
 pub use crate::binary::{scratch, warren};
 pub use crate::cluster::Cluster;
 pub use crate::http::{http, try_http};
+pub use crate::ledger::{Id, Ledger};
 pub use crate::node::{Node, address, free_port};
 pub use crate::program::{Output, run};
 pub use crate::scripts::{javascript, python, python_with};

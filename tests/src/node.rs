@@ -214,6 +214,16 @@ impl Node {
         kill_process(Pid::from_child(&process.child), signal).expect("our own child");
     }
 
+    /// Has the node's process stand still, or go on.
+    ///
+    /// # Panics
+    /// If the node does not run.
+    pub fn freeze(&self, frozen: bool) {
+        let process = self.process.as_ref().expect("the node runs");
+        let signal = if frozen { Signal::STOP } else { Signal::CONT };
+        kill_process(Pid::from_child(&process.child), signal).expect("our own child");
+    }
+
     /// Waits until the process has ended.
     ///
     /// # Panics

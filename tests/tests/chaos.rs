@@ -1,0 +1,313 @@
+//! Nodes are killed, frozen, stopped and started again while publishers and consumers are at work; the
+//! [`Ledger`] judges.
+//!
+//! A run takes `WARREN_CHAOS_SECONDS` (a minute if that is not set) and draws what happens from
+//! `WARREN_CHAOS_SEED`, which it prints. The same faults come again with
+//!
+//! ```text
+//! WARREN_CHAOS_SEED=... cargo test --package black-box chaos -- --nocapture
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use black_box::{Cluster, Id, Ledger};
+use futures_util::StreamExt as _;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions, QueueDeclareOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
+
+/// Half of the queues have one consumer, which sees their order; the others have two.
+const QUEUES: usize = 4;
+const PUBLISHERS: usize = 4;
+/// Messages of one publisher without a confirm.
+const WINDOW: usize = 32;
+/// Between two messages of one publisher.
+const PACE: Duration = Duration::from_millis(2);
+/// After the last fault everything works again within this time.
+const HEALED: Duration = Duration::from_secs(15);
+/// For a broker that does not answer a client.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Numbers from a seed (splitmix64).
+struct Draw(u64);
+
+impl Draw {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+
+    fn millis(&mut self, least: usize, below: usize) -> Duration {
+        Duration::from_millis((least + self.below(below - least)) as u64)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Kill,
+    Stop,
+    Freeze,
+}
+
+/// What happens to which nodes, and how long until they go on.
+struct Fault {
+    kind: Kind,
+    nodes: Vec<usize>,
+    holds: Duration,
+    /// Whether everything has to be well before the next.
+    heals: bool,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} nodes {:?} for {:?}", self.kind, self.nodes, self.holds)
+    }
+}
+
+impl Fault {
+    fn draw(draw: &mut Draw) -> Fault {
+        let kind = [Kind::Kill, Kind::Kill, Kind::Stop, Kind::Freeze][draw.below(4)];
+        let first = draw.below(3);
+        let nodes = match (kind, draw.below(10)) {
+            (Kind::Kill, 0) => vec![0, 1, 2],
+            (Kind::Kill | Kind::Freeze, 1 | 2) => vec![first, (first + 1) % 3],
+            _ => vec![first],
+        };
+        let holds = match kind {
+            // Short enough to go unnoticed, or long enough to be taken for dead.
+            Kind::Freeze => draw.millis(200, 8000),
+            Kind::Kill | Kind::Stop => draw.millis(0, 4000),
+        };
+        Fault { kind, nodes, holds, heals: draw.below(4) != 0 }
+    }
+
+    fn strike(&self, cluster: &mut Cluster) {
+        for place in &self.nodes {
+            match self.kind {
+                Kind::Kill => cluster[*place].kill(),
+                Kind::Stop => cluster[*place].stop(),
+                Kind::Freeze => cluster[*place].freeze(true),
+            }
+        }
+        std::thread::park_timeout(self.holds);
+        for place in &self.nodes {
+            match self.kind {
+                Kind::Kill | Kind::Stop => cluster[*place].launch(),
+                Kind::Freeze => cluster[*place].freeze(false),
+            }
+        }
+    }
+}
+
+/// What all who take part share.
+struct World {
+    uris: Vec<String>,
+    ledger: parking_lot::Mutex<Ledger>,
+    stop_publishing: AtomicBool,
+    /// Of each publisher: messages begun, and the last of them that was confirmed.
+    begun: Vec<AtomicU64>,
+    done: Vec<AtomicU64>,
+}
+
+async fn open(uri: &str) -> lapin::Result<(Connection, Channel)> {
+    let connection = Connection::connect(uri, ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    Ok((connection, channel))
+}
+
+/// A channel of some node that answers; each is tried in turn.
+async fn connect(world: &World, place: &mut usize) -> (Connection, Channel) {
+    loop {
+        *place += 1;
+        let uri = &world.uris[*place % world.uris.len()];
+        if let Ok(Ok(opened)) = tokio::time::timeout(PATIENCE, open(uri)).await {
+            return opened;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn queue(n: usize) -> String {
+    format!("chaos-{n}")
+}
+
+/// Publishes until told to stop; whatever is not confirmed is published anew.
+async fn publish(world: Arc<World>, publisher: usize) {
+    let mut place = publisher;
+    let mut session = 0;
+    while !world.stop_publishing.load(Ordering::Relaxed) {
+        let (connection, channel) = connect(&world, &mut place).await;
+        if publish_on(&world, publisher, session, &channel).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        session += 1;
+        drop(tokio::time::timeout(PATIENCE, connection.close(200, "done".into())).await);
+    }
+}
+
+async fn publish_on(world: &World, publisher: usize, session: u32, channel: &Channel) -> lapin::Result<()> {
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    let key = queue(publisher % QUEUES);
+    let mut waiting = std::collections::VecDeque::new();
+    let mut number = 0;
+    let properties = BasicProperties::default().with_delivery_mode(2);
+    loop {
+        let stop = world.stop_publishing.load(Ordering::Relaxed);
+        if !stop {
+            let id = Id { publisher: publisher as u32, session, number };
+            number += 1;
+            world.ledger.lock().published(id);
+            let begun = world.begun[publisher].fetch_add(1, Ordering::Relaxed) + 1;
+            let options = BasicPublishOptions::default();
+            let body = id.body();
+            let sent = channel.basic_publish("".into(), key.as_str().into(), options, body.as_bytes(), properties.clone());
+            waiting.push_back((id, begun, sent.await?));
+            tokio::time::sleep(PACE).await;
+        }
+        while waiting.len() >= WINDOW || stop {
+            let Some((id, begun, sent)) = waiting.pop_front() else { return Ok(()) };
+            match sent.await? {
+                Confirmation::Ack(_) => {
+                    world.ledger.lock().confirmed(id);
+                    world.done[publisher].store(begun, Ordering::Relaxed);
+                }
+                Confirmation::Nack(_) | Confirmation::NotRequested => {}
+            }
+        }
+    }
+}
+
+/// Consumes for ever.
+async fn consume(world: Arc<World>, consumer: usize, in_order: bool) {
+    let mut place = consumer;
+    loop {
+        let (_connection, channel) = connect(&world, &mut place).await;
+        if consume_on(&world, consumer % QUEUES, in_order, &channel).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+async fn consume_on(world: &World, from: usize, in_order: bool, channel: &Channel) -> lapin::Result<()> {
+    channel.basic_qos(100, BasicQosOptions::default()).await?;
+    let options = BasicConsumeOptions::default();
+    let consumer = channel.basic_consume(queue(from).as_str().into(), "".into(), options, FieldTable::default());
+    let mut consumer = consumer.await?;
+    while let Some(delivery) = consumer.next().await {
+        let delivery = delivery?;
+        let id = Id::parse(&delivery.data).expect("a body of ours");
+        world.ledger.lock().delivered(id, delivery.redelivered, in_order);
+        delivery.ack(BasicAckOptions::default()).await?;
+    }
+    Ok(())
+}
+
+/// Waits until every publisher has a confirm for a message that it began after now.
+fn wait_until_healed(world: &World, since: Instant, after: &str) {
+    let begun: Vec<u64> = world.begun.iter().map(|begun| begun.load(Ordering::Relaxed)).collect();
+    loop {
+        let behind: Vec<usize> =
+            (0..PUBLISHERS).filter(|n| world.done[*n].load(Ordering::Relaxed) <= begun[*n]).collect();
+        if behind.is_empty() {
+            return;
+        }
+        assert!(since.elapsed() < HEALED, "publishers {behind:?} get no confirms after: {after}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+fn number_from(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+#[test]
+fn nothing_confirmed_is_lost_whatever_nodes_do() {
+    let length = Duration::from_secs(number_from("WARREN_CHAOS_SECONDS").unwrap_or(60));
+    let seed = number_from("WARREN_CHAOS_SEED").unwrap_or_else(|| u64::from(std::process::id()) ^ now_millis());
+    println!("WARREN_CHAOS_SEED={seed}");
+    let mut draw = Draw(seed);
+    let mut cluster = Cluster::configured(3, "cluster_partition_handling = pause_minority\n");
+    let policy = r#"{"ha-mode":"all","ha-sync-mode":"automatic","ha-promote-on-failure":"when-synced","ha-promote-on-shutdown":"when-synced"}"#;
+    let _ = cluster[0].ctl(&["set_policy", "chaos", "^chaos", policy]).success();
+    let world = Arc::new(World {
+        uris: cluster.iter().map(|node| node.uri("heartbeat=10")).collect(),
+        ledger: parking_lot::Mutex::default(),
+        stop_publishing: AtomicBool::new(false),
+        begun: (0..PUBLISHERS).map(|_| AtomicU64::new(0)).collect(),
+        done: (0..PUBLISHERS).map(|_| AtomicU64::new(0)).collect(),
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        for n in 0..QUEUES {
+            let (connection, channel) = connect(&world, &mut n.clone()).await;
+            let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+            channel.queue_declare(queue(n).as_str().into(), options, FieldTable::default()).await.unwrap();
+            connection.close(200, "done".into()).await.unwrap();
+        }
+    });
+    for n in 0..QUEUES * 3 / 2 {
+        let alone = n % QUEUES >= QUEUES / 2;
+        runtime.spawn(consume(Arc::clone(&world), n, alone));
+    }
+    let publishers: Vec<_> = (0..PUBLISHERS).map(|n| runtime.spawn(publish(Arc::clone(&world), n))).collect();
+    wait_until_healed(&world, Instant::now(), "the start");
+
+    let started = Instant::now();
+    let mut faults = 0;
+    while started.elapsed() < length {
+        let fault = Fault::draw(&mut draw);
+        println!("{:6.1} s: {fault}", started.elapsed().as_secs_f64());
+        fault.strike(&mut cluster);
+        faults += 1;
+        if fault.heals {
+            let since = Instant::now();
+            wait_until_healed(&world, since, &fault.to_string());
+            println!("          well again after {:.2} s", since.elapsed().as_secs_f64());
+        }
+        check(&world, seed);
+        std::thread::park_timeout(draw.millis(0, 3000));
+    }
+    wait_until_healed(&world, Instant::now(), "everything");
+    world.stop_publishing.store(true, Ordering::Relaxed);
+    runtime.block_on(async {
+        for publisher in publishers {
+            tokio::time::timeout(HEALED, publisher).await.expect("publishers end").unwrap();
+        }
+    });
+    let deadline = Instant::now() + HEALED * 2;
+    loop {
+        let missing = world.ledger.lock().missing();
+        if missing.is_empty() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "seed {seed}: {} confirmed messages are lost: {:?}", missing.len(), &missing[..missing.len().min(20)]);
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    check(&world, seed);
+    let (confirmed, seen, again) = world.ledger.lock().counts();
+    println!("{faults} faults, {confirmed} messages confirmed, {seen} came, {again} came again");
+    runtime.shutdown_background();
+}
+
+fn check(world: &World, seed: u64) {
+    let ledger = world.ledger.lock();
+    let wrong = ledger.violations();
+    assert!(wrong.is_empty(), "seed {seed}: {} wrongs, first {:#?}", wrong.len(), &wrong[..wrong.len().min(20)]);
+}
+
+fn now_millis() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |now| now.as_millis() as u64)
+}
