@@ -27,6 +27,10 @@ pub mod status;
 pub mod user;
 
 mod id;
+#[cfg(any(test, feature = "mutants"))]
+pub mod mutant;
+#[cfg(not(any(test, feature = "mutants")))]
+mod mutant;
 mod names;
 mod reply_to;
 mod window;

@@ -43,6 +43,7 @@ pub use packet::Packet;
 pub use runs::Runs;
 
 use crate::metadata::View;
+use crate::mutant::{Mutant, breaks};
 
 /// The ring of a view: its seats, in order.
 fn ring_view(view: &View) -> ring::View {
@@ -59,6 +60,13 @@ fn left_of(view: &View, node: NodeId) -> Option<NodeId> {
     let at = view.seats.iter().position(|seat| seat.node == node)?;
     let left = view.seats[(at + view.seats.len() - 1) % view.seats.len()].node;
     (left != node).then_some(left)
+}
+
+/// What is to be sent by who is a member of the ring only now: its left neighbour has sent without being
+/// heard.
+fn ask_left(view: &View, node: NodeId) -> Option<(NodeId, Packet)> {
+    let left = left_of(view, node).filter(|_| !breaks(Mutant::NoRelink));
+    left.map(|left| (left, Packet::Relink))
 }
 
 /// The node on which a member sits: its number is part of the seat's.

@@ -47,6 +47,7 @@ pub use settings::{Overflow, Settings};
 
 use crate::id::QueueId;
 use crate::metadata;
+use crate::mutant::{Mutant, breaks};
 use crate::status::{ConsumerStatus, Counters, QueueStatus};
 use crate::window::Window;
 use consumers::Consumers;
@@ -148,6 +149,13 @@ pub fn horizon_key(id: QueueId) -> QueueKey {
     QueueKey(id.0 * KEYS_PER_QUEUE + HORIZON_KEY)
 }
 
+/// The first sequence of who leads since this epoch and finds `next` to be free in its store. A sequence is
+/// never given by two leaders (docs/decisions/0004).
+#[must_use]
+pub(crate) fn first_sequence(led_since: u64, next: u64) -> u64 {
+    if led_since > 1 && !breaks(Mutant::SequencesOfAllLeaders) { next.max(led_since << EPOCH_SHIFT) } else { next }
+}
+
 /// Whose key this is: the queue and the level; `None` as level is the horizon.
 #[must_use]
 pub fn key_owner(key: QueueKey) -> (QueueId, Option<u8>) {
@@ -203,10 +211,7 @@ impl Queue {
                 queue.persistent_bytes += bytes;
             }
         }
-        // A sequence is never given by two leaders (docs/decisions/0004).
-        if record.view.led_since > 1 {
-            queue.next_seq = queue.next_seq.max(record.view.led_since << EPOCH_SHIFT);
-        }
+        queue.next_seq = first_sequence(record.view.led_since, queue.next_seq);
         // Transient messages took sequences too: what comes must not look like what they were.
         queue.next_seq = queue.next_seq.max(queue.horizon.first_unseen());
         queue.horizon.bound(queue.next_seq);

@@ -410,6 +410,19 @@ impl Member {
         self.publishers.get(&self.me).map_or(0, |own| own.settled)
     }
 
+    /// Whether the left neighbour has not been heard yet: what it sent before there was anybody to hear
+    /// it has to be asked for.
+    #[must_use]
+    pub fn is_unheard(&self) -> bool {
+        self.left.is_some() && self.expected.is_none()
+    }
+
+    /// Whether nothing more can come of those that have left: what they left is the same for all, and here.
+    #[must_use]
+    pub fn has_gathered(&self) -> bool {
+        self.dead().all(|publisher| publisher.death_told)
+    }
+
     /// Payload bytes that are kept for resending.
     #[must_use]
     pub fn pending_bytes(&self) -> usize {

@@ -26,6 +26,11 @@ pub(crate) fn follow(node: &Arc<Node>, changes: &[Change]) {
     if changes.contains(&Change::NodesChanged) {
         node.reach.grant_only_to_those_up(&tables);
     }
+    // What the log told before this life was noted may name it the leader of queues that have moved on.
+    let changes = if node.registered.load(Ordering::Acquire) { changes } else { &[] };
+    if changes.is_empty() {
+        members_changed(node, &tables);
+    }
     for change in changes {
         match change {
             Change::QueueCreated(id) => {

@@ -146,6 +146,13 @@ impl LogWriter {
         }
     }
 
+    /// Returns when all that was submitted is durable and reported.
+    pub(crate) async fn settled(&self) {
+        let (done, wait) = tokio::sync::oneshot::channel();
+        self.submit(Job::Barrier(done));
+        let _ = wait.await;
+    }
+
     /// What the store holds of queues, each with its highest level. Empty when the store has stopped.
     pub(crate) async fn survey(&self, queues: Vec<(QueueId, u8)>) -> Vec<Found> {
         let (to, found) = tokio::sync::oneshot::channel();

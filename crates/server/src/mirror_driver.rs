@@ -116,7 +116,7 @@ impl Driver {
                 Mail::Reconnected(node) => self.follower.reconnected(now, node, fx),
                 Mail::Synchronize(_, done) => drop(done.send(false)),
                 Mail::Progress(to) => drop(to.send(Vec::new())),
-                Mail::Loaded { .. } | Mail::Refused(_) | Mail::HandOver(_) | Mail::StepDown(_) => {}
+                Mail::Loaded { .. } | Mail::Refused(..) | Mail::HandOver(_) | Mail::StepDown(_) => {}
             },
             QueueMail::Event(QueueEvent::NodeLost { .. }) | QueueMail::Recheck => {}
             QueueMail::Event(event) => crate::queue_driver::gone_from_here(&self.node, self.record.id, event),
@@ -161,6 +161,8 @@ impl Driver {
     async fn lead(self) {
         let Driver { node, record, follower, mailbox, .. } = self;
         let found = node.log.survey(vec![(record.id, level_max(&record))]).await.pop();
+        // What was written before is reported to the mailbox that closes, and goes on to the next one.
+        node.log.settled().await;
         let (ring, sessions) = follower.take_over();
         let _order = node.following.lock();
         node.mirroring.write().remove(&record.id);

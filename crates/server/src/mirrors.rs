@@ -37,8 +37,8 @@ pub(crate) enum Mail {
     Loaded { node: NodeId, feed: u64, level: u8, messages: Vec<(Seq, Bytes)> },
     /// The link to a node is there again.
     Reconnected(NodeId),
-    /// A change that this replica proposed did not happen, or nobody knows.
-    Refused(ViewChange),
+    /// A change that this replica proposed at this epoch did not happen, or nobody knows.
+    Refused(u64, ViewChange),
     /// Start or stop sending the backlog; whether there was one to send.
     Synchronize(bool, oneshot::Sender<bool>),
     /// Let another seat lead.
@@ -182,7 +182,7 @@ pub(crate) fn obey(node: &Arc<Node>, record: &Record, epoch: u64, mailbox: &Arc<
                         if !matches!(change, ViewChange::Evict(_)) && node.leading(queue).is_some() => {}
                     Err(error) => {
                         tracing::debug!(?error, ?change, "a change of a queue's view did not happen");
-                        let _ = mailbox.push(QueueMail::Mirror(Mail::Refused(change)), 0);
+                        let _ = mailbox.push(QueueMail::Mirror(Mail::Refused(epoch, change)), 0);
                         return;
                     }
                 }

@@ -154,6 +154,8 @@ pub(crate) struct Node {
     pub retired_agents: AtomicU64,
     /// Held while what follows from metadata is done.
     pub following: parking_lot::Mutex<()>,
+    /// The cluster has noted this life of the node. Before that its tables may be of an earlier life.
+    pub registered: AtomicBool,
     /// Counts up whenever metadata has changed.
     pub changes: watch::Sender<u64>,
     next_connection: AtomicU32,
@@ -231,6 +233,7 @@ impl Node {
             memory_budget: AtomicU64::new(256 << 20),
             retired_agents: AtomicU64::new(0),
             following: parking_lot::Mutex::new(()),
+            registered: AtomicBool::new(false),
             changes: watch::Sender::new(0),
             next_connection: AtomicU32::new(1),
             myself: Weak::clone(myself),

@@ -168,8 +168,7 @@ impl Driver {
     }
 
     fn record_changed(&mut self, now: Now, record: Arc<metadata::Queue>) {
-        let same_term = |mirror: &Leader| mirror.view().led_since == record.view.led_since;
-        if self.mirror.as_ref().is_some_and(|mirror| !same_term(mirror)) {
+        if self.mirror.as_ref().is_some_and(|mirror| !record.view.is_same_term(mirror.view())) {
             // Somebody else has led meanwhile: this node takes over like everybody else.
             self.stepped_down = Some(record);
             return;
@@ -207,8 +206,8 @@ impl Driver {
             Mail::Surveyed { node, feed, held } => mirror.surveyed(time, node, feed, held, fx),
             Mail::Loaded { node, feed, level, messages } => mirror.loaded(time, node, feed, level, &messages, fx),
             Mail::Reconnected(node) => mirror.reconnected(node, fx),
-            Mail::Refused(ViewChange::Transfer(_)) => self.handing_over = None,
-            Mail::Refused(change) => mirror.refused(time, change),
+            Mail::Refused(_, ViewChange::Transfer(_)) => self.handing_over = None,
+            Mail::Refused(epoch, change) => mirror.refused(time, epoch, change),
             Mail::Synchronize(start, done) => drop(done.send(mirror.synchronize(time, start, fx))),
             Mail::HandOver(to) if mirror.view().is_in_sync(to) && to != mirror.node() => {
                 self.handing_over = Some(HandOver { to, until: time + HAND_OVER, proposed: false });

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use amqp::{ShortStr, Table, Value};
@@ -175,6 +176,7 @@ pub(crate) async fn bring_up(host: &ProcessHost, node: &Arc<Node>, survived: Sur
         }
     }
     delay_driver::start(node, Delays::new(survived.next_delayed, survived.delayed));
+    node.registered.store(true, Ordering::Release);
     crate::returning::put_back(node).await?;
     follow_all(node).await;
     forget_orphans(node, &survived.queues);

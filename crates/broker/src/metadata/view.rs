@@ -16,6 +16,8 @@
 use cluster::metadata_log::NodeId;
 use serde::{Deserialize, Serialize};
 
+use crate::mutant::{Mutant, breaks};
+
 /// Who holds a queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
@@ -132,6 +134,12 @@ impl View {
     #[must_use]
     pub fn is_in_sync(&self, node: NodeId) -> bool {
         self.seats.iter().any(|seat| seat.node == node)
+    }
+
+    /// Whether nobody else has led between the two views.
+    #[must_use]
+    pub fn is_same_term(&self, other: &View) -> bool {
+        self.led_since == other.led_since || breaks(Mutant::LeadThroughOthersTerm)
     }
 
     /// Whether the node is a member, in sync or not.
@@ -349,6 +357,10 @@ impl View {
                 next.led_since = next.epoch;
             }
             next.remember(node);
+            if at == 0 && breaks(Mutant::PromoteCatchingUp) && !next.catching_up.is_empty() {
+                let since = next.epoch;
+                next.seats.insert(0, Seat { node: next.catching_up.remove(0), since });
+            }
             return Some(next);
         }
         match self.catching_up.first() {
@@ -365,6 +377,10 @@ impl View {
             return None;
         }
         let mut next = self.next();
+        if breaks(Mutant::PromoteWhoeverReturns) {
+            next.promote_uncleanly(node);
+            return Some(next);
+        }
         next.take_seat(node, is_up).then_some(next)
     }
 

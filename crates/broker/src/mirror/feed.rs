@@ -14,11 +14,13 @@ use stdx::Time;
 use store::{Batch, Seq};
 
 use super::effects::Effects;
+use super::leader::Care;
 use super::operation::{self, Sessions};
 use super::packet::Packet;
 use super::runs::Runs;
 use crate::id::QueueId;
 use crate::metadata::ViewChange;
+use crate::mutant::{Mutant, breaks};
 use crate::queue::{Load, level_key};
 
 /// Bytes of backlog on the way to one mirror.
@@ -49,6 +51,8 @@ pub(super) struct Feed {
     /// Which attempt of the mirror this is.
     pub(super) id: u64,
     held: Vec<(u8, Runs)>,
+    /// As they were when the feed began: each batch since then says itself what it has changed.
+    sessions: Sessions,
     /// Batches that wait for the survey.
     waiting: Option<Vec<(Bytes, u64, Vec<(u8, Seq, Seq)>)>>,
     missing: BTreeMap<u8, Runs>,
@@ -81,9 +85,9 @@ impl Feed {
         node: NodeId,
         id: u64,
         held: Vec<(u8, Runs)>,
+        sessions: Sessions,
         last_publication: u64,
-        sends_backlog: bool,
-        batch_messages: usize,
+        care: Care,
     ) -> Feed {
         let held_something = held.iter().any(|(_, runs)| !runs.is_empty());
         Feed {
@@ -91,6 +95,7 @@ impl Feed {
             node,
             id,
             held,
+            sessions,
             waiting: Some(Vec::new()),
             missing: BTreeMap::new(),
             next: 1,
@@ -99,14 +104,14 @@ impl Feed {
             has: last_publication,
             backlog_steps: 0,
             loading: false,
-            sends_backlog,
+            sends_backlog: care.automatic,
             joining: false,
             proposed: false,
             propose_after: Time::START,
             welcomed: false,
             held_something,
             messages_sent: 0,
-            batch_messages,
+            batch_messages: care.batch_messages,
         }
     }
 
@@ -154,14 +159,16 @@ impl Feed {
     }
 
     /// What the leader's store held when the feed began.
-    pub(super) fn surveyed(&mut self, live: Vec<(u8, Runs)>, sessions: &Sessions, out: &mut Effects) {
+    pub(super) fn surveyed(&mut self, live: Vec<(u8, Runs)>, late: Option<Sessions>, out: &mut Effects) {
         let Some(waiting) = self.waiting.take() else { return };
         self.sent_bytes = 0;
         let mut surplus = Batch::new();
         for (level, held) in &self.held {
             let ours = live.iter().find(|(l, _)| l == level).map(|(_, runs)| runs.clone()).unwrap_or_default();
             let runs: Vec<(Seq, Seq)> = held.without(&ours).iter().collect();
-            surplus.remove(level_key(self.queue, *level), &runs);
+            if !breaks(Mutant::KeepSurplus) {
+                surplus.remove(level_key(self.queue, *level), &runs);
+            }
         }
         for (level, ours) in live {
             let none = Runs::default();
@@ -169,10 +176,13 @@ impl Feed {
             self.missing.insert(level, ours.without(held));
         }
         self.held = Vec::new();
-        self.step(operation::encode(surplus.as_bytes(), sessions), None, out);
+        let sessions = late.unwrap_or_else(|| std::mem::take(&mut self.sessions));
+        self.step(operation::encode(surplus.as_bytes(), &sessions), None, out);
         for (operation, publication, removed) in waiting {
             self.forget(&removed);
-            self.step(operation, Some(publication), out);
+            if !breaks(Mutant::DropWaitingBatches) {
+                self.step(operation, Some(publication), out);
+            }
         }
     }
 
@@ -210,7 +220,7 @@ impl Feed {
             return;
         };
         let mut batch = Batch::new();
-        for (seq, payload) in messages.iter().filter(|(seq, _)| missing.contains(*seq)) {
+        for (seq, payload) in messages.iter().filter(|(seq, _)| missing.contains(*seq) || breaks(Mutant::FeedTheRemoved)) {
             batch.enqueue(level_key(self.queue, level), *seq, &[payload]);
             self.messages_sent += 1;
         }
@@ -239,7 +249,7 @@ impl Feed {
             return Some(u64::MAX);
         }
         let whole = self.waiting.is_none() && self.backlog_steps == 0 && self.messages_left() == Some(0);
-        whole.then_some(self.has)
+        (whole || breaks(Mutant::SeatBeforeBacklog)).then_some(self.has)
     }
 
     /// Whether the ring speaks for the mirror from here on.

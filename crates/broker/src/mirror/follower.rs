@@ -8,7 +8,6 @@
 //!      +--- link lost, leader changed, a step missing: it asks again
 //! ```
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,14 +19,17 @@ use super::effects::{Effects, Report};
 use super::operation::{self, Sessions};
 use super::packet::Packet;
 use super::runs::Runs;
-use super::{left_of, member_of, node_of, open_ring_packet, ring_packet, ring_view};
+use super::{ask_left, member_of, node_of, open_ring_packet, ring_packet, ring_view};
 use crate::id::QueueId;
 use crate::metadata::{View, ViewChange};
+use crate::mutant::{Mutant, breaks};
 
 /// A leader from which nothing came for so long is asked again; each time it is given longer, since a
 /// link that is slow is not made faster by asking.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(120);
+/// An eviction of which nothing is heard is proposed again after this time.
+const EVICT_AGAIN: Duration = Duration::from_secs(2);
 
 /// What the leader feeds.
 #[derive(Debug)]
@@ -48,6 +50,15 @@ struct Welcome {
     handover: Handover,
 }
 
+/// What a member of the ring was handed over: it counts as stored when the feed's steps before it are.
+#[derive(Debug)]
+struct Handed {
+    feed: u64,
+    leader: NodeId,
+    after: u64,
+    held: Vec<(MemberId, u64)>,
+}
+
 /// See the file's head.
 #[derive(Debug)]
 pub struct Follower {
@@ -63,12 +74,11 @@ pub struct Follower {
     /// How long the leader is given this time.
     patience: Duration,
     sessions: Sessions,
-    /// Publishers that the ring has told the death of, and those whose death is due.
-    dead: BTreeSet<MemberId>,
-    /// Entries of the handover that count as stored when all steps before it are.
-    handed: Option<(u64, Vec<(MemberId, u64)>)>,
+    handed: Option<Handed>,
     /// The feed that made this replica a member, and who sent it: told again when the link was lost.
     joined_by: Option<(NodeId, u64)>,
+    /// When other seats are asked to go again.
+    evict_after: Time,
     /// Publications of the present leader that are stored.
     stored: (u64, u64),
 }
@@ -89,15 +99,15 @@ impl Follower {
             surveying: None,
             patience: ASK_AGAIN,
             sessions: Sessions::new(),
-            dead: BTreeSet::new(),
             handed: None,
             joined_by: None,
+            evict_after: Time::START,
             stored: (0, 0),
         };
         if is_new && let Some(seat) = member_of(view, me) {
             follower.seat = seat;
             follower.ring = Some(Member::new(seat, ring_view(view)));
-            out.to_peers.extend(left_of(view, me).map(|left| (left, Packet::Relink)));
+            out.to_peers.extend(ask_left(view, me));
         }
         follower.view_changed(now, view, out);
         follower
@@ -120,7 +130,7 @@ impl Follower {
         follower.seat = member_of(view, me).unwrap_or_default();
         follower.ring = ring;
         follower.view_changed(now, view, out);
-        out.to_peers.extend(left_of(view, me).map(|left| (left, Packet::Relink)));
+        out.to_peers.extend(ask_left(view, me));
         follower
     }
 
@@ -146,6 +156,8 @@ impl Follower {
         }
         self.seek_feed(now, out);
         self.take_place(out);
+        self.evict_after = now;
+        self.seek_solitude(now, out);
     }
 
     fn install(&mut self, out: &mut Effects) {
@@ -153,6 +165,16 @@ impl Follower {
         let mut effects = Vec::new();
         ring.install(ring_view(&self.view), &mut effects);
         self.obey(effects, out);
+    }
+
+    /// Its turn to lead has come before it was made a member of the ring: it has all that is complete, and
+    /// founds another ring. Who is left of the old one has to catch up with that.
+    fn seek_solitude(&mut self, now: Time, out: &mut Effects) {
+        let is_due = self.ring.is_none() && self.view.leader() == self.me && self.view.is_running();
+        if is_due && now >= self.evict_after && !breaks(Mutant::StayWithoutRing) {
+            self.evict_after = now + EVICT_AGAIN;
+            out.proposals.extend(self.view.mirrors().next().map(ViewChange::Evict));
+        }
     }
 
     /// Asks the leader for a copy, if this replica needs one and nobody sends it.
@@ -188,16 +210,19 @@ impl Follower {
         if self.view.leader() != self.me || !self.view.is_running() {
             return false;
         }
-        let Some(ring) = &self.ring else { return true };
-        let members = &ring.view().members;
-        ring.view().version == self.view.epoch
-            && ring.held().iter().all(|(id, _)| members.contains(id) || self.dead.contains(id))
+        if breaks(Mutant::LeadBeforeGathering) {
+            return true;
+        }
+        let Some(ring) = &self.ring else { return self.view.seats.len() == 1 };
+        // What it was handed is stored first: whoever leads speaks for it.
+        ring.view().version == self.view.epoch && ring.has_gathered() && self.handed.is_none()
     }
 
     /// The ring and the sessions, for the leader that this replica becomes.
     #[must_use]
     pub fn take_over(self) -> (Option<Member>, Sessions) {
-        (self.ring, self.sessions)
+        let sessions = if breaks(Mutant::ForgetSessions) { Sessions::new() } else { self.sessions };
+        (self.ring, sessions)
     }
 
     /// The link to a node is there again.
@@ -209,11 +234,17 @@ impl Follower {
             out.to_peers.push((leader, Packet::Has { feed, number: u64::MAX }));
         }
         self.relink(node, out);
+        // Its left neighbour may have been asked before it could be reached.
+        if self.ring.as_ref().is_some_and(Member::is_unheard) {
+            out.to_peers.extend(ask_left(&self.view, self.me).filter(|(left, _)| *left == node));
+        }
         self.seek_feed(now, out);
     }
 
     fn relink(&mut self, node: NodeId, out: &mut Effects) {
-        if let (Some(ring), Some(member)) = (&mut self.ring, member_of(&self.view, node)) {
+        if let (Some(ring), Some(member)) = (&mut self.ring, member_of(&self.view, node))
+            && !breaks(Mutant::NoRelinkAfterLoss)
+        {
             let mut effects = Vec::new();
             ring.reconnected(member, &mut effects);
             self.obey(effects, out);
@@ -253,7 +284,7 @@ impl Follower {
             Packet::Wants { feed, .. } => {
                 // A seat that was never made a member of the ring, by a leader that is gone. This replica
                 // cannot lead before the ring is whole, and the ring is not whole without that seat.
-                if self.view.leader() == self.me && self.view.is_in_sync(from) {
+                if self.view.leader() == self.me && self.view.is_in_sync(from) && !breaks(Mutant::KeepEmptySeats) {
                     out.proposals.push(ViewChange::Evict(from));
                 }
                 out.to_peers.push((from, Packet::Stale { feed }));
@@ -265,15 +296,22 @@ impl Follower {
     fn step(&mut self, now: Time, id: u64, number: u64, operation: &Bytes, out: &mut Effects) {
         let Some(feed) = self.feed.as_mut().filter(|feed| feed.id == id) else { return };
         feed.heard = now;
-        let decoded = operation::decode(operation).filter(|_| number == feed.next);
+        let decoded = operation::decode(operation).filter(|_| number == feed.next || breaks(Mutant::IgnoreLostSteps));
         let Some((batch, sessions)) = decoded else {
             // A step is missing: everything is asked for anew.
             self.feed = None;
             self.seek_feed(now, out);
             return;
         };
-        feed.next += 1;
+        feed.next = number + 1;
+        if breaks(Mutant::HasBeforeStored) {
+            out.to_peers.push((feed.leader, Packet::Has { feed: id, number }));
+        }
         self.patience = ASK_AGAIN;
+        if number == 1 && !breaks(Mutant::KeepStaleSessions) {
+            // What goes with this step is no more, and neither is what was known of its publishers.
+            self.sessions.clear();
+        }
         self.sessions.extend(sessions);
         out.store.push((batch, Report::Step { feed: id, number }));
     }
@@ -290,11 +328,13 @@ impl Follower {
         self.sessions = sessions;
         self.seat = seat;
         let member = Member::join(seat, handover);
-        self.handed = Some((after, member.held()));
+        self.handed = Some(Handed { feed: feed.id, leader: feed.leader, after, held: member.held() });
+        let stored = feed.stored;
+        self.feed = None;
         self.ring = Some(member);
-        out.to_peers.extend(left_of(&self.view, self.me).map(|left| (left, Packet::Relink)));
+        out.to_peers.extend(ask_left(&self.view, self.me));
         self.install(out);
-        self.steps_stored(out);
+        self.steps_stored(stored, out);
     }
 
     /// A batch is stored.
@@ -311,20 +351,22 @@ impl Follower {
                 }
             }
             Report::Step { feed: id, number } => {
-                let Some(feed) = self.feed.as_mut().filter(|feed| feed.id == id) else { return };
-                feed.stored = number;
-                out.to_peers.push((feed.leader, Packet::Has { feed: id, number }));
-                self.steps_stored(out);
+                if let Some(feed) = self.feed.as_mut().filter(|feed| feed.id == id) {
+                    feed.stored = number;
+                    out.to_peers.push((feed.leader, Packet::Has { feed: id, number }));
+                } else if let Some(handed) = self.handed.as_ref().filter(|handed| handed.feed == id) {
+                    out.to_peers.push((handed.leader, Packet::Has { feed: id, number }));
+                    self.steps_stored(number, out);
+                }
             }
         }
     }
 
     /// What the handover says is here is stored once the steps before it are.
-    fn steps_stored(&mut self, out: &mut Effects) {
-        let Some(feed) = &self.feed else { return };
-        let Some((_, held)) = self.handed.take_if(|(after, _)| feed.stored >= *after) else { return };
-        self.joined_by = Some((feed.leader, feed.id));
-        self.feed = None;
+    fn steps_stored(&mut self, number: u64, out: &mut Effects) {
+        let is_due = |handed: &mut Handed| number >= handed.after || breaks(Mutant::HandoverIsStored);
+        let Some(Handed { feed, leader, held, .. }) = self.handed.take_if(is_due) else { return };
+        self.joined_by = Some((leader, feed));
         for (publisher, number) in held {
             let Some(ring) = &mut self.ring else { return };
             let mut effects = Vec::new();
@@ -347,10 +389,9 @@ impl Follower {
                         out.store.push((batch, Report::Ring { publisher: publisher.0, number }));
                     }
                 }
-                Effect::Died(member) => drop(self.dead.insert(member)),
                 Effect::Stopped => self.ring = None,
                 Effect::Diverged => self.leave("the ring of a queue has diverged at a mirror", out),
-                Effect::Completed { .. } | Effect::Settled { .. } | Effect::Born(_) => {}
+                Effect::Completed { .. } | Effect::Settled { .. } | Effect::Born(_) | Effect::Died(_) => {}
             }
         }
     }
@@ -367,6 +408,7 @@ impl Follower {
         if let Some(feed) = &mut self.feed
             && self.ring.is_none()
             && now.since(feed.heard) >= self.patience
+            && !breaks(Mutant::NeverAskAgain)
         {
             self.patience = (self.patience * 2).min(ASK_AGAIN_MAX);
             if feed.next == 1 {
@@ -378,6 +420,7 @@ impl Follower {
             }
         }
         self.seek_feed(now, out);
+        self.seek_solitude(now, out);
     }
 
     /// When to call [`Follower::tick`] if nothing happens before.
@@ -391,6 +434,12 @@ impl Follower {
     #[must_use]
     pub fn feeds(&self) -> u64 {
         self.feeds
+    }
+
+    /// Bytes that the ring keeps for others.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.ring.as_ref().map_or(0, |ring| ring.pending_bytes() + ring.early_bytes())
     }
 
     /// The view that this replica acts by.

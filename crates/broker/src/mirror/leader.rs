@@ -14,9 +14,10 @@ use super::feed::Feed;
 use super::operation::{self, Sessions};
 use super::packet::Packet;
 use super::runs::Runs;
-use super::{left_of, member_of, node_of, open_ring_packet, ring_packet, ring_view};
+use super::{ask_left, member_of, node_of, open_ring_packet, ring_packet, ring_view};
 use crate::id::QueueId;
 use crate::metadata::{View, ViewChange};
+use crate::mutant::{Mutant, breaks};
 
 /// Feeds and overdue batches are looked at so often.
 const TICK: Duration = Duration::from_millis(200);
@@ -116,7 +117,7 @@ impl Leader {
 
     /// Begins: what the left neighbour sent before there was anybody to hear it is sent again.
     pub fn begin(&self, out: &mut Effects) {
-        out.to_peers.extend(left_of(&self.view, self.me).map(|left| (left, Packet::Relink)));
+        out.to_peers.extend(ask_left(&self.view, self.me));
     }
 
     /// Whether this node leads no longer, as far as the ring knows.
@@ -171,6 +172,9 @@ impl Leader {
         if let Report::Ring { publisher, number } = report
             && !self.deposed
         {
+            if breaks(Mutant::CompleteAlone) {
+                self.ring_completed = self.ring_completed.max(number);
+            }
             let mut effects = Vec::new();
             self.ring.stored(MemberId(publisher), number, &mut effects);
             self.obey(effects, out);
@@ -218,7 +222,7 @@ impl Leader {
         let packet = Packet::Welcome {
             feed: feed.id,
             after: feed.last(),
-            sessions: self.sessions.clone(),
+            sessions: if breaks(Mutant::WelcomeWithoutSessions) { Sessions::new() } else { self.sessions.clone() },
             handover: handover.into(),
         };
         out.to_peers.push((node, packet));
@@ -231,10 +235,14 @@ impl Leader {
             self.feeds.remove(&node);
         }
         self.relink(node, out);
+        // Its left neighbour may have been asked before it could be reached.
+        if self.ring.is_unheard() {
+            out.to_peers.extend(ask_left(&self.view, self.me).filter(|(left, _)| *left == node));
+        }
     }
 
     fn relink(&mut self, node: NodeId, out: &mut Effects) {
-        if let Some(member) = member_of(&self.view, node) {
+        if let Some(member) = member_of(&self.view, node).filter(|_| !breaks(Mutant::NoRelinkAfterLoss)) {
             let mut effects = Vec::new();
             self.ring.reconnected(member, &mut effects);
             self.obey(effects, out);
@@ -256,8 +264,6 @@ impl Leader {
             Packet::Has { feed, number } => match self.feeds.get_mut(&from).filter(|found| found.id == feed) {
                 Some(found) => {
                     found.stored(number);
-                    self.complete(out);
-                    self.feeds.retain(|_, feed| !feed.is_done());
                     self.tick(now, out);
                 }
                 None => out.to_peers.push((from, Packet::Stale { feed })),
@@ -284,9 +290,16 @@ impl Leader {
             return;
         }
         let care = self.care;
-        let mut feed =
-            Feed::new(self.queue, from, id, holds, self.last_publication(), care.automatic, care.batch_messages);
-        if let Some(before) = self.feeds.get(&from) {
+        let mut feed = Feed::new(
+            self.queue,
+            from,
+            id,
+            holds,
+            self.sessions.clone(),
+            self.last_publication(),
+            care,
+        );
+        if let Some(before) = self.feeds.get(&from).filter(|_| !breaks(Mutant::ForgetProposal)) {
             feed.follow_on(before);
         }
         feed.sends_backlog |= self.view.is_in_sync(from);
@@ -300,9 +313,9 @@ impl Leader {
 
     /// What the store held when the feed of this node began.
     pub fn surveyed(&mut self, now: Time, node: NodeId, id: u64, live: Vec<(u8, Runs)>, out: &mut Effects) {
-        let sessions = self.sessions.clone();
+        let late = breaks(Mutant::SessionsAheadOfData).then(|| self.sessions.clone());
         if let Some(feed) = self.feeds.get_mut(&node).filter(|feed| feed.id == id) {
-            feed.surveyed(live, &sessions, out);
+            feed.surveyed(live, late, out);
         }
         self.tick(now, out);
     }
@@ -315,9 +328,11 @@ impl Leader {
         self.tick(now, out);
     }
 
-    /// A proposal of this replica was refused.
-    pub fn refused(&mut self, now: Time, change: ViewChange) {
+    /// A proposal that this replica made when it had the view of this epoch was refused. With a later view
+    /// that is no news, and what is proposed by then may still happen.
+    pub fn refused(&mut self, now: Time, epoch: u64, change: ViewChange) {
         if let ViewChange::InSync(node) = change
+            && (epoch == self.view.epoch || breaks(Mutant::HeedLateRefusals))
             && let Some(feed) = self.feeds.get_mut(&node)
         {
             feed.refused(now);
@@ -355,6 +370,7 @@ impl Leader {
             self.welcome(node, out);
         }
         self.complete(out);
+        self.feeds.retain(|_, feed| !feed.is_done());
         self.look_for_slow(now, out);
     }
 
@@ -377,7 +393,8 @@ impl Leader {
         }
         if oldest <= self.ring_completed {
             // A mirror that was about to join has stopped: it joins later.
-            self.feeds.values_mut().filter(|feed| !feed.is_proposed()).for_each(Feed::wait_no_more);
+            let given_up = |feed: &&mut Feed| !feed.is_proposed() || breaks(Mutant::GiveUpProposed);
+            self.feeds.values_mut().filter(given_up).for_each(Feed::wait_no_more);
             self.complete(out);
             return;
         }
@@ -426,7 +443,7 @@ impl Leader {
 
     /// Completes what every seat has stored, and every mirror that may have a seat.
     fn complete(&mut self, out: &mut Effects) {
-        let joining = self.feeds.values().filter(|feed| feed.joining).map(|feed| feed.has().unwrap_or(0));
+        let joining = self.feeds.values().filter(|feed| feed.joining && !breaks(Mutant::CompleteWithoutJoining)).map(|feed| feed.has().unwrap_or(0));
         let completed = joining.fold(self.ring_completed, u64::min);
         if completed <= self.completed || self.deposed {
             return;
@@ -454,6 +471,12 @@ impl Leader {
             },
             active: feed.sends_backlog && feed.messages_left().is_none_or(|left| left > 0),
         })
+    }
+
+    /// Bytes that the ring keeps for others.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.ring.pending_bytes() + self.ring.early_bytes()
     }
 
     /// The view that this replica acts by.

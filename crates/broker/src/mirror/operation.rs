@@ -5,12 +5,13 @@
 //! u32 bytes of the batch | batch | u32 sessions | each: u64 id, u64 last, u32 refused, u64 number ..
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use store::{Batch, Seq};
 
 use crate::id::ConnectionId;
+use crate::mutant::{Mutant, breaks};
 use crate::queue::Session;
 
 /// The sessions of a queue's publishers, by agent.
@@ -32,9 +33,10 @@ pub(crate) fn encode_sessions(out: &mut Vec<u8>, sessions: &Sessions) {
     for (id, session) in sessions {
         out.extend_from_slice(&id.0.to_le_bytes());
         out.extend_from_slice(&session.last.to_le_bytes());
-        let refused = u32::try_from(session.refused.len()).expect("fewer than 2^32 numbers");
-        out.extend_from_slice(&refused.to_le_bytes());
-        for number in &session.refused {
+        let refused = if breaks(Mutant::ForgetRefused) { &BTreeSet::new() } else { &session.refused };
+        let count = u32::try_from(refused.len()).expect("fewer than 2^32 numbers");
+        out.extend_from_slice(&count.to_le_bytes());
+        for number in refused {
             out.extend_from_slice(&number.to_le_bytes());
         }
     }
