@@ -6,6 +6,7 @@ mod amqplib;
 mod chaos;
 mod client;
 mod cluster;
+mod demo;
 mod frames;
 mod lapin;
 mod methods;

@@ -1,7 +1,8 @@
 //! The broker's only place that touches the world: sockets, files, clock, threads.
 //!
-//! [`server::run`] is a node from start to stop. One task for each connection and each queue, one
-//! thread for the message log; machines of the `broker` crate decide, these tasks obey.
+//! [`server::run`] is a node from start to stop, [`demo::run`] a cluster for trying things out. One task
+//! for each connection and each queue, one thread for the message log; machines of the `broker` crate
+//! decide, these tasks obey.
 
 mod admin;
 mod agent_driver;
@@ -12,6 +13,7 @@ mod connection_driver;
 mod data_folder;
 mod definitions;
 mod delay_driver;
+pub mod demo;
 mod desk;
 mod disk;
 mod duties;

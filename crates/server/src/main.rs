@@ -4,6 +4,7 @@
 //! `rabbitmq-plugins` or `rabbitmq-upgrade` it behaves as that tool.
 
 use std::ffi::OsString;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -25,6 +26,12 @@ struct Cli {
 enum Command {
     /// Runs a node.
     Server(ServerOptions),
+    /// Runs a cluster on this machine for trying things out; Ctrl-C ends it.
+    ///
+    /// Each node has a loopback address of its own and the usual ports there: 5672 for AMQP, 15672 for HTTP and
+    /// 25672 between nodes. Linux answers on all of 127.0.0.0/8. macOS answers on 127.0.0.1 alone: give it the
+    /// others first, each with `sudo ifconfig lo0 alias 127.0.0.11`.
+    Cluster(ClusterOptions),
     /// Asks and commands a node, as rabbitmqctl does; see `warren ctl help`.
     #[command(disable_help_flag = true)]
     Ctl {
@@ -55,6 +62,23 @@ struct ServerOptions {
     settings: Vec<String>,
 }
 
+#[derive(clap::Args)]
+struct ClusterOptions {
+    /// How many nodes.
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
+    nodes: u8,
+    /// The address before that of the first node.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.10")]
+    base: Ipv4Addr,
+    /// Where the nodes keep their data; it stays, and the next run goes on with it. Without it a temporary folder
+    /// is used, and deleted at the end.
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+    /// Leave the temporary folder where it is.
+    #[arg(long)]
+    keep: bool,
+}
+
 fn main() -> ExitCode {
     let called = std::env::args_os().next().unwrap_or_default();
     let called = Path::new(&called).file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -69,6 +93,9 @@ fn main() -> ExitCode {
             data_dir: options.data_dir,
             settings: options.settings,
         }),
+        Command::Cluster(ClusterOptions { nodes, base, data_dir, keep }) => {
+            server::demo::run(&server::demo::Wish { nodes, base, data_dir, keep })
+        }
         Command::Ctl { .. } => ExitCode::from(64),
         Command::Perf { arguments } => perf::main(arguments.into_iter()),
     }
