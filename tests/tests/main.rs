@@ -8,6 +8,7 @@ mod client;
 mod cluster;
 mod demo;
 mod frames;
+mod haproxy;
 mod lapin;
 mod methods;
 mod mirrors;
