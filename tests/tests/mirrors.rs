@@ -9,6 +9,8 @@
 //!   key common -> Q4 (led by node 1)      C5 on node 1
 //! ```
 
+mod unclean;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -149,9 +151,14 @@ fn wait_for_mirrors(cluster: &Cluster, leaders: &[(&str, usize)]) {
 /// Waits until all running nodes agree on one leader of a queue among those that run, and gives its place.
 #[track_caller]
 fn leader_of(cluster: &Cluster, queue: &str) -> usize {
+    leader_in(cluster, &format!("/api/queues/cluster/{queue}?columns=node,state"))
+}
+
+/// The same for the queue that this path shows.
+#[track_caller]
+fn leader_in(cluster: &Cluster, path: &str) -> usize {
     let running = |name: &Json| cluster.iter().position(|node| node.is_up() && *name == *node.name());
-    let path = format!("/api/queues/cluster/{queue}?columns=node,state");
-    let shown = agreed(cluster, &path, |queue| running(&queue["node"]).is_some() && queue["state"] == "running");
+    let shown = agreed(cluster, path, |queue| running(&queue["node"]).is_some() && queue["state"] == "running");
     running(&shown["node"]).expect("looked at above")
 }
 

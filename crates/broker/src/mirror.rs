@@ -16,11 +16,17 @@
 //! leader gives its own (docs/decisions/0004). So the leader has it remove what is not live, sends what
 //! it lacks, and every batch in between, on one stream and in the order in which its own store has them.
 //!
+//! After a promotion of a mirror that lacked something, other copies may hold confirmed messages that are
+//! nowhere else (`old` in the view). Their nodes are not fed: a feed removes what its leader has not. The
+//! leader tells such a node what its lineage never had of what the node holds (`Packet::Missed`); the node
+//! puts that into the queue again, and once it is confirmed the view calls the copy merged.
+//!
 //! Promises, with the views of the metadata log:
 //! * what is complete is stored by every seat of the view in which it was completed;
 //! * a mirror gets a seat only when it has stored everything complete, and from the moment its seat is
 //!   proposed nothing is complete without it, whatever becomes of the proposal;
 //! * a member that left a view completes nothing: it hears of the view, or nobody answers it;
+//! * nothing is removed from an old copy before it is merged;
 //! * whatever a follower is told to store, it stores in the order in which the leader did.
 
 mod effects;
@@ -36,7 +42,7 @@ mod tests;
 use cluster::metadata_log::NodeId;
 use cluster::ring;
 
-pub use effects::{Effects, Report};
+pub use effects::{Effects, PutBack, Report};
 pub use follower::Follower;
 pub use leader::{Care, Leader, Progress};
 pub use packet::Packet;

@@ -166,6 +166,9 @@ pub(crate) fn obey(node: &Arc<Node>, record: &Record, epoch: u64, mailbox: &Arc<
     for (from, feed, load) in fx.loads.drain(..) {
         node.log.submit(Job::LoadForFeed { load, node: from, feed, to: Arc::clone(mailbox) });
     }
+    if let Some(put_back) = fx.put_back.take() {
+        tokio::spawn(crate::returning::merge(Arc::clone(node), record.id, put_back));
+    }
     for complaint in fx.complaints.drain(..) {
         tracing::warn!("queue '{}' in vhost '{}': {complaint}", record.name, record.vhost);
     }

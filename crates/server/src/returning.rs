@@ -1,4 +1,7 @@
-//! Coming back into a log that has gone on elsewhere, without losing what was confirmed meanwhile.
+//! Coming back to queues that have gone on elsewhere, without losing what was confirmed meanwhile.
+//!
+//! After an unclean promotion a node's old copy may hold what the queue never had since: [`merge`].
+//! After a partition it is a whole log that has gone on:
 //!
 //! Before a node gives way it writes down, in `returning.json`, which queues it holds and where its side
 //! began. As a member of the other log, before it takes part in any queue, it publishes to the queues'
@@ -16,6 +19,8 @@ use amqp::Table;
 use anyhow::{Context as _, Result};
 use broker::metadata::{Command, QueueSpec, first_epoch};
 use broker::message::Message;
+use broker::metadata::{Queue as Record, ViewChange};
+use broker::mirror::PutBack;
 use broker::queue::{ChannelEvent, ChannelKey, EPOCH_SHIFT, Publish, Publisher, QueueEvent, level_key};
 use broker::QueueId;
 use cluster::metadata_log::NodeId;
@@ -30,6 +35,10 @@ const FILE: &str = "returning.json";
 const FORK: &str = "fork.json";
 /// Messages on their way at once.
 const BATCH: usize = 500;
+/// What a queue has refused is tried again after this time.
+const REFUSED: Duration = Duration::from_secs(1);
+/// A copy is called merged again after this time, if that was not heard.
+const PROPOSE_AGAIN: Duration = Duration::from_millis(100);
 
 /// See the file's head.
 #[derive(Debug, Serialize, Deserialize)]
@@ -194,7 +203,8 @@ async fn put_back_queue(node: &Arc<Node>, held: &Copy, first: Seq, had: &[(u8, u
             let messages: Vec<Message> =
                 messages.iter().filter_map(|(_, bytes)| Message::from_bytes(bytes.get(8..)?).ok()).collect();
             count += messages.len() as u64;
-            publish(node, target, messages).await;
+            // A full queue that refuses some takes these from no publisher either.
+            let _ = publish(node, target, &messages, || true).await;
         }
     }
     Ok(count)
@@ -223,31 +233,87 @@ async fn target(node: &Arc<Node>, held: &Copy) -> Option<QueueId> {
     there(node)
 }
 
-/// Publishes to a queue and waits until it has confirmed all of it. Everything is flagged, since a client
-/// of this side may have seen it.
-async fn publish(node: &Arc<Node>, queue: QueueId, messages: Vec<Message>) {
+/// Puts what only this node's old copy of a queue has into the queue again, and says that the copy is
+/// merged when all of it is confirmed. Gives up when the queue has no use for that any more.
+pub(crate) async fn merge(node: Arc<Node>, queue: QueueId, PutBack { lineage, runs }: PutBack) {
+    let wanted = || -> Option<Arc<Record>> {
+        let record = node.tables.load().queues.get(&queue).map(Arc::clone)?;
+        let view = &record.view;
+        let waits = view.lineage == lineage && view.old.contains(&node.id()) && view.is_member(node.id());
+        (waits && view.is_running() && !node.is_stopping()).then_some(record)
+    };
+    let mut count = 0;
+    for (level, mut left) in runs {
+        while let Some(first) = left.first() {
+            let found = node.log.read(level_key(queue, level), first, BATCH).await;
+            let Some((last, _)) = found.last() else {
+                // All is read, or the store has stopped.
+                if node.log.survey(vec![(queue, level)]).await.is_empty() {
+                    return;
+                }
+                break;
+            };
+            let missed = found.iter().filter(|(seq, _)| left.contains(*seq));
+            let mut messages: Vec<Message> =
+                missed.filter_map(|(_, bytes)| Message::from_bytes(bytes.get(8..)?).ok()).collect();
+            left.drop_up_to(*last);
+            count += messages.len() as u64;
+            while !messages.is_empty() {
+                let Some(rejected) = publish(&node, queue, &messages, || wanted().is_some()).await else { return };
+                messages = rejected.iter().filter_map(|number| messages.get(usize::try_from(*number).ok()?.checked_sub(1)?).cloned()).collect();
+                if !messages.is_empty() {
+                    // The queue is full, or nobody leads it.
+                    tokio::time::sleep(REFUSED).await;
+                }
+            }
+        }
+    }
+    while let Some(record) = wanted() {
+        let change = ViewChange::Merged(node.id());
+        match node.propose(Command::ChangeView { queue, epoch: record.view.epoch, change }).await {
+            Ok(_) => {
+                let (name, vhost) = (&record.name, &record.vhost);
+                tracing::warn!("queue '{name}' in vhost '{vhost}': {count} messages that only this node had are put back");
+                return;
+            }
+            Err(error) => {
+                tracing::debug!(?error, "an old copy is called merged later");
+                tokio::time::sleep(PROPOSE_AGAIN).await;
+            }
+        }
+    }
+}
+
+/// Publishes to a queue and waits until it has answered for all of it; the numbers, from 1, of those that
+/// it refused. Everything is flagged, since a client may have seen it. `None`: the queue is gone, the node
+/// stops, or it is not `wanted` any more.
+async fn publish(node: &Arc<Node>, queue: QueueId, messages: &[Message], wanted: impl Fn() -> bool) -> Option<Vec<u64>> {
     let id = node.next_connection();
     let mailbox = Arc::new(Mailbox::new());
     node.desks.write().insert(id, Arc::new(ConnectionHandle::new(Arc::clone(&mailbox))));
     let channel = ChannelKey { connection: id, number: 1, life: 1 };
     let agent = crate::agent_driver::start_for_return(node, queue);
     let mut left = messages.len();
-    let numbered = (1..).zip(messages).map(|(number, message)| Publish { message, number });
+    let numbered = (1..).zip(messages).map(|(number, message)| Publish { message: message.clone(), number });
     let event = QueueEvent::Publish { from: Publisher::Channel(channel), messages: numbered.collect() };
     let bytes = crate::queue_driver::size_of_event(&event);
     let _ = agent.mailbox.push(QueueMail::Event(event), bytes);
-    let mut mails = Vec::new();
-    while left > 0 && !node.is_stopping() {
+    let (mut mails, mut refused) = (Vec::new(), Vec::new());
+    let goes_on = || !node.is_stopping() && node.tables.load().queues.get(&queue).is_some() && wanted();
+    while left > 0 && goes_on() {
         let take = std::future::poll_fn(|cx| mailbox.poll_take(cx, &mut mails));
-        let _ = tokio::time::timeout(Duration::from_secs(1), take).await;
+        if tokio::time::timeout(Duration::from_secs(1), take).await.is_err() {
+            // Nobody else tells this agent of another leader.
+            let _ = agent.mailbox.push(QueueMail::Recheck, 0);
+        }
         for mail in mails.drain(..) {
             match mail {
                 ConnectionMail::Channel(ChannelEvent::Confirmed { runs, .. }) => {
                     left -= runs.iter().map(|(first, last)| (last - first + 1) as usize).sum::<usize>().min(left);
                 }
                 ConnectionMail::Channel(ChannelEvent::Rejected { numbers, .. }) => {
-                    // A full queue that refuses: what it would not take from its publisher either.
                     left -= numbers.len().min(left);
+                    refused.extend(numbers);
                 }
                 _ => {}
             }
@@ -255,4 +321,5 @@ async fn publish(node: &Arc<Node>, queue: QueueId, messages: Vec<Message>) {
     }
     let _ = agent.mailbox.push(QueueMail::Deleted, 0);
     node.desks.write().remove(&id);
+    (left == 0).then_some(refused)
 }

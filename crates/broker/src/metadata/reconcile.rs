@@ -2,7 +2,8 @@
 //!
 //! [`desired`] says who should lead and who should mirror. [`next_step`] gives the next change of one
 //! view towards that: missing mirrors are added and catch up; once they are in sync the leader hands
-//! over if it should not stay; only then what is too much goes. A step that is no longer the right one
+//! over if it should not stay; only then what is too much goes. A node with an old copy is a mirror until
+//! that is merged, and goes then if it should not stay. A step that is no longer the right one
 //! is refused by its epoch, so steps may be proposed as often as anybody likes.
 //!
 //! Invariant: no step takes the last copy in sync away, whatever the policy says.
@@ -111,7 +112,7 @@ impl Tables {
                 let queues = self.vhosts.values().flat_map(|vhost| vhost.queues.values());
                 let needy = queues.filter(|queue| {
                     let view = &queue.view;
-                    view.mirrored || !view.recoverable.is_empty()
+                    view.mirrored || !view.recoverable.is_empty() || !view.old.is_empty()
                 });
                 needy.filter_map(&mut step).collect()
             }
@@ -213,8 +214,13 @@ fn next_change(
     if let Some(missing) = all.find(|node| !view.is_member(*node)) {
         return Some(ViewChange::AddMirror(missing));
     }
+    // Only as a mirror a node puts back what its old copy has, wanted there or not.
+    if let Some(old) = view.old.iter().find(|node| is_up(**node) && !view.is_member(**node)) {
+        return Some(ViewChange::AddMirror(*old));
+    }
     // What does not hold everything is nobody's safety.
-    if let Some(surplus) = view.catching_up.iter().find(|node| !wanted(**node)) {
+    let is_surplus = |node: NodeId| !wanted(node) && !view.old.contains(&node);
+    if let Some(surplus) = view.catching_up.iter().find(|node| is_surplus(**node)) {
         return Some(ViewChange::DropMirror(*surplus));
     }
     if desired.leader != view.leader() {

@@ -4,6 +4,7 @@ use cluster::metadata_log::NodeId;
 use store::Batch;
 
 use super::packet::Packet;
+use super::runs::Runs;
 use crate::metadata::ViewChange;
 use crate::queue::Load;
 
@@ -14,6 +15,13 @@ pub enum Report {
     Ring { publisher: u64, number: u64 },
     /// A step of a feed.
     Step { feed: u64, number: u64 },
+}
+
+/// Messages of an old copy that are to be put back, while the queue is of this lineage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutBack {
+    pub lineage: u64,
+    pub runs: Vec<(u8, Runs)>,
 }
 
 /// See the file's head.
@@ -31,6 +39,9 @@ pub struct Effects {
     pub loads: Vec<(NodeId, u64, Load)>,
     /// Changes of the view, each against the epoch of the view last seen.
     pub proposals: Vec<ViewChange>,
+    /// What this node's old copy holds, by level, and the queue's lineage never had: it goes into the
+    /// queue again, and when all of it is confirmed the copy is merged.
+    pub put_back: Option<PutBack>,
     /// Something that should not happen, for the log.
     pub complaints: Vec<&'static str>,
 }
@@ -44,6 +55,7 @@ impl Effects {
             && self.survey.is_empty()
             && self.loads.is_empty()
             && self.proposals.is_empty()
+            && self.put_back.is_none()
             && self.complaints.is_empty()
     }
 }

@@ -15,7 +15,7 @@ use cluster::metadata_log::NodeId;
 use cluster::ring::{Effect, Handover, Member, MemberId};
 use stdx::Time;
 
-use super::effects::{Effects, Report};
+use super::effects::{Effects, PutBack, Report};
 use super::operation::{self, Sessions};
 use super::packet::Packet;
 use super::runs::Runs;
@@ -69,6 +69,8 @@ pub struct Follower {
     seat: MemberId,
     feed: Option<Feed>,
     feeds: u64,
+    /// What only this node's old copy has is being put back: nobody is asked for a feed meanwhile.
+    puts_back: bool,
     /// The store is asked what it holds, for this feed.
     surveying: Option<u64>,
     /// How long the leader is given this time.
@@ -96,6 +98,7 @@ impl Follower {
             seat: MemberId(0),
             feed: None,
             feeds: first_feed,
+            puts_back: false,
             surveying: None,
             patience: ASK_AGAIN,
             sessions: Sessions::new(),
@@ -141,7 +144,12 @@ impl Follower {
         }
         let led_before = (self.view.leader(), self.view.led_since);
         let had_seat = self.view.is_in_sync(self.me);
+        let copy_before = (self.view.lineage, self.has_old_copy());
         self.view = view.clone();
+        if copy_before != (view.lineage, self.has_old_copy()) {
+            self.puts_back = false;
+            self.feed = None;
+        }
         match member_of(view, self.me) {
             Some(seat) if self.ring.is_some() && seat == self.seat => self.install(out),
             Some(seat) => {
@@ -181,13 +189,18 @@ impl Follower {
     fn seek_feed(&mut self, now: Time, out: &mut Effects) {
         let leader = self.view.leader();
         let is_mirror = self.view.is_member(self.me) && leader != self.me && self.view.is_running();
-        if self.ring.is_some() || !is_mirror || self.feed.is_some() || self.surveying.is_some() {
+        if self.ring.is_some() || !is_mirror || self.feed.is_some() || self.surveying.is_some() || self.puts_back {
             return;
         }
         self.feeds += 1;
         self.surveying = Some(self.feeds);
         let _ = now;
         out.survey.push((self.me, self.feeds));
+    }
+
+    /// Whether this node's copy may hold what the queue's lineage never had. Nothing is removed from it.
+    fn has_old_copy(&self) -> bool {
+        self.view.old.contains(&self.me)
     }
 
     /// What this node's store holds of the queue.
@@ -277,6 +290,12 @@ impl Follower {
                     // Not at once: the views of the two are not the same yet.
                 }
             }
+            Packet::Missed { feed, runs } => {
+                if self.has_old_copy() && self.feed.take_if(|found| found.id == feed).is_some() {
+                    self.puts_back = true;
+                    out.put_back = Some(PutBack { lineage: self.view.lineage, runs });
+                }
+            }
             Packet::Probe { .. } => {
                 let number = self.stored.1;
                 out.to_peers.push((from, Packet::Progress { number }));
@@ -294,6 +313,9 @@ impl Follower {
     }
 
     fn step(&mut self, now: Time, id: u64, number: u64, operation: &Bytes, out: &mut Effects) {
+        if self.has_old_copy() {
+            return;
+        }
         let Some(feed) = self.feed.as_mut().filter(|feed| feed.id == id) else { return };
         feed.heard = now;
         let decoded = operation::decode(operation).filter(|_| number == feed.next || breaks(Mutant::IgnoreLostSteps));

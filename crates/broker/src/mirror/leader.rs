@@ -69,6 +69,10 @@ pub struct Leader {
     ring_completed: u64,
     completed: u64,
     feeds: BTreeMap<NodeId, Feed>,
+    /// What the store held when this node began to lead. An old copy need not put back what has gone since.
+    began_with: Vec<(u8, Runs)>,
+    /// Old copies whose nodes have said what they hold, by node, with the attempt.
+    old_copies: BTreeMap<NodeId, (u64, Vec<(u8, Runs)>)>,
     /// Who was asked how far it is, and what it said.
     probed: Option<(Time, BTreeMap<NodeId, u64>)>,
     /// This node is out of the view, or the ring has ended for it.
@@ -110,6 +114,8 @@ impl Leader {
             tickets: VecDeque::new(),
             pending: VecDeque::new(),
             feeds: BTreeMap::new(),
+            began_with: Vec::new(),
+            old_copies: BTreeMap::new(),
             probed: None,
             deposed: false,
         }
@@ -118,6 +124,9 @@ impl Leader {
     /// Begins: what the left neighbour sent before there was anybody to hear it is sent again.
     pub fn begin(&self, out: &mut Effects) {
         out.to_peers.extend(ask_left(&self.view, self.me));
+        if !self.view.old.is_empty() {
+            out.survey.push((self.me, 0));
+        }
     }
 
     /// Whether this node leads no longer, as far as the ring knows.
@@ -276,6 +285,7 @@ impl Leader {
             Packet::Step { .. }
             | Packet::Welcome { .. }
             | Packet::Stale { .. }
+            | Packet::Missed { .. }
             | Packet::Probe { .. }
             | Packet::Synchronize { .. }
             | Packet::Yield { .. } => {}
@@ -287,6 +297,11 @@ impl Leader {
         let known = self.view.catching_up.contains(&from) || self.view.is_in_sync(from);
         if !known {
             out.to_peers.push((from, Packet::Stale { feed: id }));
+            return;
+        }
+        if self.view.old.contains(&from) {
+            self.old_copies.insert(from, (id, holds));
+            out.survey.push((from, id));
             return;
         }
         let care = self.care;
@@ -313,11 +328,31 @@ impl Leader {
 
     /// What the store held when the feed of this node began.
     pub fn surveyed(&mut self, now: Time, node: NodeId, id: u64, live: Vec<(u8, Runs)>, out: &mut Effects) {
+        if node == self.me {
+            self.began_with = live;
+            return;
+        }
+        if self.old_copies.get(&node).is_some_and(|(found, _)| *found == id)
+            && let Some((feed, holds)) = self.old_copies.remove(&node)
+        {
+            let runs = self.missed(&holds, &live);
+            out.to_peers.push((node, Packet::Missed { feed, runs }));
+            return;
+        }
         let late = breaks(Mutant::SessionsAheadOfData).then(|| self.sessions.clone());
         if let Some(feed) = self.feeds.get_mut(&node).filter(|feed| feed.id == id) {
             feed.surveyed(live, late, out);
         }
         self.tick(now, out);
+    }
+
+    /// What of these this lineage never had, as far as is known here.
+    fn missed(&self, holds: &[(u8, Runs)], live: &[(u8, Runs)]) -> Vec<(u8, Runs)> {
+        let missed = holds.iter().map(|(level, held)| {
+            let had = live.iter().chain(&self.began_with).filter(|(l, _)| l == level);
+            (*level, had.fold(held.clone(), |left, (_, runs)| left.without(runs)))
+        });
+        missed.filter(|(_, runs)| !runs.is_empty()).collect()
     }
 
     /// Part of the backlog for the feed of this node.

@@ -41,6 +41,9 @@ pub enum Packet {
     Synchronize { start: bool },
     /// The queue's leader should hand over to this node.
     Yield { to: u64 },
+    /// What the receiver's old copy holds and the leader's lineage never had, by level: it is put back
+    /// before the receiver is fed.
+    Missed { feed: u64, runs: Vec<(u8, Runs)> },
 }
 
 impl Packet {
@@ -57,14 +60,7 @@ impl Packet {
                 number(out, *feed);
                 number(out, *epoch);
                 out.push(u8::try_from(holds.len().saturating_sub(1)).unwrap_or(u8::MAX));
-                for (level, runs) in holds {
-                    out.push(*level);
-                    number(out, runs.iter().count() as u64);
-                    for (first, last) in runs.iter() {
-                        number(out, first.0);
-                        number(out, last.0);
-                    }
-                }
+                encode_levels(out, holds);
             }
             Packet::Step { feed, number: step, operation } => {
                 out.reserve(operation.len() + 17);
@@ -103,6 +99,12 @@ impl Packet {
                 out.push(8);
                 number(out, *to);
             }
+            Packet::Missed { feed, runs } => {
+                out.push(12);
+                number(out, *feed);
+                number(out, runs.len() as u64);
+                encode_levels(out, runs);
+            }
         }
     }
 
@@ -124,19 +126,7 @@ impl Packet {
             1 => {
                 let epoch = number(&mut bytes)?;
                 let levels = u16::from(byte(&mut bytes)?) + 1;
-                let mut holds = Vec::new();
-                for _ in 0..levels {
-                    let level = byte(&mut bytes)?;
-                    let count = number(&mut bytes)?;
-                    if count > bytes.len() as u64 / 16 {
-                        return None;
-                    }
-                    let mut runs = Vec::new();
-                    for _ in 0..count {
-                        runs.push((Seq(number(&mut bytes)?), Seq(number(&mut bytes)?)));
-                    }
-                    holds.push((level, Runs::new(runs)));
-                }
+                let holds = decode_levels(&mut bytes, u64::from(levels))?;
                 Packet::Wants { feed: first, epoch, holds }
             }
             2 => {
@@ -154,10 +144,42 @@ impl Packet {
             6 => Packet::Probe { number: first },
             7 => Packet::Progress { number: first },
             8 => Packet::Yield { to: first },
+            12 => {
+                let levels = number(&mut bytes)?;
+                Packet::Missed { feed: first, runs: decode_levels(&mut bytes, levels)? }
+            }
             _ => return None,
         };
         bytes.is_empty().then_some(packet)
     }
+}
+
+fn encode_levels(out: &mut Vec<u8>, levels: &[(u8, Runs)]) {
+    for (level, runs) in levels {
+        out.push(*level);
+        out.extend_from_slice(&(runs.iter().count() as u64).to_le_bytes());
+        for (first, last) in runs.iter() {
+            out.extend_from_slice(&first.0.to_le_bytes());
+            out.extend_from_slice(&last.0.to_le_bytes());
+        }
+    }
+}
+
+fn decode_levels(bytes: &mut Bytes, levels: u64) -> Option<Vec<(u8, Runs)>> {
+    let mut decoded = Vec::new();
+    for _ in 0..levels {
+        let level = byte(bytes)?;
+        let count = number(bytes)?;
+        if count > bytes.len() as u64 / 16 {
+            return None;
+        }
+        let mut runs = Vec::new();
+        for _ in 0..count {
+            runs.push((Seq(number(bytes)?), Seq(number(bytes)?)));
+        }
+        decoded.push((level, Runs::new(runs)));
+    }
+    Some(decoded)
 }
 
 fn byte(bytes: &mut Bytes) -> Option<u8> {
@@ -183,7 +205,9 @@ mod tests {
         let sessions = Sessions::from([(crate::id::ConnectionId(5), session)]);
         let packets = [
             Packet::Ring(Bytes::from_static(b"ring")),
-            Packet::Wants { feed: 1, epoch: 2, holds: vec![(0, runs), (3, Runs::default())] },
+            Packet::Wants { feed: 1, epoch: 2, holds: vec![(0, runs.clone()), (3, Runs::default())] },
+            Packet::Missed { feed: 1, runs: vec![(0, runs), (3, Runs::default())] },
+            Packet::Missed { feed: 1, runs: Vec::new() },
             Packet::Step { feed: 1, number: 2, operation: Bytes::from_static(b"op") },
             Packet::Has { feed: 1, number: 2 },
             Packet::Welcome { feed: 1, after: 9, sessions, handover: Bytes::from_static(b"handover") },
