@@ -215,7 +215,7 @@ async fn consume_on(world: &World, from: usize, in_order: bool, channel: &Channe
 }
 
 /// Waits until every publisher has a confirm for a message that it began after now.
-fn wait_until_healed(world: &World, since: Instant, after: &str) {
+fn wait_until_healed(cluster: &Cluster, world: &World, since: Instant, after: &str) {
     let begun: Vec<u64> = world.begun.iter().map(|begun| begun.load(Ordering::Relaxed)).collect();
     loop {
         let behind: Vec<usize> =
@@ -223,7 +223,7 @@ fn wait_until_healed(world: &World, since: Instant, after: &str) {
         if behind.is_empty() {
             return;
         }
-        assert!(since.elapsed() < HEALED, "publishers {behind:?} get no confirms after: {after}");
+        assert!(since.elapsed() < HEALED, "publishers {behind:?} get no confirms after: {after}\n{}", standing(cluster));
         std::thread::park_timeout(Duration::from_millis(10));
     }
 }
@@ -262,7 +262,7 @@ fn nothing_confirmed_is_lost_whatever_nodes_do() {
         runtime.spawn(consume(Arc::clone(&world), n, alone));
     }
     let publishers: Vec<_> = (0..PUBLISHERS).map(|n| runtime.spawn(publish(Arc::clone(&world), n))).collect();
-    wait_until_healed(&world, Instant::now(), "the start");
+    wait_until_healed(&cluster, &world, Instant::now(), "the start");
 
     let started = Instant::now();
     let mut faults = 0;
@@ -273,13 +273,13 @@ fn nothing_confirmed_is_lost_whatever_nodes_do() {
         faults += 1;
         if fault.heals {
             let since = Instant::now();
-            wait_until_healed(&world, since, &fault.to_string());
+            wait_until_healed(&cluster, &world, since, &fault.to_string());
             println!("          well again after {:.2} s", since.elapsed().as_secs_f64());
         }
         check(&world, seed);
         std::thread::park_timeout(draw.millis(0, 3000));
     }
-    wait_until_healed(&world, Instant::now(), "everything");
+    wait_until_healed(&cluster, &world, Instant::now(), "everything");
     world.stop_publishing.store(true, Ordering::Relaxed);
     runtime.block_on(async {
         for publisher in publishers {
@@ -292,13 +292,24 @@ fn nothing_confirmed_is_lost_whatever_nodes_do() {
         if missing.is_empty() {
             break;
         }
-        assert!(Instant::now() < deadline, "seed {seed}: {} confirmed messages are lost: {:?}", missing.len(), &missing[..missing.len().min(20)]);
+        let some = &missing[..missing.len().min(20)];
+        if Instant::now() >= deadline {
+            let all = missing.len();
+            panic!("seed {seed}: {all} confirmed messages are lost: {some:?}\n{}", standing(&cluster));
+        }
         std::thread::park_timeout(Duration::from_millis(50));
     }
     check(&world, seed);
     let (confirmed, seen, again) = world.ledger.lock().counts();
     println!("{faults} faults, {confirmed} messages confirmed, {seen} came, {again} came again");
     runtime.shutdown_background();
+}
+
+/// What each node says of the queues.
+fn standing(cluster: &Cluster) -> String {
+    let columns = "name,node,state,messages_ready,messages_unacknowledged,consumers,synchronised_slave_nodes";
+    let path = format!("/api/queues?columns={columns}");
+    cluster.iter().map(|node| format!("{}: {}\n", node.name(), black_box::http(node.http(), "GET", &path, "").1)).collect()
 }
 
 fn check(world: &World, seed: u64) {

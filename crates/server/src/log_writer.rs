@@ -262,7 +262,8 @@ impl<D: Disk> Worker<D> {
                 let of = |level| (level, Runs::new(self.store.live_runs(level_key(queue, level))));
                 let mut held: Vec<(u8, Runs)> = (0..=level_max).map(of).collect();
                 held.retain(|(level, runs)| *level == 0 || !runs.is_empty());
-                let _ = to.push(QueueMail::Mirror(Mail::Surveyed { node, feed, held }), 0);
+                let note = self.note(queue)?;
+                let _ = to.push(QueueMail::Mirror(Mail::Surveyed { node, feed, held, note }), 0);
             }
             Job::Read { key, from, messages, to } => {
                 let limits = Limits { messages, bytes: READ_BYTES };
@@ -291,15 +292,14 @@ impl<D: Disk> Worker<D> {
                 next: counts.next,
             });
         }
-        let note = self.store.live(horizon_key(queue));
-        let horizon = match note.first {
-            None => None,
-            Some(first) => {
-                let limits = Limits { messages: 16, bytes: 4096 };
-                self.store.read(horizon_key(queue), first, limits)?.pop()
-            }
-        };
-        Ok(Found { queue, levels, horizon })
+        Ok(Found { queue, levels, horizon: self.note(queue)? })
+    }
+
+    /// The note of a queue's deliveries.
+    fn note(&mut self, queue: QueueId) -> Result<Option<(Seq, Bytes)>, StoreError> {
+        let Some(first) = self.store.live(horizon_key(queue)).first else { return Ok(None) };
+        let limits = Limits { messages: 16, bytes: 4096 };
+        Ok(self.store.read(horizon_key(queue), first, limits)?.pop())
     }
 
     /// Appends; when the log is full, makes room first. A full disk is waited out: nothing was promised.

@@ -32,7 +32,7 @@ pub(crate) enum Mail {
     /// A batch is stored here.
     Stored(Report),
     /// What this node's store holds, for the feed of a node.
-    Surveyed { node: NodeId, feed: u64, held: Vec<(u8, Runs)> },
+    Surveyed { node: NodeId, feed: u64, held: Vec<(u8, Runs)>, note: Option<(Seq, Bytes)> },
     /// Part of the backlog, for the feed of a node.
     Loaded { node: NodeId, feed: u64, level: u8, messages: Vec<(Seq, Bytes)> },
     /// The link to a node is there again.

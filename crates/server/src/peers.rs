@@ -159,6 +159,13 @@ impl Peer {
         }
     }
 
+    /// Ends the present connection if it is with this life of the peer, or an earlier one.
+    pub(crate) fn hang_up_on(&self, life: u64) {
+        if let Some(line) = self.line.lock().as_ref().filter(|line| line.incarnation <= life) {
+            line.hang_up();
+        }
+    }
+
     /// What an operator may see.
     pub(crate) fn status(&self) -> Option<management::node::Link> {
         let line = self.line.lock().as_ref().map(Arc::clone)?;

@@ -203,7 +203,7 @@ impl Driver {
         match mail {
             Mail::Packet(from, packet) => mirror.receive(time, from, packet, fx),
             Mail::Stored(report) => mirror.stored(report, fx),
-            Mail::Surveyed { node, feed, held } => mirror.surveyed(time, node, feed, held, fx),
+            Mail::Surveyed { node, feed, held, note } => mirror.surveyed(time, node, feed, held, note, fx),
             Mail::Loaded { node, feed, level, messages } => mirror.loaded(time, node, feed, level, &messages, fx),
             Mail::Reconnected(node) => mirror.reconnected(node, fx),
             Mail::Refused(_, ViewChange::Transfer(_)) => self.handing_over = None,

@@ -170,9 +170,9 @@ fn obey(node: &Node, effects: Vec<Effect>) {
                 let verdict = Verdict { incarnation: incarnation.map(|i| i.0), certain, since: clock::awake() };
                 node.reach.met.lock().remove(&peer);
                 node.reach.gone.lock().insert(peer, verdict);
-                if let Some(link) = node.peers.get(peer) {
+                if let (Some(link), Some(life)) = (node.peers.get(peer), incarnation) {
                     // Whatever this connection still is, nobody should wait for it.
-                    link.hang_up();
+                    link.hang_up_on(life.0);
                 }
                 node.reach.changed.notify_waiters();
             }

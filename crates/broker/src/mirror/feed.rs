@@ -21,7 +21,7 @@ use super::runs::Runs;
 use crate::id::QueueId;
 use crate::metadata::ViewChange;
 use crate::mutant::{Mutant, breaks};
-use crate::queue::{Load, level_key};
+use crate::queue::{Load, horizon_key, level_key};
 
 /// Bytes of backlog on the way to one mirror.
 const WINDOW_BYTES: usize = 4 << 20;
@@ -159,7 +159,13 @@ impl Feed {
     }
 
     /// What the leader's store held when the feed began.
-    pub(super) fn surveyed(&mut self, live: Vec<(u8, Runs)>, late: Option<Sessions>, out: &mut Effects) {
+    pub(super) fn surveyed(
+        &mut self,
+        live: Vec<(u8, Runs)>,
+        note: Option<(Seq, Bytes)>,
+        late: Option<Sessions>,
+        out: &mut Effects,
+    ) {
         let Some(waiting) = self.waiting.take() else { return };
         self.sent_bytes = 0;
         let mut surplus = Batch::new();
@@ -169,6 +175,11 @@ impl Feed {
             if !breaks(Mutant::KeepSurplus) {
                 surplus.remove(level_key(self.queue, *level), &runs);
             }
+        }
+        // Who leads next has to know whether deliveries have begun.
+        surplus.forget(horizon_key(self.queue));
+        if let Some((seq, note)) = note {
+            surplus.enqueue(horizon_key(self.queue), seq, &[&note]);
         }
         for (level, ours) in live {
             let none = Runs::default();

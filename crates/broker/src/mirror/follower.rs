@@ -347,6 +347,12 @@ impl Follower {
         let Some(feed) = &mut self.feed else { return };
         let ready = feed.welcome.as_ref().is_some_and(|welcome| feed.next > welcome.after);
         let Some(Welcome { after, sessions, handover }) = feed.welcome.take_if(|_| ready) else { return };
+        if !handover.view().members.contains(&seat) {
+            // It was meant for a seat that this replica has lost since, or will hear of.
+            out.complaints.push("a mirror was welcomed to a seat that is not its own");
+            self.feed = None;
+            return;
+        }
         self.sessions = sessions;
         self.seat = seat;
         let member = Member::join(seat, handover);

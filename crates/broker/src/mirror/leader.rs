@@ -326,8 +326,16 @@ impl Leader {
         self.pending.back().map_or(self.ring_completed, |(number, _)| *number)
     }
 
-    /// What the store held when the feed of this node began.
-    pub fn surveyed(&mut self, now: Time, node: NodeId, id: u64, live: Vec<(u8, Runs)>, out: &mut Effects) {
+    /// What the store held when the feed of this node began, and the note of the queue's deliveries.
+    pub fn surveyed(
+        &mut self,
+        now: Time,
+        node: NodeId,
+        id: u64,
+        live: Vec<(u8, Runs)>,
+        note: Option<(Seq, Bytes)>,
+        out: &mut Effects,
+    ) {
         if node == self.me {
             self.began_with = live;
             return;
@@ -341,7 +349,7 @@ impl Leader {
         }
         let late = breaks(Mutant::SessionsAheadOfData).then(|| self.sessions.clone());
         if let Some(feed) = self.feeds.get_mut(&node).filter(|feed| feed.id == id) {
-            feed.surveyed(live, late, out);
+            feed.surveyed(live, note, late, out);
         }
         self.tick(now, out);
     }

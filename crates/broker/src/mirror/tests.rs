@@ -9,8 +9,16 @@ mod events;
 mod publishers;
 mod world;
 
+use bytes::Bytes;
+use cluster::metadata_log::NodeId;
+use stdx::Time;
+use store::Seq;
 use world::{Coverage, World};
 
+use super::operation::{self, Sessions};
+use super::{Care, Effects, Leader, Packet};
+use crate::id::QueueId;
+use crate::metadata::{View, ViewChange};
 use crate::mutant::{Mutant, breaking};
 
 /// Lives of every run of the tests; more are played by hand and at night.
@@ -88,4 +96,22 @@ fn every_broken_rule_of_replicas_is_found() {
         })
         .collect();
     assert!(survivors.is_empty(), "nobody notices {survivors:?}");
+}
+
+#[test]
+fn a_newcomer_is_told_whether_deliveries_have_begun() {
+    let id = NodeId;
+    let view = View::new([id(1)], true).after(ViewChange::AddMirror(id(2)), |_| true).expect("it may be added");
+    let mut leader = Leader::found(QueueId(7), id(1), &view, Sessions::new(), Care::default());
+    let (mut out, now) = (Effects::default(), Time::START);
+    leader.receive(now, id(2), Packet::Wants { feed: 5, epoch: view.epoch, holds: Vec::new() }, &mut out);
+    assert_eq!(out.survey, [(id(2), 5)]);
+    let note = (Seq(3), Bytes::from_static(b"note"));
+    leader.surveyed(now, id(2), 5, Vec::new(), Some(note), &mut out);
+    let steps = out.to_peers.iter().filter_map(|(_, packet)| match packet {
+        Packet::Step { operation, .. } => operation::decode(operation),
+        _ => None,
+    });
+    let told: Vec<_> = steps.flat_map(|(batch, _)| batch.messages().collect::<Vec<_>>()).collect();
+    assert_eq!(told, [(crate::queue::horizon_key(QueueId(7)), Seq(3))]);
 }

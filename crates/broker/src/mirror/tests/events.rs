@@ -97,7 +97,7 @@ impl World {
         if let Some((node, from, feed, held)) = self.surveys.pop_front() {
             let mut out = Effects::default();
             match &mut self.node(node).role {
-                Role::Leads(leader) => leader.surveyed(now, from, feed, held, &mut out),
+                Role::Leads(leader) => leader.surveyed(now, from, feed, held, None, &mut out),
                 Role::Follows(follower) => follower.surveyed(now, feed, held, &mut out),
                 Role::Nothing => {}
             }
