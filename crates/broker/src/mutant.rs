@@ -56,6 +56,8 @@ pub enum Mutant {
     KeepEmptySeats,
     /// Who has to lead without a place in the ring waits for one.
     StayWithoutRing,
+    /// A new leader takes for fresh what no note of its own store says was delivered.
+    TakeForFresh,
     /// A seat is taken in any view, whoever proposed it when.
     ChangeAnyView,
     /// A mirror that catches up is promoted before one in sync.

@@ -215,6 +215,11 @@ impl Queue {
         // Transient messages took sequences too: what comes must not look like what they were.
         queue.next_seq = queue.next_seq.max(queue.horizon.first_unseen());
         queue.horizon.bound(queue.next_seq);
+        if record.view.mirrored && record.view.led_since > 1 && !breaks(Mutant::TakeForFresh) {
+            // A note of the horizon does not come with what a mirror is fed: another leader may have
+            // delivered everything here.
+            queue.horizon.inherit(queue.next_seq);
+        }
         queue
     }
 

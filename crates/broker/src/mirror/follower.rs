@@ -345,7 +345,9 @@ impl Follower {
         }
         let Some(seat) = member_of(&self.view, self.me) else { return };
         let Some(feed) = &mut self.feed else { return };
-        let ready = feed.welcome.as_ref().is_some_and(|welcome| feed.next > welcome.after);
+        // Where the view here is older than the leader's, this may be another seat than the one meant.
+        let is_complete = |welcome: &Welcome| feed.next > welcome.after && welcome.handover.seats(seat);
+        let ready = feed.welcome.as_ref().is_some_and(is_complete);
         let Some(Welcome { after, sessions, handover }) = feed.welcome.take_if(|_| ready) else { return };
         if !handover.view().members.contains(&seat) {
             // It was meant for a seat that this replica has lost since, or will hear of.

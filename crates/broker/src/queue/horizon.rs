@@ -123,6 +123,14 @@ impl Horizon {
         }
     }
 
+    /// Everything below `first_new` may have been delivered by somebody whose note is not here.
+    pub(crate) fn inherit(&mut self, first_new: u64) {
+        if !self.ignorant() {
+            self.seen = self.seen.max(first_new.saturating_sub(1));
+            self.delivered = self.delivered.max(self.seen);
+        }
+    }
+
     #[inline]
     pub(crate) fn delivered(&mut self, seq: Seq) {
         self.delivered = self.delivered.max(seq.0);

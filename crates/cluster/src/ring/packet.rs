@@ -145,6 +145,12 @@ impl Packet {
 }
 
 impl Handover {
+    /// Whether this member is in the view that is handed over.
+    #[must_use]
+    pub fn seats(&self, member: MemberId) -> bool {
+        self.view.members.contains(&member)
+    }
+
     /// The view that the newcomer joins.
     #[must_use]
     pub fn view(&self) -> &View {

@@ -190,3 +190,19 @@ fn an_expired_dead_letter_stays_stored_until_its_targets_hold_it() {
     f.round(vec![QueueEvent::DeadLettered { numbers }]);
     assert_eq!(f.stored(), 0);
 }
+
+/// A mirror is fed messages, and not the note that its leader has begun to deliver them.
+#[test]
+fn who_takes_over_a_mirrored_queue_takes_nothing_for_fresh() {
+    let mut f = Fixture::new(Settings::default());
+    f.publish([persistent(1)]);
+    f.answer_all();
+    f.record.view.mirrored = true;
+    f.record.view.led_since = 5;
+    f.restart(false);
+    f.consume(1, 0);
+    f.answer_all();
+    let delivered = f.delivered();
+    assert_eq!(body(&delivered), [1]);
+    assert!(delivered[0].1.redelivered);
+}
