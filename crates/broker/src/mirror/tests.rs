@@ -6,6 +6,7 @@
 mod checks;
 mod disk;
 mod events;
+mod old_copies;
 mod publishers;
 mod world;
 

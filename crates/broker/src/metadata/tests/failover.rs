@@ -150,6 +150,37 @@ fn an_old_copy_is_merged_before_its_node_is_in_sync() {
 }
 
 #[test]
+fn a_node_with_an_old_copy_is_a_mirror_until_that_is_merged() {
+    let (mut fixture, [a, b, c]) = three();
+    let one = || table(&[("ha-mode", "exactly".into()), ("ha-params", 1_i64.into())]);
+    fixture.mirrored("q", all());
+    fixture.change("q", ViewChange::Evict(b));
+    fixture.change("q", ViewChange::DropMirror(c));
+    fixture.down(a, false);
+    fixture.change("q", ViewChange::AddMirror(c));
+    fixture.change("q", ViewChange::InSync(c));
+    // Nobody wants more than the leader now.
+    fixture.done(set_policy(policy("ha", "^q$", one())));
+    let step = |fixture: &Fixture| {
+        let id = fixture.id("q");
+        let steps = fixture.tables().next_steps(Some(&[id]), 1);
+        steps.first().map(|step| step.change)
+    };
+    assert_eq!(step(&fixture), Some(ViewChange::DropMirror(c)));
+    fixture.change("q", ViewChange::DropMirror(c));
+    assert_eq!(step(&fixture), None);
+    fixture.up(a);
+    assert_eq!(step(&fixture), Some(ViewChange::AddMirror(a)));
+    fixture.change("q", ViewChange::AddMirror(a));
+    assert_eq!(step(&fixture), None);
+    fixture.change("q", ViewChange::Merged(a));
+    assert_eq!(step(&fixture), Some(ViewChange::DropMirror(a)));
+    fixture.change("q", ViewChange::DropMirror(a));
+    assert!(!fixture.view("q").holds(a));
+    fixture.check_restores();
+}
+
+#[test]
 fn a_stopped_queue_waits_for_whoever_holds_everything() {
     let (mut fixture, [a, b, c]) = three();
     fixture.mirrored("q", with(&[("ha-promote-on-failure", "when-synced")]));
