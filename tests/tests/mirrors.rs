@@ -437,3 +437,54 @@ fn automatic_acknowledgement_gives_one_copy() {
         assert_eq!((got.body.as_str(), got.redelivered), ("two", false));
     }
 }
+
+#[test]
+fn a_queue_that_sends_its_backlog_is_syncing() {
+    // The mirror stands still for a while, and is waited for.
+    let cluster = Cluster::configured(2, "failure_timeout = 60s\n");
+    let mut publisher = Client::of(&cluster[0]).confirms();
+    publisher.declare("backlog", DURABLE);
+    let body = "x".repeat(100_000);
+    for _ in 0..150 {
+        assert!(publisher.publish("backlog", &body));
+    }
+    let policy = r#"{"ha-mode":"all","ha-sync-mode":"manual"}"#;
+    let _ = cluster[0].ctl(&["set_policy", "ha", "^backlog", policy]).success();
+    let path = "/api/queues/%2F/backlog";
+    let detail = |left: u64, strategy: &str| {
+        serde_json::json!([{
+            "node": cluster[1].name(), "synchronised": false, "sync_messages_left": left,
+            "sync_bytes_left": null, "sync_strategy": strategy,
+        }])
+    };
+    let shown = agreed(&cluster, &format!("{path}?columns=state,mirror_details,sync_messages"), |queue| {
+        queue["mirror_details"] == detail(150, "event")
+    });
+    assert_eq!(shown["state"], "running");
+
+    cluster[1].sleep();
+    let _ = cluster[0].ctl(&["sync_queue", "backlog"]).success();
+    // More than the mirror is sent without an answer is left.
+    let shown = until("some of the backlog is sent", || {
+        let shown = api(&cluster[0], path);
+        (shown["sync_messages"].as_u64()? > 0).then_some(shown)
+    });
+    let sent = shown["sync_messages"].as_u64().unwrap();
+    assert!(sent < 150, "{shown}");
+    assert_eq!(shown["state"], "syncing");
+    assert_eq!(shown["mirror_details"], detail(150 - sent, "full"));
+    let listed = cluster[0].ctl(&["list_queues", "--silent", "name", "state"]).success();
+    assert!(listed.contains("{syncing,"), "{listed}");
+    let _ = cluster[0].ctl(&["cancel_sync_queue", "backlog"]).success();
+    assert_eq!(api(&cluster[0], path)["state"], "running");
+
+    let _ = cluster[0].ctl(&["sync_queue", "backlog"]).success();
+    assert_eq!(api(&cluster[0], path)["state"], "syncing");
+    cluster[1].wake();
+    let shown = agreed(&cluster, &format!("{path}?columns=state,mirror_details,synchronised_slave_nodes"), |queue| {
+        queue["synchronised_slave_nodes"] == serde_json::json!([cluster[1].name()])
+            && queue["mirror_details"][0]["sync_messages_left"] == 0
+    });
+    assert_eq!(shown["state"], "running");
+    assert_eq!(shown["mirror_details"][0]["synchronised"], true);
+}

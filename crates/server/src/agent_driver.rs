@@ -99,7 +99,7 @@ impl Driver {
                     QueueMail::NotLeader(from) => self.not_leader(from),
                     QueueMail::Deleted => deleted = true,
                     QueueMail::Stop(done) => drop(done.send(())),
-                    QueueMail::Status(_) | QueueMail::Delay(_) | QueueMail::Mirror(_) => {}
+                    QueueMail::Report(_) | QueueMail::Delay(_) | QueueMail::Mirror(_) => {}
                 }
             }
             if deleted {

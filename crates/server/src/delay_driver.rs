@@ -79,7 +79,7 @@ impl Driver {
             }
             QueueMail::Stop(done) => drop(done.send(())),
             QueueMail::Event(_)
-            | QueueMail::Status(_)
+            | QueueMail::Report(_)
             | QueueMail::Record(_)
             | QueueMail::Answered(_)
             | QueueMail::Recheck

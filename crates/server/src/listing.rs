@@ -25,7 +25,7 @@ use crate::node::Node;
 use crate::peers::Peer;
 use crate::wire::Service;
 
-pub(crate) use own::status as own_status;
+pub(crate) use own::{queue_report, status as own_status};
 
 /// Of questions and answers.
 const VERSION: u8 = 1;

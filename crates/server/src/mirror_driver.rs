@@ -115,14 +115,13 @@ impl Driver {
                 Mail::Surveyed { feed, held, .. } => self.follower.surveyed(now, feed, held, fx),
                 Mail::Reconnected(node) => self.follower.reconnected(now, node, fx),
                 Mail::Synchronize(_, done) => drop(done.send(false)),
-                Mail::Progress(to) => drop(to.send(Vec::new())),
                 Mail::Loaded { .. } | Mail::Refused(..) | Mail::HandOver(_) | Mail::StepDown(_) => {}
             },
             QueueMail::Event(QueueEvent::NodeLost { .. }) | QueueMail::Recheck => {}
             QueueMail::Event(event) => crate::queue_driver::gone_from_here(&self.node, self.record.id, event),
             QueueMail::Deleted => return Next::End { forget: true },
             QueueMail::Stop(done) => drop(done.send(())),
-            QueueMail::Status(_) | QueueMail::Delay(_) | QueueMail::Answered(_) | QueueMail::NotLeader(_) => {}
+            QueueMail::Report(_) | QueueMail::Delay(_) | QueueMail::Answered(_) | QueueMail::NotLeader(_) => {}
         }
         Next::GoOn
     }

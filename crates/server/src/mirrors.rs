@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use broker::QueueId;
 use broker::metadata::{Command, Queue as Record, ViewChange};
-use broker::mirror::{Care, Effects, Packet, Progress, Report, Runs};
+use broker::mirror::{Care, Effects, Packet, Report, Runs};
 use bytes::Bytes;
 use cluster::metadata_log::NodeId;
 use store::Seq;
@@ -45,7 +45,6 @@ pub(crate) enum Mail {
     HandOver(NodeId),
     /// The view has another leader.
     StepDown(Arc<Record>),
-    Progress(oneshot::Sender<Vec<Progress>>),
 }
 
 /// Brings this node's part in a queue to what its view says.

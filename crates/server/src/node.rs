@@ -11,11 +11,12 @@ use broker::message::Message;
 use broker::metadata::{Command, Outcome, Refusal, Tables, decode_answer};
 use broker::packet::Packet;
 use broker::queue::{ChannelEvent, ChannelKey, QueueEvent};
-use broker::status::{ConnectionStatus, QueueStatus};
+use broker::status::ConnectionStatus;
 use broker::{ConnectionId, Name, QueueId};
 use bytes::Bytes;
 use cluster::metadata_log::NodeId;
 use consensus::{Consensus, ProposeError};
+use management::node::QueueReport;
 use parking_lot::RwLock;
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -36,7 +37,7 @@ pub(crate) enum QueueMail {
     Event(QueueEvent),
     /// For the delays only.
     Delay(crate::delay_driver::Entry),
-    Status(oneshot::Sender<QueueStatus>),
+    Report(oneshot::Sender<QueueReport>),
     /// The definition or the view changed.
     Record(Arc<broker::metadata::Queue>),
     /// For agents: the leader answered a question of this channel.

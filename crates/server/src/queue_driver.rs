@@ -194,7 +194,6 @@ impl Driver {
             match mail {
                 Mail::StepDown(record) => self.stepped_down = Some(record),
                 Mail::Synchronize(_, done) => drop(done.send(false)),
-                Mail::Progress(to) => drop(to.send(Vec::new())),
                 _ => {}
             }
             return;
@@ -214,7 +213,6 @@ impl Driver {
             }
             Mail::HandOver(_) => {}
             Mail::StepDown(record) => self.stepped_down = Some(record),
-            Mail::Progress(to) => drop(to.send(mirror.progress().collect())),
         }
     }
 
@@ -319,8 +317,10 @@ impl Driver {
             }
             QueueMail::Event(event) if self.deleted => gone(&self.node, self.record.id, event),
             QueueMail::Event(event) => self.queue.handle(now, event, &mut self.fx),
-            QueueMail::Status(reply) => {
-                let _ = reply.send(self.queue.status());
+            QueueMail::Report(reply) => {
+                let progress: Vec<_> = self.mirror.iter().flat_map(Leader::progress).collect();
+                let tables = self.node.tables.load();
+                let _ = reply.send(crate::listing::queue_report(&tables, &self.record.view, self.queue.status(), &progress));
             }
             QueueMail::Record(record) => self.record_changed(now, record),
             QueueMail::Mirror(mail) => self.take_from_replica(now, mail),
@@ -510,7 +510,7 @@ fn may_overtake(mail: &QueueMail, serves: bool) -> bool {
             QueueEvent::Credit { .. } | QueueEvent::Ack { .. } | QueueEvent::Taken { .. } => serves,
             _ => false,
         },
-        QueueMail::Status(_) | QueueMail::Record(_) | QueueMail::Mirror(_) => true,
+        QueueMail::Report(_) | QueueMail::Record(_) | QueueMail::Mirror(_) => true,
         QueueMail::Answered(_) | QueueMail::Recheck | QueueMail::NotLeader(_) => true,
         QueueMail::Deleted | QueueMail::Stop(_) => !serves,
         QueueMail::Delay(_) => false,

@@ -23,7 +23,7 @@ pub struct QueueReport {
     pub mirrors: Vec<MirrorReport>,
     /// Nodes that hold an old copy which could be taken up by hand.
     pub recoverable: Vec<Name>,
-    /// Messages already copied, while the state is `syncing`.
+    /// While the state is `syncing`: how many messages the mirror that is furthest behind has.
     pub sync_messages: Option<u64>,
 }
 

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use broker::metadata::{Tables, View};
+use broker::mirror::Progress;
 use broker::status::{Counters, QueueStatus};
 use broker::{ConnectionId, QueueId};
+use cluster::metadata_log::NodeId;
 use management::node::{
-    AuthAttempts, Churn, ConnectionReport, DiskCounters, NodeStatus, QueueReport, Totals,
+    AuthAttempts, Churn, ConnectionReport, DiskCounters, MirrorReport, NodeStatus, QueueReport, Totals,
 };
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -32,27 +35,50 @@ async fn gather<T>(asked: Vec<oneshot::Receiver<T>>) -> Vec<T> {
     answers
 }
 
-fn ask_queue(handle: &QueueHandle) -> Option<oneshot::Receiver<QueueStatus>> {
+fn ask_queue(handle: &QueueHandle) -> Option<oneshot::Receiver<QueueReport>> {
     let (reply, answer) = oneshot::channel();
-    handle.mailbox.push(QueueMail::Status(reply), 0).ok()?;
+    handle.mailbox.push(QueueMail::Report(reply), 0).ok()?;
     Some(answer)
 }
 
-fn report(status: QueueStatus) -> QueueReport {
-    QueueReport { queue: status.id, state: "running", status, ..QueueReport::default() }
+/// A queue as its leader tells of it: while a mirror is sent a backlog, the queue is syncing.
+pub(crate) fn queue_report(tables: &Tables, view: &View, status: QueueStatus, progress: &[Progress]) -> QueueReport {
+    let messages = status.messages_ready + status.messages_unacked;
+    let sending = progress.iter().filter(|mirror| mirror.active);
+    // The mirror that lacks most says how far it is; what a mirror has is known after it was asked.
+    let left = sending.map(|mirror| mirror.messages_left.unwrap_or(messages)).max().filter(|left| *left > 0);
+    let mirror = |node: NodeId| {
+        let name = tables.nodes.get(node).map(|member| Arc::clone(&member.name))?;
+        let feed = progress.iter().find(|feed| feed.node == node);
+        let in_sync = view.is_in_sync(node).then_some(0);
+        Some(MirrorReport {
+            node: name,
+            sync_messages_left: feed.map_or(in_sync, |feed| feed.messages_left),
+            sync_bytes_left: in_sync.filter(|_| feed.is_none()),
+            sync_strategy: feed.map_or("", |feed| feed.strategy),
+        })
+    };
+    QueueReport {
+        queue: status.id,
+        state: if left.is_some() { "syncing" } else { "running" },
+        sync_messages: left.map(|left| messages.saturating_sub(left)),
+        mirrors: view.mirrors().chain(view.catching_up.iter().copied()).filter_map(mirror).collect(),
+        status,
+        ..QueueReport::default()
+    }
 }
 
 /// The queues that are led here.
 pub(super) async fn queues(node: &Node) -> Vec<QueueReport> {
     let handles: Vec<_> = node.leading.read().values().map(Arc::clone).collect();
     let asked = handles.iter().filter_map(|handle| ask_queue(handle)).collect();
-    gather(asked).await.into_iter().map(report).collect()
+    gather(asked).await
 }
 
 /// A queue, if it is led here.
 pub(super) async fn queue(node: &Node, queue: QueueId) -> Option<QueueReport> {
     let asked = ask_queue(&*node.leading(queue)?)?;
-    gather(vec![asked]).await.pop().map(report)
+    gather(vec![asked]).await.pop()
 }
 
 /// The clients that are connected here and logged in.
@@ -163,4 +189,51 @@ fn count_files(dir: &str) -> u64 {
 
 fn fd_limit() -> u64 {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use broker::metadata::{Command, Metadata};
+
+    use super::*;
+
+    fn feed(node: u64, messages_left: Option<u64>, active: bool) -> Progress {
+        let strategy = if active { "full" } else { "event" };
+        Progress { node: NodeId(node), messages_left, messages_sent: 0, strategy, active }
+    }
+
+    #[test]
+    fn a_queue_is_syncing_while_a_mirror_is_sent_a_backlog() {
+        let mut metadata = Metadata::new();
+        for (index, name) in (1..).zip(["a@here", "b@here", "c@here"]) {
+            let (name, address) = (name.into(), "here:1".to_owned());
+            let kind = broker::metadata::NodeKind::Disc;
+            metadata.apply(index, &Command::RegisterNode { name, address, kind, disk: index }).0.unwrap();
+        }
+        let tables = metadata.tables();
+        let ids: Vec<NodeId> = tables.nodes.iter().map(|node| node.id).collect();
+        let mut view = View::new([ids[0], ids[1]], true);
+        view.catching_up = vec![ids[2]];
+        let report = |progress: &[Progress]| {
+            let status = QueueStatus { messages_ready: 8, messages_unacked: 2, ..QueueStatus::default() };
+            queue_report(&tables, &view, status, progress)
+        };
+        let third = ids[2].0;
+        let quiet = report(&[feed(third, Some(10), false)]);
+        assert_eq!((quiet.state, quiet.sync_messages), ("running", None));
+        let shown: Vec<_> =
+            quiet.mirrors.iter().map(|mirror| (&*mirror.node, mirror.sync_messages_left, mirror.sync_strategy)).collect();
+        assert_eq!(shown, [("b@here", Some(0), ""), ("c@here", Some(10), "event")]);
+        for (left, has) in [(None, 0), (Some(7), 3)] {
+            let syncing = report(&[feed(third, left, true)]);
+            assert_eq!((syncing.state, syncing.sync_messages), ("syncing", Some(has)));
+        }
+        let two = report(&[feed(ids[1].0, Some(9), true), feed(third, Some(4), true)]);
+        assert_eq!(two.sync_messages, Some(1), "the one that lacks most counts");
+        for left in [Some(0), None] {
+            let empty = queue_report(&tables, &view, QueueStatus::default(), &[feed(third, left, true)]);
+            assert_eq!(empty.state, "running");
+        }
+        assert_eq!(report(&[]).mirrors[1].sync_messages_left, None);
+    }
 }
