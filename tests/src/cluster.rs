@@ -3,6 +3,7 @@
 //! All of them have the address of the test process and ports of their own, so clusters of tests that
 //! run at once do not meet. Nodes are named by their place, from 0.
 
+use std::fmt::Write as _;
 use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
@@ -48,6 +49,22 @@ impl Cluster {
         }
         for node in &mut nodes {
             node.wait_for_line("stop with");
+        }
+        Cluster(nodes)
+    }
+
+    /// Nodes that are not started and are to find each other by a list, in its order, with `settings` for
+    /// all of them.
+    #[must_use]
+    pub fn listed(count: usize, settings: &str) -> Cluster {
+        let mut nodes: Vec<Node> = (0..count).map(|_| Node::prepared(settings)).collect();
+        nodes.sort_by(|a, b| a.name().cmp(b.name()));
+        let mut list = "cluster_formation.peer_discovery_backend = classic_config\n".to_owned();
+        for (place, node) in nodes.iter().enumerate() {
+            let _ = writeln!(list, "cluster_formation.classic_config.nodes.{} = {}", place + 1, node.name());
+        }
+        for node in &nodes {
+            node.configure(&list);
         }
         Cluster(nodes)
     }

@@ -89,6 +89,16 @@ impl Node {
         }
     }
 
+    /// Adds settings, to be read when the node starts next.
+    ///
+    /// # Panics
+    /// If the file cannot be written.
+    pub fn configure(&self, settings: &str) {
+        let path = self.folder.path().join("warren.conf");
+        let conf = std::fs::read_to_string(&path).expect("the configuration is read");
+        std::fs::write(path, conf + settings).expect("the configuration is written");
+    }
+
     /// Starts the node on what it left behind, and waits until it serves.
     ///
     /// # Panics
@@ -278,6 +288,12 @@ impl Node {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where other nodes and tools connect.
+    #[must_use]
+    pub fn node_port(&self) -> SocketAddr {
+        SocketAddr::new(self.amqp.ip(), self.distribution)
     }
 
     /// The process id of the running node.

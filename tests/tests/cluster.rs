@@ -1,5 +1,6 @@
 //! Several nodes are one broker: what one is told all know, whichever is asked.
 
+mod discovery;
 mod gone;
 mod listings;
 mod members;

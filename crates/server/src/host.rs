@@ -27,7 +27,7 @@ use crate::config::{Config, NodeName};
 use crate::logging::Logs;
 use crate::node::Node;
 
-pub(crate) use discover::{Beginning, begin, candidates};
+pub(crate) use discover::{Beginning, Stance, begin, candidates};
 pub(crate) use facts::HostFace;
 pub(crate) use peer_routes::{explain, peer_routes};
 
@@ -56,6 +56,8 @@ pub(crate) struct ProcessHost {
     pub state: watch::Sender<AppState>,
     /// The node that runs or starts, and what serves its management.
     pub app: RwLock<Option<App>>,
+    /// What others are told that look for a cluster at the same time.
+    stance: RwLock<Stance>,
     /// One change of the process's life at a time.
     changing: tokio::sync::Mutex<()>,
     started: std::time::Instant,
@@ -83,6 +85,8 @@ impl ProcessHost {
             orders,
             state: watch::Sender::new(AppState::Starting { why: "the process starts".to_owned() }),
             app: RwLock::new(None),
+            // Until it has looked.
+            stance: RwLock::new(Stance::Begun),
             changing: tokio::sync::Mutex::new(()),
             started: std::time::Instant::now(),
         };
@@ -105,6 +109,10 @@ impl ProcessHost {
     /// Asks processes of other nodes in this node's name.
     pub(crate) fn asking<'a>(&'a self, own_name: &'a str, patience: std::time::Duration) -> ask::Ask<'a> {
         ask::Ask { own_name, cookie: &self.cookie, patience }
+    }
+
+    pub(crate) fn tell_stance(&self, stance: Stance) {
+        *self.stance.write() = stance;
     }
 
     fn is_stopped(&self) -> bool {

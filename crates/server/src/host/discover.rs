@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::ProcessHost;
@@ -35,24 +36,45 @@ pub(crate) async fn begin(host: &Arc<ProcessHost>) -> Result<Beginning> {
             identity.name
         );
         if let Some((to, generation)) = crate::returning::wants_back(&host.config.data_dir)? {
+            host.tell_stance(Stance::Begun);
             return Ok(Beginning::Return { identity, to, generation });
         }
+        host.tell_stance(Stance::Begun);
         return Ok(Beginning::Ready(identity));
     }
+    host.tell_stance(Stance::Blank);
+    let beginning = found_or_find(host, &name).await;
+    if matches!(beginning, Beginning::Ready(_)) {
+        host.tell_stance(Stance::Begun);
+    }
+    Ok(beginning)
+}
+
+async fn found_or_find(host: &ProcessHost, name: &str) -> Beginning {
     let formation = &host.config.cluster.formation;
     let mut found = candidates(host).await;
-    if found.iter().all(|other| *other == name) {
-        return Ok(Beginning::Ready(Identity::founder(&name, clock::random)));
+    if found.iter().all(|other| other == name) {
+        return Beginning::Ready(Identity::founder(name, clock::random));
     }
     for _ in 0..formation.discovery_retry_limit {
-        if let Some(beginning) = choose(host, &name, &found).await {
-            return Ok(beginning);
+        match advise(name, &found, &look(host, name, &found).await) {
+            Advice::Join(seed) => return Beginning::Join(seed),
+            Advice::Found => {
+                // Claim first, then look: of two that would found, whoever claims later sees the claim
+                // of the other. So at most one goes on.
+                host.tell_stance(Stance::Claims);
+                if advise(name, &found, &look(host, name, &found).await) == Advice::Found {
+                    return Beginning::Ready(Identity::founder(name, clock::random));
+                }
+                host.tell_stance(Stance::Blank);
+            }
+            Advice::Wait => {}
         }
         tokio::time::sleep(formation.discovery_retry_interval).await;
         found = candidates(host).await;
     }
     tracing::warn!("peer discovery found nobody to join: node {name} begins a cluster of its own");
-    Ok(Beginning::Ready(Identity::founder(&name, clock::random)))
+    Beginning::Ready(Identity::founder(name, clock::random))
 }
 
 /// The nodes that the configuration names, this one included or not.
@@ -81,40 +103,137 @@ async fn resolve(host: &ProcessHost) -> Vec<String> {
     addresses.filter_map(|address| node(address.ip().to_canonical())).map(|name| name.to_string()).collect()
 }
 
+/// How far a node is with being a member of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Stance {
+    /// It has nothing, and looks for a cluster.
+    Blank,
+    /// The same, and it is about to found one if nobody else is.
+    Claims,
+    /// It is a member, or it does not know yet.
+    Begun,
+}
+
 /// What a candidate says of itself.
+#[derive(Clone, Debug)]
 struct Seen {
     name: String,
     members: usize,
     running: bool,
+    stance: Stance,
     uptime: u64,
 }
 
-/// The largest cluster first, then who has run longest, then by name: so all that start together choose
-/// the same. `None`: ask again later.
-async fn choose(host: &ProcessHost, own: &str, found: &[String]) -> Option<Beginning> {
+#[derive(Debug, PartialEq, Eq)]
+enum Advice {
+    Join(String),
+    Found,
+    /// Ask again later.
+    Wait,
+}
+
+/// Asks all candidates. Those whose application is stopped have no part in this.
+async fn look(host: &ProcessHost, own: &str, found: &[String]) -> Vec<Seen> {
     let ask = Ask { own_name: own, cookie: &host.cookie, patience: Duration::from_secs(3) };
     let mut seen = Vec::new();
-    for name in found {
-        if name == own {
-            let uptime = u64::try_from(host.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            seen.push(Seen { name: name.clone(), members: 0, running: false, uptime });
-        } else if let Ok(answer) = ask.post(name, "/api/peer/who", &json!({})).await {
-            seen.push(Seen {
-                name: name.clone(),
-                members: answer["members"].as_array().map_or(0, Vec::len),
-                running: answer["app"] == "running",
-                uptime: answer["uptime_millis"].as_u64().unwrap_or(0),
-            });
+    for name in found.iter().filter(|name| *name != own) {
+        let Ok(answer) = ask.post(name, "/api/peer/who", &json!({})).await else { continue };
+        if answer["app"] == "stopped" {
+            continue;
+        }
+        seen.push(Seen {
+            name: name.clone(),
+            members: answer["members"].as_array().map_or(0, Vec::len),
+            running: answer["app"] == "running",
+            stance: Stance::deserialize(&answer["stance"]).unwrap_or(Stance::Begun),
+            uptime: answer["uptime_millis"].as_u64().unwrap_or(0),
+        });
+    }
+    seen
+}
+
+/// The largest cluster is joined first, then who has run longest, then by name. Where nobody runs yet, the
+/// first by name of those that answer founds, unless one has begun already, and when at least one other
+/// answers: a node that nobody reaches keeps nobody waiting, and founds nothing before it has given up.
+fn advise(own: &str, found: &[String], others: &[Seen]) -> Advice {
+    let joinable = others.iter().filter(|seen| seen.running);
+    if let Some(best) = joinable.max_by(|a, b| (a.members, a.uptime, &b.name).cmp(&(b.members, b.uptime, &a.name))) {
+        return Advice::Join(best.name.clone());
+    }
+    let listed = found.iter().any(|name| name == own);
+    let gives_way = |seen: &Seen| seen.stance == Stance::Blank && own < seen.name.as_str();
+    if listed && !others.is_empty() && others.iter().all(gives_way) { Advice::Found } else { Advice::Wait }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(name: &str, stance: Stance) -> Seen {
+        Seen { name: name.to_owned(), members: 0, running: false, stance, uptime: 0 }
+    }
+
+    fn advise_among(own: &str, others: &[Seen]) -> Advice {
+        let names = ["a", "b", "c"].map(str::to_owned);
+        advise(own, &names, others)
+    }
+
+    #[test]
+    fn the_first_of_those_that_answer_founds() {
+        let blank = |name| seen(name, Stance::Blank);
+        assert_eq!(advise_among("a", &[blank("b"), blank("c")]), Advice::Found);
+        assert_eq!(advise_among("b", &[blank("a"), blank("c")]), Advice::Wait);
+        assert_eq!(advise_among("b", &[blank("c")]), Advice::Found);
+        assert_eq!(advise_among("a", &[]), Advice::Wait);
+        assert_eq!(advise_among("0", &[blank("a")]), Advice::Wait, "it is not in the list");
+    }
+
+    #[test]
+    fn whoever_is_at_it_already_is_waited_for() {
+        for stance in [Stance::Claims, Stance::Begun] {
+            assert_eq!(advise_among("a", &[seen("b", stance), seen("c", Stance::Blank)]), Advice::Wait);
         }
     }
-    let joinable = seen.iter().filter(|seen| seen.name != own && seen.running);
-    if let Some(best) = joinable.max_by(|a, b| (a.members, a.uptime, &b.name).cmp(&(b.members, b.uptime, &a.name))) {
-        return Some(Beginning::Join(best.name.clone()));
+
+    #[test]
+    fn the_largest_that_runs_is_joined() {
+        let runs = |name, members, uptime| Seen { members, running: true, uptime, ..seen(name, Stance::Begun) };
+        let join = |others: &[Seen]| advise_among("a", others);
+        assert_eq!(join(&[runs("b", 1, 9), runs("c", 2, 1)]), Advice::Join("c".to_owned()));
+        assert_eq!(join(&[runs("b", 1, 1), runs("c", 1, 2)]), Advice::Join("c".to_owned()));
+        assert_eq!(join(&[runs("b", 1, 1), runs("c", 1, 1)]), Advice::Join("b".to_owned()));
     }
-    // Nobody runs yet: the first by name that answers founds, when enough have been seen to be sure.
-    let listed = found.iter().any(|name| name == own);
-    let first = seen.iter().map(|seen| seen.name.as_str()).min();
-    let enough = seen.len() >= 2 || found.len() < 2;
-    let founding = listed && first == Some(own) && enough;
-    founding.then(|| Beginning::Ready(Identity::founder(own, clock::random)))
+
+    /// Two nodes in all orders of claiming and looking, from the moment their ports are open.
+    #[test]
+    fn of_two_that_look_at_once_one_founds() {
+        // Each node opens its port, looks, claims, looks again; `None`: its port is closed.
+        fn go_on(nodes: [(Option<Stance>, u8); 2], founders: &mut Vec<usize>) {
+            let names = ["a", "b"];
+            for place in [0, 1] {
+                let (stance, step) = nodes[place];
+                let other = nodes[1 - place].0.map(|stance| seen(names[1 - place], stance));
+                let others: Vec<Seen> = other.into_iter().chain([seen("c", Stance::Blank)]).collect();
+                let next = match step {
+                    0 => (Some(Stance::Blank), 1),
+                    1 if advise_among(names[place], &others) == Advice::Found => (stance, 2),
+                    2 => (Some(Stance::Claims), 3),
+                    3 if advise_among(names[place], &others) == Advice::Found => (Some(Stance::Begun), 4),
+                    // It would try again; what it sees then is another order.
+                    3 => (Some(Stance::Blank), 5),
+                    _ => continue,
+                };
+                let mut after = nodes;
+                after[place] = next;
+                let count = after.iter().filter(|(stance, _)| *stance == Some(Stance::Begun)).count();
+                assert!(count < 2, "two have founded");
+                founders.extend((next.1 == 4).then_some(place));
+                go_on(after, founders);
+            }
+        }
+        let mut founders = Vec::new();
+        go_on([(None, 0); 2], &mut founders);
+        assert!(founders.contains(&0) && founders.contains(&1), "either may, if it comes first");
+    }
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `POST /api/peer/admit` | name, address, disk, kind | cluster, generation, node, members |
 //! | `POST /api/peer/leave` | name | |
-//! | `POST /api/peer/who` | | name, cluster, members, started |
+//! | `POST /api/peer/who` | | name, cluster, members, state of the application, stance |
 
 use std::sync::Arc;
 
@@ -163,6 +163,7 @@ async fn who(State(host): State<Arc<ProcessHost>>) -> Response {
         "cluster": node.as_ref().map_or(0, |node| node.tables.load().cluster.id),
         "generation": node.as_ref().map_or(0, |node| node.generation.load(std::sync::atomic::Ordering::Acquire)),
         "app": state,
+        "stance": *host.stance.read(),
         "uptime_millis": started,
     }))
     .into_response()
