@@ -2,6 +2,7 @@
 
 mod discovery;
 mod gone;
+mod health;
 mod listings;
 mod members;
 

@@ -143,6 +143,8 @@ pub(crate) struct Node {
     pub listeners: RwLock<Vec<management::node::Listener>>,
     /// True while the ports for clients are closed by an operator.
     pub suspended: watch::Sender<bool>,
+    /// It has sent its clients away by itself, until more nodes of the cluster are in reach.
+    pub paused: AtomicBool,
     /// TLS of listeners, for certificates and their renewal.
     pub tls: RwLock<Vec<(management::node::Listener, Arc<crate::tls::Tls>)>>,
     pub alarm: watch::Sender<Option<Arc<str>>>,
@@ -226,6 +228,7 @@ impl Node {
             recheck: Notify::new(),
             listeners: RwLock::new(Vec::new()),
             suspended: watch::Sender::new(false),
+            paused: AtomicBool::new(false),
             tls: RwLock::new(Vec::new()),
             alarm: watch::Sender::new(None),
             stopping: watch::Sender::new(false),

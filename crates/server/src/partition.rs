@@ -137,6 +137,7 @@ impl Watch {
             return;
         }
         self.paused = pause;
+        self.node.paused.store(pause, Ordering::Release);
         self.node.suspended.send_replace(pause);
         if pause {
             let why = "too few nodes of the cluster are in reach".to_owned();

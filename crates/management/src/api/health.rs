@@ -204,20 +204,24 @@ pub(crate) async fn in_service(request: Request) -> Outcome {
     if status.in_service && !status.being_drained {
         return healthy();
     }
-    failed(
-        "this rabbit node is not currently available to serve",
-        json!({}),
-    )
+    not_in_service(&request)
+}
+
+/// With what the application waits for, where that is known.
+fn not_in_service(request: &Request) -> Outcome {
+    let text = "this rabbit node is not currently available to serve";
+    let app = request.app.host.app();
+    match app.why() {
+        "" => failed(text, json!({})),
+        why => failed(&format!("{text}: it is {}: {why}", app.name()), json!({})),
+    }
 }
 
 /// `GET /api/health/checks/ready-to-serve-clients`
 pub(crate) async fn ready_to_serve(request: Request) -> Outcome {
     let status = request.node().status().await;
     if !status.in_service || status.being_drained {
-        return failed(
-            "this rabbit node is not currently available to serve",
-            json!({}),
-        );
+        return not_in_service(&request);
     }
     if !status
         .listeners

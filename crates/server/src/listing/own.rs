@@ -10,7 +10,7 @@ use broker::status::{Counters, QueueStatus};
 use broker::{ConnectionId, QueueId};
 use cluster::metadata_log::NodeId;
 use management::node::{
-    AuthAttempts, Churn, ConnectionReport, DiskCounters, MirrorReport, NodeStatus, QueueReport, Totals,
+    AuthAttempts, Churn, ConnectionReport, DiskCounters, Listener, MirrorReport, NodeStatus, QueueReport, Totals,
 };
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -131,13 +131,15 @@ pub(crate) fn status(node: &Node) -> NodeStatus {
     let config = &node.config;
     let tables = node.tables.load();
     let me = tables.nodes.get(node.id());
+    let paused = node.paused.load(Ordering::Acquire);
+    let serves = |listener: &&Listener| !paused || !listener.protocol.starts_with("amqp");
     let level = |value: &AtomicU64| value.load(Ordering::Relaxed);
     NodeStatus {
         name: Arc::clone(&node.name),
         kind: me.map(|me| super::kind(me.kind)).unwrap_or_default(),
         running: true,
         being_drained: me.is_some_and(|me| me.draining),
-        in_service: node.is_open.load(Ordering::Relaxed) && !node.is_stopping(),
+        in_service: node.is_open.load(Ordering::Relaxed) && !node.is_stopping() && !paused,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime: Duration::from_millis(clock::now().as_millis()),
         os_pid: std::process::id(),
@@ -159,7 +161,7 @@ pub(crate) fn status(node: &Node) -> NodeStatus {
         tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks() as u64,
         processors: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
         partitions: node.cut_off(),
-        listeners: node.listeners.read().clone(),
+        listeners: node.listeners.read().iter().filter(serves).cloned().collect(),
         data_dir: config.data_dir.display().to_string(),
         log_files: crate::logging::files(config),
         config_files: config.files.iter().map(|f| f.display().to_string()).collect(),
