@@ -270,7 +270,9 @@ impl Node {
             return Err(ProposeFailure::Unavailable("the node is starting".to_owned()));
         };
         let (command, asked) = provision::complete(self, command).map_err(ProposeFailure::Refused)?;
-        let answer = consensus.propose(Bytes::from(command.encode())).await;
+        let repeatable = command.is_repeatable();
+        let command = Bytes::from(command.encode());
+        let answer = if repeatable { consensus.propose_idempotent(command).await } else { consensus.propose(command).await };
         let answer = answer.map_err(|error: ProposeError| ProposeFailure::Unavailable(error.to_string()))?;
         match decode_answer(&answer) {
             Ok(Ok(outcome)) => asked.answer(outcome).map_err(ProposeFailure::Refused),

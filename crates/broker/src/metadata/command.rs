@@ -262,6 +262,38 @@ pub enum Destination {
     Exchange(Name),
 }
 
+impl Command {
+    /// Whether the command may be applied twice in a row without a caller seeing a difference that
+    /// matters: it is proposed again where nobody knows whether it has taken effect.
+    pub fn is_repeatable(&self) -> bool {
+        match self {
+            Command::PutVhost(_)
+            | Command::SetVhostLimits { .. }
+            | Command::SetTracing { .. }
+            | Command::PutUser(_)
+            | Command::SetUserTags { .. }
+            | Command::SetUserLimits { .. }
+            | Command::SetPermission { .. }
+            | Command::SetTopicPermission { .. }
+            | Command::SetParameter { .. }
+            | Command::SetGlobalParameter { .. }
+            | Command::SetPolicy { .. }
+            | Command::DeclareExchange { .. }
+            | Command::DeclareQueue { .. }
+            | Command::PlaceQueue { .. }
+            | Command::Bind { .. }
+            | Command::Unbind { .. }
+            | Command::ConnectionEnded { .. }
+            | Command::SetDraining { .. }
+            | Command::SetNodeKind { .. } => true,
+            Command::Batch(commands) => commands.iter().all(Command::is_repeatable),
+            // A second deletion would say that there was nothing; the rest is proposed again by its
+            // owner, who looks first.
+            _ => false,
+        }
+    }
+}
+
 /// A good answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
