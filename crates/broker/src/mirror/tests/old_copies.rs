@@ -54,13 +54,13 @@ fn a_leader_says_what_its_lineage_never_had_and_feeds_no_old_copy() {
     leader.begin(&mut out);
     assert_eq!(out.survey, [(LEADER, 0)]);
     // Of these the first two have gone since.
-    leader.surveyed(NOW, LEADER, 0, runs(&[(3, 6)]), &mut out);
+    leader.surveyed(NOW, LEADER, 0, runs(&[(3, 6)]), None, &mut out);
 
     let mut out = Effects::default();
     leader.receive(NOW, OLD, Packet::Wants { feed: 11, epoch: 8, holds: runs(&[(1, 9)]) }, &mut out);
     assert_eq!(out.survey, [(OLD, 11)]);
     let mut out = Effects::default();
-    leader.surveyed(NOW, OLD, 11, runs(&[(5, 6), (20, 30)]), &mut out);
+    leader.surveyed(NOW, OLD, 11, runs(&[(5, 6), (20, 30)]), None, &mut out);
     assert_eq!(out.to_peers, [(OLD, Packet::Missed { feed: 11, runs: runs(&[(1, 2), (7, 9)]) })]);
     assert_eq!(leader.progress().count(), 0);
 
@@ -68,7 +68,7 @@ fn a_leader_says_what_its_lineage_never_had_and_feeds_no_old_copy() {
     let mut out = Effects::default();
     leader.view_changed(&merged(&view), &mut out);
     leader.receive(NOW, OLD, Packet::Wants { feed: 12, epoch: 9, holds: runs(&[(1, 9)]) }, &mut out);
-    leader.surveyed(NOW, OLD, 12, runs(&[(5, 6), (20, 30)]), &mut out);
+    leader.surveyed(NOW, OLD, 12, runs(&[(5, 6), (20, 30)]), None, &mut out);
     assert!(out.to_peers.iter().any(|(_, packet)| matches!(packet, Packet::Step { feed: 12, number: 1, .. })));
 }
 
