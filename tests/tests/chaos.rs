@@ -30,6 +30,8 @@ const WINDOW: usize = 32;
 const PACE: Duration = Duration::from_millis(2);
 /// After the last fault everything works again within this time.
 const HEALED: Duration = Duration::from_secs(15);
+/// A question is answered, if only by a refusal.
+const ANSWER: Duration = Duration::from_secs(20);
 /// For a broker that does not answer a client.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -204,7 +206,11 @@ async fn consume_on(world: &World, from: usize, in_order: bool, channel: &Channe
     channel.basic_qos(100, BasicQosOptions::default()).await?;
     let options = BasicConsumeOptions::default();
     let consumer = channel.basic_consume(queue(from).as_str().into(), "".into(), options, FieldTable::default());
-    let mut consumer = consumer.await?;
+    let Ok(consumer) = tokio::time::timeout(ANSWER, consumer).await else {
+        println!("          no answer to basic.consume on {} within {ANSWER:?}", queue(from));
+        return Ok(());
+    };
+    let mut consumer = consumer?;
     while let Some(delivery) = consumer.next().await {
         let delivery = delivery?;
         let id = Id::parse(&delivery.data).expect("a body of ours");
@@ -308,8 +314,15 @@ fn nothing_confirmed_is_lost_whatever_nodes_do() {
 /// What each node says of the queues.
 fn standing(cluster: &Cluster) -> String {
     let columns = "name,node,state,messages_ready,messages_unacknowledged,consumers,synchronised_slave_nodes";
-    let path = format!("/api/queues?columns={columns}");
-    cluster.iter().map(|node| format!("{}: {}\n", node.name(), black_box::http(node.http(), "GET", &path, "").1)).collect()
+    let paths = [&format!("/api/queues?columns={columns}"), "/api/channels?columns=name,consumer_count,state,messages_unacknowledged"];
+    let mut text = String::new();
+    for node in cluster.iter() {
+        for path in paths {
+            let (_, answer) = black_box::http(node.http(), "GET", path, "");
+            text.push_str(&format!("{}: {}\n", node.name(), answer.replace("},{", "},\n  {")));
+        }
+    }
+    text
 }
 
 fn check(world: &World, seed: u64) {
