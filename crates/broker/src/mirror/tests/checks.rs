@@ -34,8 +34,7 @@ impl World {
             self.coverage.removals_complete += written.removed.len() as u64;
             self.gone.extend(written.removed);
             for (from, number) in written.reports {
-                let publisher = self.publishers.get_mut(&from).expect("it is a publisher");
-                publisher.report(number);
+                self.report(from, number);
                 // What an earlier leader wrote is complete with what is written behind it.
                 let live = &self.nodes[&node].disk.live;
                 let is_here = |uid: &u64| live.get(&self.messages[uid].0) == Some(uid);

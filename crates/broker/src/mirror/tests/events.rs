@@ -26,16 +26,19 @@ impl World {
             0..14 => self.deliver(a, b),
             14..18 if !calm => self.write(a),
             18..22 => self.sync(a),
-            22..25 => self.answer(),
+            22..25 if calm || !self.setup.slow_stores || self.rng.one_in(12) => self.answer(),
             25..28 => self.propose(),
             28..31 => self.see_some_view(a),
             31..33 => self.tick(a),
             33 => self.recover(a, b),
-            34 if self.rng.one_in(8) => self.kill(a),
+            34 if self.rng.one_in(8) => {
+                let node = if self.rng.one_in(2) { self.view().leader() } else { a };
+                self.kill(node);
+            }
             35 => self.start(a),
             36 if a != b && self.rng.one_in(3) => self.lose_link(a, b),
             37 if self.rng.one_in(2) => self.ask_for_change(a),
-            38 if self.rng.one_in(20) => self.declare_dead(a),
+            38 if self.rng.one_in(10) => self.declare_dead(a),
             39 if self.rng.one_in(8) => self.node(a).stalled = true,
             40..42 => self.node(a).stalled = false,
             42 => self.synchronize(a),
@@ -143,6 +146,10 @@ impl World {
                 _ => {}
             }
             self.push_view(next, &format!("by {change:?} of {from}"));
+            // The worst moment: the seat is taken, and nobody has made it a member of the ring.
+            if matches!(change, ViewChange::InSync(_)) && self.stormy && self.rng.one_in(6) {
+                self.kill(from);
+            }
         } else {
             self.refusals.push(proposal);
         }
@@ -375,14 +382,25 @@ impl World {
                 if taken {
                     written.reports.push((from, number));
                 } else {
-                    // A refusal is told at once.
+                    // A refusal is told at once, if it is heard.
                     self.coverage.refused += 1;
-                    self.publishers.get_mut(&from).expect("it is a publisher").report(number);
+                    self.report(from, number);
                 }
             }
         }
         let known = &self.nodes[&node].taking.sessions;
         touched.insert(ConnectionId(from), known[&ConnectionId(from)].clone());
+    }
+
+    /// A report on its way to a publisher, whose link may be lost: then it sends everything unreported again.
+    pub(super) fn report(&mut self, from: u64, number: u64) {
+        let is_lost = self.stormy && self.rng.one_in(10);
+        let publisher = self.publishers.get_mut(&from).expect("it is a publisher");
+        if is_lost {
+            publisher.knows = 0;
+        } else {
+            publisher.report(number);
+        }
     }
 
     /// Consumers are done with the oldest, or with some one; or a range goes at once.
@@ -407,6 +425,7 @@ impl World {
 
     /// Nothing is broken any more.
     pub(super) fn calm_down(&mut self) {
+        self.stormy = false;
         self.tell("calm".to_owned());
         for node in 1..=self.setup.nodes {
             self.node(id(node)).stalled = false;

@@ -53,6 +53,8 @@ pub(super) struct Setup {
     care: Care,
     /// Time sometimes passes without anything happening.
     leaps: bool,
+    /// Surveys and reads take long.
+    pub(super) slow_stores: bool,
 }
 
 impl Setup {
@@ -63,7 +65,7 @@ impl Setup {
             batch_messages: 1 + rng.below(4) as usize,
             patience: Duration::from_secs(1 + rng.below(9)),
         };
-        Setup { nodes, levels: 1 + rng.below(3) as u8, steps: 300 * nodes, care, leaps: rng.one_in(2) }
+        Setup { nodes, levels: 1 + rng.below(3) as u8, steps: 300 * nodes, care, leaps: rng.one_in(2), slow_stores: rng.one_in(3) }
     }
 }
 
@@ -149,6 +151,8 @@ pub(super) struct World {
     pub(super) outcasts: BTreeSet<NodeId>,
     pub(super) publishers: BTreeMap<u64, Publisher>,
     pub(super) lives: u64,
+    /// Anything may still happen.
+    pub(super) stormy: bool,
     /// Every message: where it is, and its publisher's number.
     pub(super) messages: BTreeMap<u64, ((u8, u64), (u64, u64))>,
     pub(super) places: BTreeMap<(u8, u64), u64>,
@@ -199,6 +203,7 @@ impl World {
             outcasts: BTreeSet::new(),
             publishers: (1..=PUBLISHERS).map(|n| (n, Publisher::default())).collect(),
             lives: 0,
+            stormy: true,
             messages: BTreeMap::new(),
             places: BTreeMap::new(),
             complete: BTreeSet::new(),
@@ -358,6 +363,12 @@ impl World {
             self.loads.push_back(Loaded { at: node, node: from, feed, level, messages: read.collect() });
         }
         for change in out.proposals {
+            if let ViewChange::InSync(joining) = change
+                && self.stormy
+                && self.rng.one_in(8)
+            {
+                self.node(joining).stalled = true;
+            }
             if self.proposals.len() < 200 {
                 self.proposals.push_back(Proposal { from: node, epoch, change });
             }
