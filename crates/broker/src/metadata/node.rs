@@ -203,7 +203,9 @@ impl Metadata {
     /// are.
     fn begin_generation(&mut self, generation: u64, changes: &mut Vec<Change>) {
         self.next_queue = self.next_queue.max(generation << QUEUES_SHIFT);
-        let queues: Vec<Arc<Queue>> = self.tables.queues.values().map(Arc::clone).collect();
+        let mut queues: Vec<Arc<Queue>> = self.tables.queues.values().map(Arc::clone).collect();
+        // In the same order everywhere, whatever the history of the tables.
+        queues.sort_unstable_by_key(|queue| queue.id);
         for queue in queues {
             let mut view = queue.view.clone();
             view.epoch = (view.epoch + 1).max(first_epoch(generation));

@@ -127,6 +127,7 @@ async fn a_node_whose_disk_fails_stops_and_the_others_go_on() {
             }
             other => panic!("{other:?}"),
         }
+        three[others[0]].consensus.read_barrier().await.unwrap();
         for number in 0..40 {
             let held = three[others[0]].ledger.0.lock().contains(&command(number));
             assert!(held, "{number} is lost");
