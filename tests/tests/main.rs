@@ -3,6 +3,7 @@
 mod alarms;
 mod amqp_tools;
 mod amqplib;
+#[cfg(feature = "chaos")]
 mod chaos;
 mod client;
 mod cluster;
