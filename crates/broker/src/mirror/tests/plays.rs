@@ -1,0 +1,138 @@
+//! Bugs that random lives met too seldom to wait for, each as a short play; with the rule broken again the
+//! play must fail.
+
+use std::time::Duration;
+
+use cluster::metadata_log::NodeId;
+use stdx::Time;
+use store::{Batch, Seq};
+
+use super::super::operation::{self, Sessions};
+use super::super::{Care, Effects, Follower, Leader, Packet};
+use super::world::QUEUE;
+use crate::id::ConnectionId;
+use crate::metadata::{View, ViewChange};
+use crate::mutant::{Mutant, breaking};
+use crate::queue::{Session, level_key};
+
+const ONE: NodeId = NodeId(1);
+const TWO: NodeId = NodeId(2);
+const NOW: Time = Time::START;
+
+fn message() -> Batch {
+    let mut batch = Batch::new();
+    batch.enqueue(level_key(QUEUE, 0), Seq(1), &[b"payload"]);
+    batch
+}
+
+fn session() -> Sessions {
+    Sessions::from([(ConnectionId(5), Session { last: 1, ..Session::default() })])
+}
+
+fn after(view: &View, change: ViewChange) -> View {
+    view.after(change, |_| true).expect("the change is possible")
+}
+
+fn holds(play: fn() -> bool, rule: Mutant) {
+    assert!(play(), "the play fails");
+    assert!(!breaking(rule, play), "nobody notices {rule:?}");
+}
+
+/// A leader that node two mirrors without being in sync, and has asked for a feed.
+fn leader_with_feed(out: &mut Effects) -> Leader {
+    let view = after(&View::new([ONE], true), ViewChange::AddMirror(TWO));
+    let care = Care { automatic: true, patience: Duration::from_secs(2), ..Care::default() };
+    let mut leader = Leader::found(QUEUE, ONE, &view, Sessions::new(), care);
+    leader.receive(NOW, TWO, Packet::Wants { feed: 1, epoch: view.epoch, holds: Vec::new() }, out);
+    leader
+}
+
+/// The leader writes while its store is asked what it holds, and dies when the mirror has the first step
+/// alone: the mirror must not think that it has what came behind.
+#[test]
+fn a_feed_begins_with_the_sessions_of_what_it_brings() {
+    let play = || {
+        let mut out = Effects::default();
+        let mut leader = leader_with_feed(&mut out);
+        leader.write(NOW, &message(), session(), Some(1), &mut out);
+        let mut out = Effects::default();
+        leader.surveyed(NOW, TWO, 1, Vec::new(), None, &mut out);
+        let steps = out.to_peers.iter().filter_map(|(_, packet)| match packet {
+            Packet::Step { operation, .. } => operation::decode(operation),
+            _ => None,
+        });
+        let sessions: Vec<usize> = steps.map(|(_, sessions)| sessions.len()).collect();
+        sessions == [0, 1]
+    };
+    holds(play, Mutant::SessionsAheadOfData);
+}
+
+/// A mirror that was evicted begins anew: what it had alone is removed, and it must not remember that it
+/// was published.
+#[test]
+fn a_mirror_forgets_the_sessions_of_what_is_removed() {
+    let play = || {
+        let mut out = Effects::default();
+        let view = View::new([ONE, TWO], true);
+        let mut leader = Leader::found(QUEUE, ONE, &view, Sessions::new(), Care::default());
+        let mut follower = Follower::new(NOW, QUEUE, TWO, &view, true, 1, &mut Effects::default());
+        leader.write(NOW, &message(), session(), Some(1), &mut out);
+        for (_, packet) in out.to_peers {
+            follower.receive(NOW, ONE, packet, &mut Effects::default());
+        }
+        let mut out = Effects::default();
+        follower.view_changed(NOW, &after(&view, ViewChange::Evict(TWO)), &mut out);
+        let feed = out.survey[0].1;
+        follower.surveyed(NOW, feed, Vec::new(), &mut out);
+        let operation = operation::encode(Batch::new().as_bytes(), &Sessions::new());
+        follower.receive(NOW, ONE, Packet::Step { feed, number: 1, operation }, &mut out);
+        follower.take_over().1.is_empty()
+    };
+    holds(play, Mutant::KeepStaleSessions);
+}
+
+/// A seat is proposed, and again after the view has changed. The refusal of the first proposal comes late:
+/// the second one may still happen, so nothing completes without the mirror.
+#[test]
+fn a_late_refusal_says_nothing_of_a_later_proposal() {
+    let play = || {
+        let mut out = Effects::default();
+        let mut leader = leader_with_feed(&mut out);
+        leader.surveyed(NOW, TWO, 1, Vec::new(), None, &mut out);
+        leader.receive(NOW, TWO, Packet::Has { feed: 1, number: 1 }, &mut out);
+        leader.tick(NOW, &mut out);
+        let first = leader.view().epoch;
+        let later = after(leader.view(), ViewChange::AddMirror(NodeId(3)));
+        leader.view_changed(&later, &mut out);
+        leader.tick(NOW, &mut out);
+        leader.tick(NOW, &mut out);
+        assert_eq!(out.proposals, [ViewChange::InSync(TWO); 2]);
+        leader.refused(NOW, first, ViewChange::InSync(TWO));
+        let report = leader.write(NOW, &message(), Sessions::new(), Some(1), &mut out);
+        leader.stored(report, &mut out);
+        // Overdue, and before the seat is proposed a third time.
+        leader.tick(NOW + Duration::from_secs(1), &mut out);
+        out.complete.is_none()
+    };
+    holds(play, Mutant::HeedLateRefusals);
+}
+
+/// The leader dies when a mirror has its seat and was not made a member of the ring. The mirror has all
+/// that is complete: it leaves the others of the old ring behind.
+#[test]
+fn who_has_to_lead_without_a_place_in_the_ring_founds_another() {
+    let play = || {
+        let mut out = Effects::default();
+        let view = View::new([ONE, NodeId(3)], true);
+        let view = after(&after(&view, ViewChange::AddMirror(TWO)), ViewChange::InSync(TWO));
+        let mut follower = Follower::new(NOW, QUEUE, TWO, &view, false, 1, &mut out);
+        let mut view = after(&view, ViewChange::Transfer(TWO));
+        follower.view_changed(NOW, &view, &mut out);
+        while let Some(change) = out.proposals.pop() {
+            view = after(&view, change);
+            follower.view_changed(NOW, &view, &mut out);
+        }
+        follower.can_lead()
+    };
+    holds(play, Mutant::StayWithoutRing);
+}
