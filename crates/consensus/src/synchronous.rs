@@ -74,15 +74,15 @@ impl Synchronous {
     }
 
     pub(crate) fn set(&self, learner: Option<NodeId>) {
+        self.renew(|standing| std::mem::replace(&mut standing.learner, learner) != learner);
+    }
+
+    /// Begins anew where `update` has changed whom or what the standing is about.
+    fn renew(&self, update: impl FnOnce(&mut Standing) -> bool) {
         self.standing.send_if_modified(|standing| {
-            let changes = standing.learner != learner;
+            let changes = update(standing);
             if changes {
-                *standing = Standing {
-                    learner,
-                    held: 0,
-                    phase: Phase::InStep,
-                    ..*standing
-                };
+                (standing.held, standing.phase) = (0, Phase::InStep);
             }
             changes
         });
@@ -161,18 +161,7 @@ impl Synchronous {
 
     /// What is known of the learner is of no use in another term.
     fn forget(&self, term: u64) {
-        self.standing.send_if_modified(|standing| {
-            let changes = standing.term != term;
-            if changes {
-                *standing = Standing {
-                    term,
-                    held: 0,
-                    phase: Phase::InStep,
-                    ..*standing
-                };
-            }
-            changes
-        });
+        self.renew(|standing| std::mem::replace(&mut standing.term, term) != term);
     }
 
     fn look(&self, watcher: &mut Watcher, before: Standing, sight: &Sight, lag: Duration) {

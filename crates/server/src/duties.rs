@@ -63,8 +63,7 @@ async fn bury_leader(node: &Node, consensus: &Consensus) {
     else {
         return;
     };
-    let in_reach = |id: NodeId| id == node.id() || node.reach.is_reachable(id);
-    let heir = status.voters.iter().map(|voter| voter.id).filter(|id| *id != leader && in_reach(*id)).min();
+    let heir = status.voters.iter().map(|voter| voter.id).filter(|id| *id != leader && node.in_reach(*id)).min();
     let Some(heir) = heir else { return };
     tracing::info!(%leader, %heir, "the leader of the metadata log has ended");
     if let Err(error) = consensus.leader_is_dead(leader, heir).await {

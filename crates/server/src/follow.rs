@@ -41,12 +41,7 @@ pub(crate) fn follow(node: &Arc<Node>, changes: &[Change]) {
             Change::QueueDeleted(id) => {
                 queue_deleted(node, *id);
             }
-            Change::QueueChanged(id) => {
-                if let Some(record) = tables.queues.get(id) {
-                    mirrors::view_changed(node, record);
-                }
-            }
-            Change::ViewChanged(id) => {
+            Change::QueueChanged(id) | Change::ViewChanged(id) => {
                 if let Some(record) = tables.queues.get(id) {
                     mirrors::view_changed(node, record);
                 }

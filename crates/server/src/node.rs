@@ -15,7 +15,7 @@ use broker::status::ConnectionStatus;
 use broker::{ConnectionId, Name, QueueId};
 use bytes::Bytes;
 use cluster::metadata_log::NodeId;
-use consensus::{Consensus, ProposeError};
+use consensus::{Consensus, ProposeError, Status};
 use management::node::QueueReport;
 use parking_lot::RwLock;
 use tokio::sync::{Notify, oneshot, watch};
@@ -279,6 +279,17 @@ impl Node {
             Ok(Err(refusal)) => Err(ProposeFailure::Refused(refusal)),
             Err(error) => Err(ProposeFailure::Unavailable(error.to_string())),
         }
+    }
+
+    /// Whether a member answers, so far as is known; this node itself does.
+    pub(crate) fn in_reach(&self, member: NodeId) -> bool {
+        member == self.id() || self.reach.is_reachable(member)
+    }
+
+    /// Whether most voters of the metadata log are in reach.
+    pub(crate) fn reaches_quorum(&self, log: &Status) -> bool {
+        let there = log.voters.iter().filter(|voter| self.in_reach(voter.id)).count();
+        there * 2 > log.voters.len()
     }
 
     /// The way to a queue from here; `None` when there is no such queue.

@@ -16,6 +16,7 @@
 //!
 //! A node that was declared down and lives starts again too: others have gone on without it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use broker::metadata::Command;
 use cluster::link::Lane;
 use cluster::metadata_log::NodeId;
-use consensus::{Consensus, Options};
+use consensus::{Options, StartError};
 use management::host::AppState;
 use stdx::Time;
 
@@ -111,16 +112,9 @@ impl Watch {
         me.is_none_or(|me| !me.is_up() && me.incarnation >= self.node.identity.incarnation) && !self.node.is_stopping()
     }
 
-    fn in_reach(&self, node: NodeId) -> bool {
-        node == self.node.id() || self.node.reach.is_reachable(node)
-    }
-
     /// Whether enough voters of the metadata log are in reach.
     fn has_quorum(&self) -> bool {
-        let Some(consensus) = self.node.consensus() else { return true };
-        let voters = consensus.metrics().voters;
-        let there = voters.iter().filter(|voter| self.in_reach(voter.id)).count();
-        there * 2 > voters.len()
+        self.node.consensus().is_none_or(|log| self.node.reaches_quorum(&log.metrics()))
     }
 
     /// Unknown names do not count; if none is a member, nothing pauses (RabbitMQ).
@@ -128,7 +122,7 @@ impl Watch {
         let tables = self.node.tables.load();
         let members: Vec<NodeId> =
             names.iter().filter_map(|name| Some(tables.nodes.named(&name.to_string())?.id)).collect();
-        members.is_empty() || members.into_iter().any(|member| self.in_reach(member))
+        members.is_empty() || members.into_iter().any(|member| self.node.in_reach(member))
     }
 
     /// Without a quorum clients are sent away, and none is let in.
@@ -162,13 +156,13 @@ impl Watch {
         let consensus = self.node.consensus();
         let voters: Vec<NodeId> = consensus.iter().flat_map(|log| log.metrics().voters).map(|voter| voter.id).collect();
         // Nobody else can be at work where all that are missing have certainly died.
-        let missing = voters.iter().filter(|voter| !self.in_reach(**voter));
+        let missing = voters.iter().filter(|voter| !self.node.in_reach(**voter));
         let all_dead = missing.clone().all(|voter| self.node.reach.gone(*voter).is_some_and(|verdict| verdict.certain));
         let patience = self.node.config.cluster.failure_timeout * 2;
         if !all_dead && lost_for < patience {
             return;
         }
-        let members = tables.nodes.up().filter(|member| self.in_reach(member.id));
+        let members = tables.nodes.up().filter(|member| self.node.in_reach(member.id));
         // Who votes knows the log best; of several, the first.
         let founder = members.min_by_key(|member| (!voters.contains(&member.id), member.id)).map(|member| member.id);
         if founder != Some(self.node.id()) {
@@ -254,7 +248,7 @@ pub(crate) async fn gave_way_at_start(host: &ProcessHost, node: &Arc<Node>) -> a
 /// Where this node's side stands.
 pub(crate) fn standing(node: &Node) -> Standing {
     let tables = node.tables.load();
-    let up = tables.nodes.up().filter(|member| member.id == node.id() || node.reach.is_reachable(member.id));
+    let up = tables.nodes.up().filter(|member| node.in_reach(member.id));
     let names: Vec<String> = up.map(|member| member.name.to_string()).collect();
     Standing {
         generation: node.generation.load(Ordering::Acquire),
@@ -277,20 +271,15 @@ fn give_way(host: &ProcessHost, node: &Arc<Node>, to: NodeId, theirs: &Standing)
 
 /// Founds the log anew from what this node has, as its only voter. Queues and connections go on.
 pub(crate) async fn found(node: &Arc<Node>, generation: u64) -> anyhow::Result<()> {
-    let Some(old) = node.consensus() else { return Ok(()) };
-    crate::returning::remember_fork(node, generation).await?;
-    old.shutdown().await;
-    let folder = node.config.data_dir.join("metadata");
     let (id, name) = (node.id(), node.name.to_string());
-    let in_folder = folder.clone();
-    tokio::task::spawn_blocking(move || consensus::refound(&in_folder, id, &name, Some(generation))).await??;
-    let identity = Identity { generation, founder: true, ..node.identity.clone() };
-    identity.save(&node.config.data_dir)?;
-    start_log(node, generation, true).await?;
+    let refound = move |folder: &Path| consensus::refound(folder, id, &name, Some(generation)).map(drop);
+    if !change_over(node, generation, true, refound).await? {
+        return Ok(());
+    }
     let cluster = node.tables.load().cluster.id;
     let mut commands = vec![Command::FoundCluster { id: cluster, generation }];
     let tables = node.tables.load_full();
-    for member in tables.nodes.up().filter(|member| member.id != node.id() && !node.reach.is_reachable(member.id)) {
+    for member in tables.nodes.up().filter(|member| !node.in_reach(member.id)) {
         commands.push(Command::NodeDown { node: member.id, incarnation: member.incarnation, clean: false });
     }
     node.propose(Command::Batch(commands)).await?;
@@ -299,14 +288,26 @@ pub(crate) async fn found(node: &Arc<Node>, generation: u64) -> anyhow::Result<(
 
 /// Follows a log that another node has founded anew.
 pub(crate) async fn follow_founder(node: &Arc<Node>, generation: u64) -> anyhow::Result<()> {
-    let Some(old) = node.consensus() else { return Ok(()) };
+    change_over(node, generation, false, consensus::forget).await.map(drop)
+}
+
+/// Stops the engine, has `change` make the log in its folder one of `generation`, and starts it again. False,
+/// and nothing is done, while there is no engine.
+async fn change_over(
+    node: &Arc<Node>,
+    generation: u64,
+    founder: bool,
+    change: impl FnOnce(&Path) -> Result<(), StartError> + Send + 'static,
+) -> anyhow::Result<bool> {
+    let Some(old) = node.consensus() else { return Ok(false) };
     crate::returning::remember_fork(node, generation).await?;
     old.shutdown().await;
     let folder = node.config.data_dir.join("metadata");
-    tokio::task::spawn_blocking(move || consensus::forget(&folder)).await??;
-    let identity = Identity { generation, founder: false, ..node.identity.clone() };
+    tokio::task::spawn_blocking(move || change(&folder)).await??;
+    let identity = Identity { generation, founder, ..node.identity.clone() };
     identity.save(&node.config.data_dir)?;
-    start_log(node, generation, false).await
+    start_log(node, generation, founder).await?;
+    Ok(true)
 }
 
 /// Starts the engine on the folder as it is now. What it replays is seen only when it is all there.
@@ -339,11 +340,7 @@ pub(crate) fn hear(node: &Arc<Node>, peer: NodeId, standing: Standing) {
     let theirs = standing.generation;
     node.met.lock().insert(peer, Met { standing, at: clock::awake() });
     // Of those that lost the quorum together, one founds and the others follow at once.
-    let stranded = node.consensus().is_some_and(|log: Consensus| {
-        let voters = log.metrics().voters;
-        let there = voters.iter().filter(|v| v.id == node.id() || node.reach.is_reachable(v.id)).count();
-        there * 2 <= voters.len()
-    });
+    let stranded = node.consensus().is_some_and(|log| !node.reaches_quorum(&log.metrics()));
     if theirs > ours && stranded && !node.is_stopping() {
         let node = Arc::clone(node);
         tokio::spawn(async move {

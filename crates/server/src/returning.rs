@@ -17,9 +17,8 @@ use std::time::Duration;
 
 use amqp::Table;
 use anyhow::{Context as _, Result};
-use broker::metadata::{Command, QueueSpec, first_epoch};
 use broker::message::Message;
-use broker::metadata::{Queue as Record, ViewChange};
+use broker::metadata::{Command, Queue as Record, QueueSpec, ViewChange, first_epoch};
 use broker::mirror::PutBack;
 use broker::queue::{ChannelEvent, ChannelKey, EPOCH_SHIFT, Publish, Publisher, QueueEvent, level_key};
 use broker::QueueId;

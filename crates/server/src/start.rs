@@ -352,9 +352,7 @@ pub(crate) async fn stop_node(node: &Arc<Node>) {
     for wait in waiting {
         let _ = wait.await;
     }
-    let (done, wait) = oneshot::channel();
-    node.log.submit(Job::Barrier(done));
-    let _ = tokio::time::timeout(Duration::from_secs(60), wait).await;
+    let _ = tokio::time::timeout(Duration::from_secs(60), node.log.settled()).await;
     if in_service {
         say_goodbye(node).await;
     }

@@ -58,7 +58,7 @@ pub(super) fn facts(node: &Node) -> ClusterFacts {
         },
         generation: tables.cluster.generation,
         members,
-        has_quorum: log.is_some_and(|log| has_quorum(node, &log)),
+        has_quorum: log.is_some_and(|log| log.leader.is_some() && node.reaches_quorum(&log)),
         partition_handling: handling(&node.config.cluster.partition_handling).to_owned(),
         partitions,
     }
@@ -89,12 +89,6 @@ fn role(log: &Status, member: NodeId) -> MetadataRole {
         () if is_one_of_two => MetadataRole::Synchronous,
         () => MetadataRole::Learner,
     }
-}
-
-fn has_quorum(node: &Node, log: &Status) -> bool {
-    let answers = |voter: NodeId| voter == node.id() || node.reach.is_reachable(voter);
-    let there = log.voters.iter().filter(|voter| answers(voter.id)).count();
-    log.leader.is_some() && there * 2 > log.voters.len()
 }
 
 fn handling(mode: &PartitionHandling) -> &'static str {
