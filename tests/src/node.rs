@@ -32,6 +32,8 @@ pub struct Node {
     distribution: u16,
     name: String,
     process: Option<Process>,
+    /// What its processes have said, each in its turn.
+    lives: Vec<Arc<Mutex<String>>>,
 }
 
 #[derive(Debug)]
@@ -86,6 +88,7 @@ impl Node {
             name: format!("black{distribution}@{ip}:{distribution}"),
             folder,
             process: None,
+            lives: Vec::new(),
         }
     }
 
@@ -127,6 +130,7 @@ impl Node {
         let said = Arc::new(Mutex::new(String::new()));
         follow(child.stdout.take().expect("piped"), &said, sender.clone());
         follow(child.stderr.take().expect("piped"), &said, sender);
+        self.lives.push(Arc::clone(&said));
         self.process = Some(Process { child, lines, said });
     }
 
@@ -334,8 +338,10 @@ impl Drop for Node {
         if let Some(mut process) = self.process.take() {
             let _ = process.child.kill();
             let _ = process.child.wait();
-            if failed {
-                let said = process.said.lock().map(|said| said.clone()).unwrap_or_default();
+        }
+        if failed {
+            for said in &self.lives {
+                let said = said.lock().map(|said| said.clone()).unwrap_or_default();
                 eprintln!("--- the node said:\n{said}---");
             }
         }

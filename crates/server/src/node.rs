@@ -10,7 +10,7 @@ use broker::connection::{Limits, OpenCounts};
 use broker::message::Message;
 use broker::metadata::{Command, Outcome, Refusal, Tables, decode_answer};
 use broker::packet::Packet;
-use broker::queue::{ChannelEvent, ChannelKey, QueueEvent};
+use broker::queue::{ChannelEvent, ChannelKey, QueueEvent, QueueReply};
 use broker::status::ConnectionStatus;
 use broker::{ConnectionId, Name, QueueId};
 use bytes::Bytes;
@@ -403,7 +403,7 @@ impl Node {
                 }
             },
             Packet::ToChannel { event } => {
-                if event.channel().connection.node() == self.id() {
+                if event.channel().connection.node() == self.id() && !self.is_overtaken(peer.id, &event) {
                     self.tell_channel(event);
                 }
             }
@@ -417,6 +417,18 @@ impl Node {
             }
             Packet::DirectReply { .. } => {}
         }
+    }
+
+    /// Whether this is a message from a node that does not lead the queue any more, as far as is known here.
+    /// Its successor gives it out too, flagged, and may have been faster. Nobody is subscribed where the
+    /// tables of this node have not said that the leader is.
+    fn is_overtaken(&self, from: NodeId, event: &ChannelEvent) -> bool {
+        let queue = match event {
+            ChannelEvent::Deliver { queue, .. }
+            | ChannelEvent::Replied { queue, reply: QueueReply::Got(Some(_)), .. } => queue,
+            _ => return false,
+        };
+        self.tables.load().queues.get(queue).is_some_and(|record| record.leader() != from)
     }
 
     pub(crate) fn connection(&self, id: ConnectionId) -> Option<Arc<ConnectionHandle>> {
