@@ -324,7 +324,7 @@ impl Driver {
             }
             QueueMail::Record(record) => self.record_changed(now, record),
             QueueMail::Mirror(mail) => self.take_from_replica(now, mail),
-            QueueMail::Delay(_) | QueueMail::Answered(_) | QueueMail::Recheck | QueueMail::NotLeader(_) => {}
+            QueueMail::Delay(_) | QueueMail::Answered(_) | QueueMail::Recheck | QueueMail::NotLeader(..) => {}
             QueueMail::Deleted => {
                 self.queue.flush_and_end(&mut self.fx);
                 self.deleted = true;
@@ -511,7 +511,7 @@ fn may_overtake(mail: &QueueMail, serves: bool) -> bool {
             _ => false,
         },
         QueueMail::Report(_) | QueueMail::Record(_) | QueueMail::Mirror(_) => true,
-        QueueMail::Answered(_) | QueueMail::Recheck | QueueMail::NotLeader(_) => true,
+        QueueMail::Answered(_) | QueueMail::Recheck | QueueMail::NotLeader(..) => true,
         QueueMail::Deleted | QueueMail::Stop(_) => !serves,
         QueueMail::Delay(_) => false,
     }
@@ -532,7 +532,7 @@ pub(crate) fn gone_from_here(node: &Node, queue: QueueId, event: QueueEvent) {
                 node.refresh_door(queue, true);
             } else if let Some(peer) = node.peers.get(session.node()) {
                 let mut packet = Vec::new();
-                broker::packet::Packet::NotLeader { queue, epoch: 0 }.encode(&mut packet);
+                broker::packet::Packet::NotLeader { queue, attempt: 0 }.encode(&mut packet);
                 peer.send(crate::peers::EVENTS, packet);
             }
         }

@@ -227,3 +227,16 @@ fn what_publishers_send_again_behind_a_backlog_comes_once_and_flagged() {
     assert_eq!(flags, [true, true, true, true, true, false, false]);
     assert_eq!(f.queue.status().messages_ready, 0);
 }
+
+/// It was registered twice: one of two had its messages late.
+#[test]
+fn a_consumer_that_asks_twice_is_one_consumer() {
+    let mut f = Fixture::new(Settings::default());
+    f.consume(1, 0);
+    f.consume(1, 0);
+    assert!(f.replies.iter().all(|(_, reply)| matches!(reply, QueueReply::Consuming(Ok(())))));
+    assert_eq!((f.replies.len(), f.queue.status().consumers.len()), (2, 1));
+    f.publish((1..=4).map(persistent));
+    f.answer_all();
+    f.expect_deliveries(&[1, 2, 3, 4]);
+}
