@@ -315,8 +315,9 @@ fn nothing_confirmed_is_lost_whatever_nodes_do() {
         }
         let some = &missing[..missing.len().min(20)];
         if Instant::now() >= deadline {
-            let all = missing.len();
-            panic!("seed {seed}: {all} confirmed messages are lost: {some:?}\n{}", standing(&cluster));
+            let (all, standing) = (missing.len(), standing(&cluster));
+            let left = after_a_restart(&mut cluster, &world);
+            panic!("seed {seed}: {all} confirmed messages are lost, {left} also after a restart: {some:?}\n{standing}");
         }
         std::thread::park_timeout(Duration::from_millis(50));
     }
@@ -324,6 +325,22 @@ fn nothing_confirmed_is_lost_whatever_nodes_do() {
     let (confirmed, seen, again) = world.ledger.lock().counts();
     println!("{faults} faults, {confirmed} messages confirmed, {seen} came, {again} came again");
     runtime.shutdown_background();
+}
+
+/// What is still missing after all nodes have started again: what is not is on their disks.
+fn after_a_restart(cluster: &mut Cluster, world: &World) -> usize {
+    for place in 0..cluster.iter().count() {
+        cluster[place].kill();
+        cluster[place].launch();
+    }
+    let started = Instant::now();
+    loop {
+        let left = world.ledger.lock().missing().len();
+        if left == 0 || started.elapsed() >= HEALED * 2 {
+            return left;
+        }
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
 }
 
 /// What each node says of the queues.

@@ -127,10 +127,11 @@ impl Driver {
                 self.step_down(&record);
                 return;
             }
-            self.tick_mirror(now);
             if serves {
+                // Before a hand-over: what was settled here is written while this node leads.
                 self.queue.settle(now, &mut self.fx);
             }
+            self.tick_mirror(now);
             self.obey(now);
             if self.node.log.is_crowded() {
                 let log = self.node.log.clone();
@@ -371,7 +372,12 @@ impl Driver {
             self.mirror_effects();
             if let Some(ticket) = self.complete.take() {
                 self.queue.handle(now, QueueEvent::Stored { ticket }, &mut self.fx);
-                self.queue.settle(now, &mut self.fx);
+                // What is complete may be told whoever leads; only a leader delivers.
+                if self.serves() {
+                    self.queue.settle(now, &mut self.fx);
+                } else {
+                    self.queue.report(&mut self.fx);
+                }
             }
             if self.fx.is_empty() && self.replica.is_empty() {
                 return;
@@ -528,8 +534,8 @@ pub(crate) fn gone_from_here(node: &Node, queue: QueueId, event: QueueEvent) {
                 node.tell_channel(ChannelEvent::Rejected { channel, numbers });
             }
         }
-        // A dead letter stays in its own queue until it is taken.
-        QueueEvent::Publish { from: Publisher::Queue(_), .. } => send(node, queue, event),
+        // A dead letter stays in its own queue until it is taken, and an acknowledgement is honoured late.
+        QueueEvent::Publish { from: Publisher::Queue(_), .. } | QueueEvent::Ack { .. } => send(node, queue, event),
         QueueEvent::Session { session, .. } => {
             // The agent is told, and sends again to whoever leads.
             if session.node() == node.id() {
