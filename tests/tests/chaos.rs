@@ -27,6 +27,7 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProper
 /// Half of the queues have one consumer, which sees their order; the others have two.
 const QUEUES: usize = 4;
 const PUBLISHERS: usize = 4;
+const CONSUMERS: usize = QUEUES * 3 / 2;
 /// Messages of one publisher without a confirm.
 const WINDOW: usize = 32;
 /// Between two messages of one publisher.
@@ -124,6 +125,14 @@ struct World {
     /// Of each publisher: messages begun, and the last of them that was confirmed.
     begun: Vec<AtomicU64>,
     done: Vec<AtomicU64>,
+    /// What each consumer waits for.
+    consumers: Vec<parking_lot::Mutex<&'static str>>,
+}
+
+impl World {
+    fn consumer(&self, consumer: usize, waits_for: &'static str) {
+        *self.consumers[consumer].lock() = waits_for;
+    }
 }
 
 async fn open(uri: &str) -> lapin::Result<(Connection, Channel)> {
@@ -198,19 +207,27 @@ async fn publish_on(world: &World, publisher: usize, session: u32, channel: &Cha
 async fn consume(world: Arc<World>, consumer: usize, in_order: bool) {
     let mut place = consumer;
     loop {
-        let (_connection, channel) = connect(&world, &mut place).await;
-        if consume_on(&world, consumer % QUEUES, in_order, &channel).await.is_err() {
+        world.consumer(consumer, "a connection");
+        let (connection, channel) = connect(&world, &mut place).await;
+        if consume_on(&world, consumer, in_order, &channel).await.is_err() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        // What is left open would go on being a consumer.
+        world.consumer(consumer, "close-ok");
+        drop(tokio::time::timeout(PATIENCE, connection.close(200, "again".into())).await);
     }
 }
 
-async fn consume_on(world: &World, from: usize, in_order: bool, channel: &Channel) -> lapin::Result<()> {
+async fn consume_on(world: &World, consumer: usize, in_order: bool, channel: &Channel) -> lapin::Result<()> {
+    let from = consumer % QUEUES;
+    let waits_for = |what| world.consumer(consumer, what);
+    waits_for("qos-ok");
     let Ok(set) = tokio::time::timeout(ANSWER, channel.basic_qos(100, BasicQosOptions::default())).await else {
         println!("          no answer to basic.qos within {ANSWER:?}, channel {:?}", channel.status());
         return Ok(());
     };
     set?;
+    waits_for("consume-ok");
     let options = BasicConsumeOptions::default();
     let consumer = channel.basic_consume(queue(from).as_str().into(), "".into(), options, FieldTable::default());
     let Ok(consumer) = tokio::time::timeout(ANSWER, consumer).await else {
@@ -219,6 +236,7 @@ async fn consume_on(world: &World, from: usize, in_order: bool, channel: &Channe
     };
     let mut consumer = consumer?;
     loop {
+        waits_for("a delivery");
         let Ok(next) = tokio::time::timeout(PATIENCE, consumer.next()).await else {
             if channel.status().connected() {
                 continue;
@@ -231,7 +249,12 @@ async fn consume_on(world: &World, from: usize, in_order: bool, channel: &Channe
         let delivery = delivery?;
         let id = Id::parse(&delivery.data).expect("a body of ours");
         world.ledger.lock().delivered(id, delivery.redelivered, in_order);
-        delivery.ack(BasicAckOptions::default()).await?;
+        waits_for("its ack to be sent");
+        let Ok(sent) = tokio::time::timeout(ANSWER, delivery.ack(BasicAckOptions::default())).await else {
+            println!("          an ack is not sent within {ANSWER:?}, channel {:?}", channel.status());
+            return Ok(());
+        };
+        sent?;
     }
 }
 
@@ -268,6 +291,7 @@ fn nothing_confirmed_is_lost_whatever_nodes_do() {
         stop_publishing: AtomicBool::new(false),
         begun: (0..PUBLISHERS).map(|_| AtomicU64::new(0)).collect(),
         done: (0..PUBLISHERS).map(|_| AtomicU64::new(0)).collect(),
+        consumers: (0..CONSUMERS).map(|_| parking_lot::Mutex::new("its start")).collect(),
     });
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
@@ -278,7 +302,7 @@ fn nothing_confirmed_is_lost_whatever_nodes_do() {
             connection.close(200, "done".into()).await.unwrap();
         }
     });
-    for n in 0..QUEUES * 3 / 2 {
+    for n in 0..CONSUMERS {
         let alone = n % QUEUES >= QUEUES / 2;
         runtime.spawn(consume(Arc::clone(&world), n, alone));
     }
@@ -316,8 +340,12 @@ fn nothing_confirmed_is_lost_whatever_nodes_do() {
         let some = &missing[..missing.len().min(20)];
         if Instant::now() >= deadline {
             let (all, standing) = (missing.len(), standing(&cluster));
+            let consumers: Vec<&str> = world.consumers.iter().map(|consumer| *consumer.lock()).collect();
             let left = after_a_restart(&mut cluster, &world);
-            panic!("seed {seed}: {all} confirmed messages are lost, {left} also after a restart: {some:?}\n{standing}");
+            panic!(
+                "seed {seed}: {all} confirmed messages are lost, {left} also after a restart: {some:?}\n\
+                 consumers wait for {consumers:?}\n{standing}"
+            );
         }
         std::thread::park_timeout(Duration::from_millis(50));
     }

@@ -118,6 +118,8 @@ impl Driver {
             }
             if serves {
                 self.take_in_order(now);
+            } else {
+                self.take_ends(now);
             }
             if self.deleted {
                 self.end();
@@ -285,6 +287,17 @@ impl Driver {
             self.take(now, mail);
         }
         self.mailbox.release(done);
+    }
+
+    /// The end waits for nothing that a queue which does not serve could wait for: it came in its place
+    /// behind publishes when the queue still served.
+    fn take_ends(&mut self, now: Now) {
+        let is_end = |mail: &QueueMail| matches!(mail, QueueMail::Deleted | QueueMail::Stop(_));
+        while let Some(at) = self.held_back.iter().position(is_end) {
+            if let Some(mail) = self.held_back.remove(at) {
+                self.take(now, mail);
+            }
+        }
     }
 
     fn now(&self) -> Now {
