@@ -324,6 +324,9 @@ impl Queue {
 
     /// Whether a publish may enter, where a full queue refuses: what is ready may leave first.
     fn has_room(&mut self, now: Now, publish: &Publish, out: &mut QueueEffects) -> bool {
+        if self.elsewhere.is_short_of_copies() {
+            return false;
+        }
         if self.settings.overflow == Overflow::DropHead || !self.is_full(publish) {
             return true;
         }
@@ -344,7 +347,8 @@ impl Queue {
                 _ => self.refused.push((from, vec![publish.number])),
             }
         }
-        if self.settings.overflow == Overflow::RejectPublishDlx && self.settings.dead_letter_exchange.is_some() {
+        let goes_on = self.settings.overflow == Overflow::RejectPublishDlx && !self.elsewhere.is_short_of_copies();
+        if goes_on && self.settings.dead_letter_exchange.is_some() {
             self.leaving.refuse(publish.message);
         }
     }

@@ -94,6 +94,7 @@ const CONGESTION: std::time::Duration = std::time::Duration::from_millis(5);
 impl Driver {
     async fn run(mut self) {
         let mut mails = Vec::new();
+        self.count_copies();
         self.become_mirrored();
         if let Some(mirror) = &self.mirror {
             mirror.begin(&mut self.replica);
@@ -170,6 +171,12 @@ impl Driver {
         self.mirror = Some(Leader::found(self.record.id, self.node.id(), &self.record.view, sessions, care));
     }
 
+    /// Compares the copies in sync with what the policy wants at least.
+    fn count_copies(&mut self) {
+        let wanted = self.record.mirroring.as_deref().map_or(1, |mirroring| mirroring.min_in_sync);
+        self.queue.set_short_of_copies((self.record.view.seats.len() as u64) < wanted);
+    }
+
     fn record_changed(&mut self, now: Now, record: Arc<metadata::Queue>) {
         if self.mirror.as_ref().is_some_and(|mirror| !record.view.is_same_term(mirror.view())) {
             // Somebody else has led meanwhile: this node takes over like everybody else.
@@ -182,6 +189,7 @@ impl Driver {
         let settings = Arc::clone(&record.settings);
         let changed = !Arc::ptr_eq(&settings, &self.record.settings);
         self.record = record;
+        self.count_copies();
         if changed {
             self.queue.handle(now, QueueEvent::Settings(settings), &mut self.fx);
         }

@@ -110,3 +110,21 @@ fn what_was_put_back_is_as_safe_as_any_message() {
     let place = cluster.iter().position(|node| next["node"] == *node.name()).expect("one of them");
     take_all(&cluster[place], &confirmed);
 }
+
+#[test]
+fn with_fewer_copies_in_sync_than_the_policy_wants_nothing_is_taken() {
+    let mut cluster = Cluster::start(2);
+    let policy = r#"{"ha-mode":"all","ha-sync-mode":"automatic","ha-min-in-sync":2}"#;
+    let _ = cluster[0].ctl(&["set_policy", "two", "^", policy]).success();
+    Client::of(&cluster[0]).declare("q", DURABLE);
+    wait_for_mirrors_in_sync(&cluster, 1);
+    let mut publisher = Client::of(&cluster[0]).confirms();
+    assert!(publisher.publish("q", "two copies"));
+    cluster[1].kill();
+    wait_for_mirrors_in_sync(&cluster, 0);
+    assert!(!publisher.publish("q", "one copy"));
+    cluster[1].resume();
+    wait_for_mirrors_in_sync(&cluster, 1);
+    assert!(publisher.publish("q", "two copies again"));
+    take_all(&cluster[1], &["two copies".to_owned(), "two copies again".to_owned()]);
+}

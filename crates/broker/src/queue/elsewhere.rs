@@ -4,6 +4,8 @@
 //!   again to whoever leads next. A number is taken once: what is not above the last taken is reported
 //!   without being taken, unless it was refused. So none may be taken before those in front of it: where
 //!   they came too early, and were sent back, what follows them is passed over and comes again with them.
+//! * Fewer copies are in sync than the policy wants (`ha-min-in-sync`): publishes are refused, and those that
+//!   were taken before are reported when there are enough again.
 //! * The link to a node breaks: its channels' consumers go and what they held comes back. They ask again
 //!   by themselves when the link is there.
 //! * An acknowledgement may come for a delivery of an earlier leader, or from before the link broke: the
@@ -36,9 +38,35 @@ pub(super) struct Elsewhere {
     expects_late_acks: bool,
     /// Acknowledged late while the message was on disk: it goes when it is read.
     acked_on_disk: BTreeSet<Seq>,
+    short_of_copies: bool,
+    /// What is stored, and not reported for want of copies.
+    withheld: u64,
+}
+
+impl Elsewhere {
+    pub(super) fn is_short_of_copies(&self) -> bool {
+        self.short_of_copies
+    }
+
+    /// Whether the report of what is stored up to this ticket waits for copies.
+    pub(super) fn withholds(&mut self, ticket: u64) -> bool {
+        if self.short_of_copies {
+            self.withheld = self.withheld.max(ticket);
+        }
+        self.short_of_copies
+    }
 }
 
 impl Queue {
+    /// Whether fewer copies are in sync than the policy wants.
+    pub fn set_short_of_copies(&mut self, short: bool) {
+        let was_short = std::mem::replace(&mut self.elsewhere.short_of_copies, short);
+        if was_short && !short {
+            let ticket = std::mem::take(&mut self.elsewhere.withheld);
+            self.stored(ticket);
+        }
+    }
+
     /// Whether everything up to this number of a session has been here.
     pub(super) fn has_heard(&self, session: ConnectionId, number: u64) -> bool {
         number == 0
@@ -145,7 +173,8 @@ impl Queue {
     /// Takes over from an earlier leader: what it knew of sessions, and that its deliveries may still be
     /// acknowledged.
     pub fn succeed(&mut self, sessions: BTreeMap<ConnectionId, Session>) {
-        self.elsewhere = Elsewhere { sessions, expects_late_acks: true, ..Elsewhere::default() };
+        self.elsewhere.sessions = sessions;
+        self.elsewhere.expects_late_acks = true;
     }
 
     /// A consumer that was there before the queue moved, or the link broke.

@@ -251,6 +251,9 @@ impl Queue {
 
     pub(super) fn stored(&mut self, ticket: u64) {
         self.horizon.stored(ticket);
+        if self.elsewhere.withholds(ticket) {
+            return;
+        }
         while self.waiting.front().is_some_and(|(waiting, _)| *waiting <= ticket) {
             if let Some((_, reports)) = self.waiting.pop_front() {
                 self.safe_now.extend(reports);

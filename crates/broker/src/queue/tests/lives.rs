@@ -257,3 +257,21 @@ fn what_follows_publishes_that_were_sent_back_waits_for_them() {
     assert_eq!(f.confirmed, [2, 3, 4, 5]);
     f.expect_deliveries(&[1, 2, 3, 4, 5]);
 }
+
+#[test]
+fn a_queue_with_too_few_copies_takes_nothing_and_reports_what_it_took_later() {
+    let mut f = Fixture::new(Settings { overflow: Overflow::RejectPublishDlx, ..dead_letters_to("dlx") });
+    f.consume(1, 0);
+    f.publish([persistent(1)]);
+    f.queue.set_short_of_copies(true);
+    f.publish([persistent(2)]);
+    f.answer_all();
+    assert_eq!((&f.confirmed[..], &f.rejected[..]), (&[][..], &[2][..]));
+    assert!(f.letters.is_empty());
+    // Who consumes does not wait.
+    f.expect_deliveries(&[1]);
+    f.queue.set_short_of_copies(false);
+    f.publish([persistent(3)]);
+    f.answer_all();
+    assert_eq!((&f.confirmed[..], &f.rejected[..]), (&[1, 3][..], &[2][..]));
+}
