@@ -6,6 +6,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cluster::handshake::Kind;
 use rustls::{AlertDescription, CertificateError, Error};
@@ -23,6 +24,9 @@ const PREFIX: &str = "inter_node.ssl_options";
 
 /// The first byte of a handshake of TLS; no hello of the node port begins with it.
 const HANDSHAKE_RECORD: u8 = 0x16;
+
+/// So long who is refused may take to read why.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A connection on the node port, with TLS or without.
 pub(crate) trait NodeStream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
@@ -104,9 +108,12 @@ impl NodeTls {
             Err((error, mut stream)) => {
                 // What the other side has sent meanwhile is read, or closing would take back the alert that tells
                 // it why.
-                let _ = stream.shutdown().await;
-                let mut rest = [0; 1024];
-                while stream.read(&mut rest).await.is_ok_and(|count| count > 0) {}
+                let read = async {
+                    let _ = stream.shutdown().await;
+                    let mut rest = [0; 1024];
+                    while stream.read(&mut rest).await.is_ok_and(|count| count > 0) {}
+                };
+                let _ = tokio::time::timeout(LINGER, read).await;
                 Err(explained(error))
             }
         }
@@ -166,7 +173,8 @@ fn cause(error: &io::Error) -> Option<&Error> {
 pub(crate) fn explained(error: io::Error) -> io::Error {
     use AlertDescription as Alert;
     let text = match cause(&error) {
-        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+        // The second is another authority of the same name.
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
             format!("its certificate leads to none in {PREFIX}.cacertfile")
         }
         Some(Error::InvalidCertificate(why)) => format!("its certificate is not accepted: {why}"),
@@ -179,6 +187,7 @@ pub(crate) fn explained(error: io::Error) -> io::Error {
             | Alert::CertificateExpired
             | Alert::CertificateRequired
             | Alert::CertificateUnknown
+            | Alert::DecryptError
             | Alert::UnsupportedCertificate),
         )) => format!("it does not accept the certificate of this node ({alert:?}), its log says why"),
         Some(other) => format!("TLS with it failed: {other}"),
