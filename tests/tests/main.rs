@@ -3,6 +3,7 @@
 mod alarms;
 mod amqp_tools;
 mod amqplib;
+mod certificates;
 #[cfg(feature = "chaos")]
 mod chaos;
 mod client;

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use black_box::{Node, address, free_port, http, python_with};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
+
+use crate::certificates::Authority;
 
 /// A node with a TLS listener, and certificates for it and for the client `worker`.
 struct Secure {
@@ -45,20 +46,10 @@ impl Secure {
 }
 
 fn write_certificates(folder: &Path) {
-    let write = |name: &str, text: String| std::fs::write(folder.join(name), text).expect("the folder is ours");
-    let mut ca = CertificateParams::default();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    ca.distinguished_name.push(DnType::CommonName, "an authority");
-    let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().expect("a key")).expect("a certificate");
-    write("ca.pem", ca.pem());
-    for (name, common_name) in [("server", "a broker"), ("client", "worker")] {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, common_name);
-        params.subject_alt_names.push(SanType::IpAddress(address()));
-        let key = KeyPair::generate().expect("a key");
-        write(&format!("{name}.pem"), params.signed_by(&key, &ca).expect("a certificate").pem());
-        write(&format!("{name}.key"), key.serialize_pem());
-    }
+    let authority = Authority::new();
+    authority.write(folder);
+    authority.issue(folder, "server", "a broker");
+    authority.issue(folder, "client", "worker");
 }
 
 #[test]

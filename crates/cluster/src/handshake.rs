@@ -16,7 +16,8 @@
 //! is good for one connection, one direction and these two names, so it can be neither replayed nor
 //! sent back to its maker; who comes uninvited proves first, so nobody can collect material for
 //! guessing a weak cookie by merely connecting; an initiator that expects a certain node proves
-//! nothing to another. The bytes after the handshake are neither encrypted nor authenticated.
+//! nothing to another. The bytes after the handshake are neither encrypted nor authenticated, unless
+//! the whole is said inside TLS; an acceptor can be told which kinds come without ([`Acceptor::taking`]).
 //!
 //! Pure: bytes in, bytes out, the nonce is handed in. `docs/formats/node-port.md` has the bytes.
 
@@ -104,6 +105,8 @@ pub enum Refusal {
     UnknownVersion,
     /// The acceptor does not serve this kind of connection.
     UnknownKind,
+    /// The acceptor takes this kind of connection by TLS only.
+    WantsTls,
     /// A code of a later version.
     Other(u8),
 }
@@ -114,6 +117,7 @@ impl Refusal {
             Refusal::WrongCookie => 1,
             Refusal::UnknownVersion => 2,
             Refusal::UnknownKind => 3,
+            Refusal::WantsTls => 4,
             Refusal::Other(code) => code,
         }
     }
@@ -123,6 +127,7 @@ impl Refusal {
             1 => Refusal::WrongCookie,
             2 => Refusal::UnknownVersion,
             3 => Refusal::UnknownKind,
+            4 => Refusal::WantsTls,
             other => Refusal::Other(other),
         }
     }
@@ -134,6 +139,7 @@ impl fmt::Display for Refusal {
             Refusal::WrongCookie => f.write_str("the cookies of the two sides differ"),
             Refusal::UnknownVersion => f.write_str("it does not speak this version"),
             Refusal::UnknownKind => f.write_str("it does not serve this kind of connection"),
+            Refusal::WantsTls => f.write_str("it wants TLS between nodes: inter_node.ssl_options"),
             Refusal::Other(code) => write!(f, "for a reason this version does not know ({code})"),
         }
     }
@@ -154,6 +160,9 @@ pub enum HandshakeError {
     /// A kind of connection this side does not serve, or not the one that was asked for.
     #[error("unknown kind of connection {0}")]
     UnknownKind(u8),
+    /// A kind of connection that this side takes by TLS only.
+    #[error("{0} speaks no TLS, and this node wants TLS between nodes: inter_node.ssl_options")]
+    WithoutTls(String),
     /// The proof of the other side was made with another cookie.
     #[error("{0} does not know the cookie of this side")]
     WrongCookie(String),
@@ -388,6 +397,7 @@ pub struct Acceptor {
     cookie: Cookie,
     own_name: String,
     nonce: Nonce,
+    taken: &'static [Kind],
     hellos: Option<(Hello, Hello)>,
 }
 
@@ -406,7 +416,17 @@ impl Acceptor {
             cookie,
             own_name: own_name.to_owned(),
             nonce,
+            taken: &[Kind::Control, Kind::NodeLink],
             hellos: None,
+        }
+    }
+
+    /// Takes connections of these kinds; those of others are told to come by TLS.
+    #[must_use]
+    pub fn taking(self, kinds: &'static [Kind]) -> Acceptor {
+        Acceptor {
+            taken: kinds,
+            ..self
         }
     }
 
@@ -428,6 +448,10 @@ impl Acceptor {
                 _ => {}
             })?;
             let Some(hello) = hello else { return Ok(None) };
+            if !self.taken.contains(&hello.kind) {
+                output.push(Refusal::WantsTls.code());
+                return Err(HandshakeError::WithoutTls(hello.name));
+            }
             let own = Hello::new(hello.kind, &self.own_name, self.nonce);
             own.write(output);
             self.hellos = Some((hello, own));

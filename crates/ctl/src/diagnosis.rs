@@ -95,6 +95,13 @@ fn findings(target: &Target, trouble: &Trouble) -> Vec<String> {
                     .to_owned(),
             ]
         }
+        Trouble::Handshake(HandshakeError::Refused(Refusal::WantsTls)) => vec![
+            connected,
+            "the node has TLS between nodes (inter_node.ssl_options) and \
+             takes tools from its own host only"
+                .to_owned(),
+            format!("suggestion: run this command on {host}"),
+        ],
         Trouble::Handshake(error) => vec![
             connected,
             format!("TCP connection succeeded but the handshake failed: {error}"),

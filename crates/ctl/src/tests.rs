@@ -185,6 +185,7 @@ fn trouble(name: &str) -> Option<Trouble> {
         "refused" => Trouble::Unreachable("Connection refused (os error 111)".to_owned()),
         "unresolved" => Trouble::Unresolved("failed to lookup address information".to_owned()),
         "wrong cookie" => Trouble::Handshake(HandshakeError::Refused(Refusal::WrongCookie)),
+        "wants TLS" => Trouble::Handshake(HandshakeError::Refused(Refusal::WantsTls)),
         "other node" => Trouble::Handshake(HandshakeError::OtherNode {
             found: "hare@box".to_owned(),
         }),

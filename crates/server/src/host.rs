@@ -26,10 +26,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::config::{Config, NodeName};
 use crate::logging::Logs;
 use crate::node::Node;
+use crate::node_tls::NodeTls;
 
 pub(crate) use discover::{Beginning, Stance, begin, candidates};
 pub(crate) use facts::HostFace;
-pub(crate) use peer_routes::{explain, peer_routes};
+pub(crate) use peer_routes::{explain, peer_routes, refuse};
 
 /// What the loop of the process is told to do.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub(crate) type Orders = mpsc::UnboundedSender<Order>;
 pub(crate) struct ProcessHost {
     pub config: Arc<Config>,
     pub cookie: cluster::handshake::Cookie,
+    /// With other nodes; `None` is none.
+    pub tls: Option<NodeTls>,
     pub logs: Logs,
     pub orders: Orders,
     pub state: watch::Sender<AppState>,
@@ -75,12 +78,14 @@ impl ProcessHost {
     pub(crate) fn new(
         config: Arc<Config>,
         cookie: cluster::handshake::Cookie,
+        tls: Option<NodeTls>,
         logs: Logs,
     ) -> (Arc<ProcessHost>, mpsc::UnboundedReceiver<Order>) {
         let (orders, received) = mpsc::unbounded_channel();
         let host = ProcessHost {
             config,
             cookie,
+            tls,
             logs,
             orders,
             state: watch::Sender::new(AppState::Starting { why: "the process starts".to_owned() }),
@@ -108,7 +113,7 @@ impl ProcessHost {
 
     /// Asks processes of other nodes in this node's name.
     pub(crate) fn asking<'a>(&'a self, own_name: &'a str, patience: std::time::Duration) -> ask::Ask<'a> {
-        ask::Ask { own_name, cookie: &self.cookie, patience }
+        ask::Ask { own_name, cookie: &self.cookie, tls: self.tls.as_ref(), patience }
     }
 
     pub(crate) fn tell_stance(&self, stance: Stance) {

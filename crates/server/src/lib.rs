@@ -33,6 +33,7 @@ mod mirror_driver;
 mod mirrors;
 mod node;
 mod node_port;
+mod node_tls;
 mod partition;
 mod peers;
 mod provision;

@@ -5,7 +5,7 @@
 //! used it hears so before a packet of the next one is read:
 //!
 //! ```text
-//! call/accept -> handshake (cookie) -> hello -> connected(life) -> packets ... -> lost(life) -> call again
+//! call/accept -> TLS, if it is configured -> handshake (cookie) -> hello -> connected(life) -> packets ... -> lost(life) -> call again
 //! ```
 //!
 //! Sending never waits: who sends bounds what it sends (windows of agents, credit of consumers), and
@@ -30,6 +30,7 @@ pub(crate) use serve::EVENTS;
 
 use crate::identity::Identity;
 use crate::node::Node;
+use crate::node_tls::NodeTls;
 
 /// Above this many bytes waiting for one peer, agents of its queues take no more.
 const CROWDED_BYTES: usize = 64 << 20;
@@ -51,6 +52,7 @@ pub(crate) struct Peers {
     node: OnceLock<Weak<Node>>,
     hello: Hello,
     cookie: cluster::handshake::Cookie,
+    tls: Option<NodeTls>,
     peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
     events: mpsc::UnboundedSender<PeerEvent>,
     lives: AtomicU64,
@@ -186,6 +188,7 @@ impl Peers {
     pub(crate) fn new(
         identity: &Identity,
         cookie: cluster::handshake::Cookie,
+        tls: Option<NodeTls>,
     ) -> (Arc<Peers>, mpsc::UnboundedReceiver<PeerEvent>) {
         let hello = Hello {
             versions: Versions::OURS,
@@ -200,6 +203,7 @@ impl Peers {
             node: OnceLock::new(),
             hello,
             cookie,
+            tls,
             peers: RwLock::new(BTreeMap::new()),
             events,
             lives: AtomicU64::new(1),

@@ -20,6 +20,7 @@ use crate::host::{App, Beginning, HostFace, Order, ProcessHost, begin};
 use crate::log_writer::LogWriter;
 use crate::logging::Logs;
 use crate::node::Node;
+use crate::node_tls::NodeTls;
 use crate::tls::Tls;
 use crate::{alarms, definitions, http, listener, log_exchange, node_port, start};
 
@@ -64,9 +65,10 @@ fn serve(config: Config, environment: &Environment<'_>, logs: &Logs) -> Result<(
     getrandom::fill(&mut fresh)?;
     let cookie = Cookie::load(environment, &config.data_dir, fresh)?;
     let cookie = cluster::handshake::Cookie::new(cookie.as_bytes()).context("the cookie is empty")?;
+    let tls = NodeTls::load(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(async {
-        let (host, mut orders) = ProcessHost::new(Arc::new(config), cookie, logs.clone());
+        let (host, mut orders) = ProcessHost::new(Arc::new(config), cookie, tls, logs.clone());
         open_node_port(&host)?;
         watch_signals(&host)?;
         // Somebody may wait for the first start, or for none.
@@ -330,6 +332,9 @@ async fn open_ports(host: &Arc<ProcessHost>, node: &Arc<Node>) -> Result<axum::R
     }
     let at = node_port_of(&node.config);
     show("clustering", &at, at.port);
+    if let Some(tls) = &host.tls {
+        keep_tls(node, tls.tls());
+    }
     for (socket, tls) in web {
         tokio::spawn(http::accept(Arc::clone(node), socket, router.clone(), tls));
     }

@@ -96,7 +96,7 @@ pub(crate) async fn open_node(host: &ProcessHost, mut identity: Identity, log: L
     identity.save(&config.data_dir)?;
     let name: Name = identity.name.as_str().into();
     let latest = Arc::new(ArcSwap::from_pointee(Tables::default()));
-    let (peers, heard) = Peers::new(&identity, host.cookie.clone());
+    let (peers, heard) = Peers::new(&identity, host.cookie.clone(), host.tls.clone());
     let limits = connection_limits(&config, &name);
     let node = Node::new(Parts {
         identity: identity.clone(),

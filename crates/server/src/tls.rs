@@ -1,4 +1,5 @@
-//! TLS of a listener: from `ssl_options.*` to handshakes, and from a handshake to who the client is.
+//! TLS of a listener: from `ssl_options.*` to handshakes, and from a handshake to who the client is. Nodes that call each
+//! other are clients too, with the same settings and files.
 //!
 //! Files that cannot be read or do not fit together stop the node, by name. Once it runs, files that change are taken
 //! up: looked at when a client connects, at most every few seconds, and on request (SIGHUP). A change that cannot be
@@ -23,8 +24,8 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::{ServerConfig, ServerConnection, SupportedProtocolVersion};
-use tokio_rustls::TlsAcceptor;
+use rustls::{ClientConfig, ServerConfig, ServerConnection, SupportedProtocolVersion};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::config::{CertificateLogin, TlsOptions, TlsVersion};
 use files::{Material, Stamp};
@@ -44,6 +45,8 @@ pub struct Tls {
 
 struct Loaded {
     config: Arc<ServerConfig>,
+    /// For calling others of the same kind.
+    calling: Arc<ClientConfig>,
     certificates: Vec<CertificateFile>,
 }
 
@@ -90,6 +93,13 @@ impl Tls {
     pub fn acceptor(&self) -> TlsAcceptor {
         self.look(Instant::now());
         TlsAcceptor::from(Arc::clone(&self.loaded.load().config))
+    }
+
+    /// The same for calling another node: this one shows its certificate, and checks the other's if it verifies.
+    #[must_use]
+    pub fn connector(&self) -> TlsConnector {
+        self.look(Instant::now());
+        TlsConnector::from(Arc::clone(&self.loaded.load().calling))
     }
 
     /// Reads the files again, whether they have changed or not.
@@ -186,20 +196,26 @@ fn load(
         ..ring::default_provider()
     });
     let versions = versions(prefix, options, &provider)?;
+    let key = material.key(prefix, options, &provider)?;
+    let unfit = |error| files::chain_error(prefix, options, &error);
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
+    let builder = builder.with_protocol_versions(&versions).map_err(refused)?;
+    let calling = builder
+        .dangerous()
+        .with_custom_certificate_verifier(verifier::of_nodes(prefix, options, &material, &provider)?)
+        .with_client_auth_cert(material.chain.clone(), key.clone_key())
+        .map_err(unfit)?;
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_protocol_versions(&versions).map_err(refused)?;
     let builder = if options.verify {
         builder
-            .with_client_cert_verifier(verifier::verifier(prefix, options, &material, &provider)?)
+            .with_client_cert_verifier(verifier::of_clients(prefix, options, &material, &provider)?)
     } else {
         builder.with_no_client_auth()
     };
     let mut config = builder
-        .with_single_cert(
-            material.chain.clone(),
-            material.key(prefix, options, &provider)?,
-        )
-        .map_err(|error| files::chain_error(prefix, options, &error))?;
+        .with_single_cert(material.chain.clone(), key)
+        .map_err(unfit)?;
     config.ignore_client_order = options.honor_cipher_order;
     config.alpn_protocols = protocols.to_vec();
     let now = SystemTime::now();
@@ -212,6 +228,7 @@ fn load(
     Ok((
         Loaded {
             config: Arc::new(config),
+            calling: Arc::new(calling),
             certificates: material.certificates,
         },
         warnings,
@@ -249,4 +266,4 @@ fn versions(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

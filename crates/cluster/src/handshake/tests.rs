@@ -113,6 +113,19 @@ fn another_cookie_is_refused_and_both_sides_say_so() {
 }
 
 #[test]
+fn a_kind_that_comes_by_tls_only_is_told_so_before_anything_is_proved() {
+    let mut pair = Pair::new("secret", "secret");
+    pair.acceptor = pair.acceptor.taking(&[Kind::NodeLink]);
+    let (initiator, acceptor) = pair.run(1000);
+    assert_eq!(initiator, Err(HandshakeError::Refused(Refusal::WantsTls)));
+    assert_eq!(acceptor, Err(HandshakeError::WithoutTls(TOOL.to_owned())));
+    let mut pair = Pair::new("secret", "secret");
+    pair.acceptor = pair.acceptor.taking(&[Kind::Control]);
+    let (initiator, acceptor) = pair.run(1000);
+    assert!(matches!((initiator, acceptor), (Ok(Some(_)), Ok(Some(_)))));
+}
+
+#[test]
 fn the_acceptor_proves_nothing_before_the_initiator_has() {
     let mut hello = Vec::new();
     let _ = Initiator::new(

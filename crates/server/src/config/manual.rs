@@ -51,6 +51,7 @@ fn defaults() -> BTreeMap<String, String> {
     let name = "warren@host".parse().expect("that is a node name");
     let mut config = Config::new(name, PathBuf::from("DATA"));
     // To show the defaults of TLS, which only matter where it is used.
+    config.cluster.inter_node_tls = Some(TlsOptions::default());
     for service in [
         &mut config.management.service,
         &mut config.prometheus.service,

@@ -359,6 +359,31 @@ fn known_keys_without_effect_are_named_and_their_values_checked() {
 }
 
 #[test]
+fn nodes_speak_tls_with_each_other_when_they_are_told_to() {
+    let config = Machine::new().config();
+    assert_eq!(config.cluster.inter_node_tls, None);
+    let settings = [
+        "cacertfile = /etc/warren/tls/ca.pem",
+        "certfile = /etc/warren/tls/n1.pem",
+        "keyfile = /etc/warren/tls/n1.key",
+        "verify = verify_peer",
+        "fail_if_no_peer_cert = true",
+        "versions.1 = tlsv1.3",
+        "ciphers.1 = TLS_AES_256_GCM_SHA384",
+    ];
+    let mut machine = production();
+    for setting in settings {
+        machine = machine.set(&format!("inter_node.ssl_options.{setting}"));
+    }
+    let options = machine.config().cluster.inter_node_tls.unwrap();
+    let certificate = PathBuf::from("/etc/warren/tls/n1.pem");
+    assert_eq!(options.certfile, Some(certificate));
+    assert!(options.verify && options.fail_if_no_peer_cert);
+    assert_eq!(options.versions, [TlsVersion::V1_3]);
+    assert_eq!(options.ciphers, ["TLS_AES_256_GCM_SHA384"]);
+}
+
+#[test]
 fn old_versions_of_tls_are_left_out_with_a_warning() {
     let text = "ssl_options.versions.1 = tlsv1.1\nssl_options.versions.2 = tlsv1.2";
     let (config, warnings) = Machine::configured(text).load();
@@ -414,9 +439,10 @@ fn every_served_key_is_described() {
         management.headers.xss_protection = x\nmanagement.headers.content_type_options = x\n\
         ssl_options.password = x\nmanagement.ssl.password = x\nprometheus.tcp.ip = ::1\nprometheus.ssl.ip = ::1\n\
         management.ssl.ip = ::1\ncluster_formation.dns.hostname = x\n\
-        prometheus.ssl.password = x\ncluster_nodes.disc_copies = q\n\
+        prometheus.ssl.password = x\ninter_node.ssl_options.password = x\ncluster_nodes.disc_copies = q\n\
         message_interceptors.incoming.set_header_routing_node.overwrite = true\n";
-    let files = ["ssl_options", "management.ssl", "prometheus.ssl"].map(|prefix| {
+    let prefixes = ["ssl_options", "management.ssl", "prometheus.ssl", "inter_node.ssl_options"];
+    let files = prefixes.map(|prefix| {
         format!("{prefix}.certfile = /etc/warren/tls/ca.pem\n{prefix}.keyfile = /etc/warren/tls/ca.pem\n{prefix}.cacertfile = /etc/warren/tls/ca.pem\n")
     });
     let mut machine = production();

@@ -13,12 +13,14 @@ use tokio::net::TcpStream;
 
 use super::address_of;
 use crate::config::NodeName;
+use crate::node_tls::{NodeStream, NodeTls};
 use crate::peers::shake_hands_as_caller;
 
 /// See the file's head.
 pub(crate) struct Ask<'a> {
     pub own_name: &'a str,
     pub cookie: &'a Cookie,
+    pub tls: Option<&'a NodeTls>,
     pub patience: Duration,
 }
 
@@ -40,8 +42,21 @@ impl Ask<'_> {
 
     async fn talk(&self, node: &str, path: &str, body: &Json) -> anyhow::Result<(bool, Json)> {
         let name: NodeName = node.parse().map_err(|error| anyhow::anyhow!("'{node}' {error}"))?;
-        let mut stream = TcpStream::connect(address_of(&name)).await?;
+        let stream = TcpStream::connect(address_of(&name)).await?;
         stream.set_nodelay(true)?;
+        match self.tls {
+            None => self.talk_over(stream, node, path, body).await,
+            Some(tls) => self.talk_over(tls.call(node, stream).await?, node, path, body).await,
+        }
+    }
+
+    async fn talk_over<S: NodeStream>(
+        &self,
+        mut stream: S,
+        node: &str,
+        path: &str,
+        body: &Json,
+    ) -> anyhow::Result<(bool, Json)> {
         let own = format!("warrenctl-{}@{}", std::process::id(), self.own_name.split('@').nth(1).unwrap_or("here"));
         let rest = shake_hands_as_caller(&mut stream, &own, Some(node), self.cookie, Kind::Control).await?;
         anyhow::ensure!(rest.is_empty(), "it spoke out of turn");

@@ -29,7 +29,7 @@ impl ProcessHost {
     }
 
     pub(super) fn ask<'a>(&'a self, own_name: &'a str) -> Ask<'a> {
-        Ask { own_name, cookie: &self.cookie, patience: Duration::from_secs(15) }
+        self.asking(own_name, Duration::from_secs(15))
     }
 
     /// Deletes all that the node has; it is blank afterwards.

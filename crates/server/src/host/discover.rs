@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::ProcessHost;
-use super::ask::Ask;
 use crate::clock;
 use crate::config::{NodeName, PeerDiscovery};
 use crate::identity::Identity;
@@ -135,10 +134,16 @@ enum Advice {
 
 /// Asks all candidates. Those whose application is stopped have no part in this.
 async fn look(host: &ProcessHost, own: &str, found: &[String]) -> Vec<Seen> {
-    let ask = Ask { own_name: own, cookie: &host.cookie, patience: Duration::from_secs(3) };
+    let ask = host.asking(own, Duration::from_secs(3));
     let mut seen = Vec::new();
     for name in found.iter().filter(|name| *name != own) {
-        let Ok(answer) = ask.post(name, "/api/peer/who", &json!({})).await else { continue };
+        let answer = match ask.post(name, "/api/peer/who", &json!({})).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::info!("peer discovery: {error}");
+                continue;
+            }
+        };
         if answer["app"] == "stopped" {
             continue;
         }

@@ -60,7 +60,8 @@ pub(crate) fn peer_routes(host: Arc<ProcessHost>) -> Router {
         .with_state(host)
 }
 
-fn refuse(reason: &str) -> Response {
+/// The answer to a question that is not served, and why.
+pub(crate) fn refuse(reason: &str) -> Response {
     (StatusCode::CONFLICT, Json(json!({"error": "refused", "reason": reason}))).into_response()
 }
 

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{Peer, PeerEvent, Peers};
+use crate::node_tls::{NodeStream, explained};
 
 /// A connection that is not greeted by then is given up.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -52,20 +53,31 @@ pub(super) async fn keep_in_touch(peers: Arc<Peers>, peer: Arc<Peer>) {
     }
 }
 
-/// Both greetings, as the one who calls; then the connection is served.
-async fn greet(peers: &Arc<Peers>, peer: &Arc<Peer>, mut stream: TcpStream) -> std::io::Result<()> {
+/// TLS, if it is configured, and both greetings, as the one who calls; then the connection is served.
+async fn greet(peers: &Arc<Peers>, peer: &Arc<Peer>, stream: TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
-    let greeted = tokio::time::timeout(PATIENCE, async {
+    match &peers.tls {
+        None => greet_over(peers, peer, stream).await,
+        Some(tls) => greet_over(peers, peer, in_time(tls.call(&peer.name, stream)).await?).await,
+    }
+}
+
+async fn greet_over<S: NodeStream>(peers: &Arc<Peers>, peer: &Arc<Peer>, mut stream: S) -> std::io::Result<()> {
+    let (theirs, input) = in_time(async {
         let rest = shake_hands_as_caller(&mut stream, &peers.hello.name, Some(&peer.name), &peers.cookie, Kind::NodeLink).await?;
         exchange_hellos(&mut stream, rest, &peers.hello).await
-    });
-    let (theirs, input) = greeted.await.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+    })
+    .await?;
     peers.connected(theirs, stream, input)
 }
 
+async fn in_time<T>(work: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {
+    tokio::time::timeout(PATIENCE, work).await.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))?
+}
+
 /// Proves the cookie to a node and has it prove the same.
-pub(crate) async fn shake_hands_as_caller(
-    stream: &mut TcpStream,
+pub(crate) async fn shake_hands_as_caller<S: NodeStream>(
+    stream: &mut S,
     own_name: &str,
     expected: Option<&str>,
     cookie: &Cookie,
@@ -79,6 +91,7 @@ pub(crate) async fn shake_hands_as_caller(
     loop {
         if !output.is_empty() {
             stream.write_all(&output).await?;
+            stream.flush().await?;
             output.clear();
         }
         match initiator.receive(&mut input, &mut output) {
@@ -86,15 +99,16 @@ pub(crate) async fn shake_hands_as_caller(
             Ok(None) => {}
             Err(error) => return Err(std::io::Error::other(error)),
         }
-        if output.is_empty() && stream.read_buf(&mut input).await? == 0 {
+        // With TLS 1.3 it is here that a caller hears that its certificate is not accepted.
+        if output.is_empty() && stream.read_buf(&mut input).await.map_err(explained)? == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
     }
 }
 
 /// Each side says who it is before anything else.
-pub(super) async fn exchange_hellos(
-    stream: &mut TcpStream,
+pub(super) async fn exchange_hellos<S: NodeStream>(
+    stream: &mut S,
     mut input: BytesMut,
     ours: &Hello,
 ) -> std::io::Result<(Hello, BytesMut)> {
@@ -103,6 +117,7 @@ pub(super) async fn exchange_hellos(
     let mut output = Vec::new();
     link.fill(&mut output, usize::MAX);
     stream.write_all(&output).await?;
+    stream.flush().await?;
     loop {
         if let Some((_, packet)) = link.receive(&mut input).map_err(std::io::Error::other)? {
             let theirs = Hello::decode(&packet).map_err(std::io::Error::other)?;
@@ -117,13 +132,12 @@ pub(super) async fn exchange_hellos(
 
 impl Peers {
     /// Takes a connection from a node that has proved the cookie.
-    pub(crate) async fn accept(self: &Arc<Self>, mut stream: TcpStream, input: BytesMut) -> std::io::Result<()> {
-        let greeted = tokio::time::timeout(PATIENCE, exchange_hellos(&mut stream, input, &self.hello)).await;
-        let (theirs, input) = greeted.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+    pub(crate) async fn accept<S: NodeStream>(self: &Arc<Self>, mut stream: S, input: BytesMut) -> std::io::Result<()> {
+        let (theirs, input) = in_time(exchange_hellos(&mut stream, input, &self.hello)).await?;
         self.connected(theirs, stream, input)
     }
 
-    fn connected(self: &Arc<Self>, theirs: Hello, stream: TcpStream, input: BytesMut) -> std::io::Result<()> {
+    fn connected<S: NodeStream>(self: &Arc<Self>, theirs: Hello, stream: S, input: BytesMut) -> std::io::Result<()> {
         let id: NodeId = theirs.node;
         let peer = self.get(id).ok_or_else(|| {
             std::io::Error::other(format!("node {} with the number {id} is not a member of this cluster", theirs.name))

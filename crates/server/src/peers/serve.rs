@@ -1,29 +1,38 @@
 //! One connection to a peer while it lasts: a task that reads and one that writes.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use broker::QueueId;
 use bytes::{Bytes, BytesMut};
 use cluster::link::{Lane, Link, LinkLimits};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{Line, Peer, PeerEvent, Peers};
+use crate::node_tls::NodeStream;
 use crate::wire::{self, Packet, Service};
 
 /// Handed to the socket at once: so much of data may be ahead of a heartbeat.
 const WRITE_BYTES: usize = 256 << 10;
 const READ_BYTES: usize = 256 << 10;
+/// How long a socket may refuse to take a farewell.
+const FAREWELL: Duration = Duration::from_millis(200);
 
 impl Peers {
     /// Makes a greeted connection the peer's own; one that was there before is over.
-    pub(super) fn install(self: &Arc<Self>, peer: Arc<Peer>, incarnation: u64, stream: TcpStream, input: BytesMut) {
+    pub(super) fn install<S: NodeStream>(
+        self: &Arc<Self>,
+        peer: Arc<Peer>,
+        incarnation: u64,
+        stream: S,
+        input: BytesMut,
+    ) {
         let line = Arc::new(Line::new(self.next_life(), incarnation));
-        *line.remote.lock() = stream.peer_addr().ok();
-        *line.local.lock() = stream.local_addr().ok();
-        let (read, write) = stream.into_split();
+        *line.remote.lock() = stream.socket().peer_addr().ok();
+        *line.local.lock() = stream.socket().local_addr().ok();
+        let (read, write) = stream.halves();
         let before = peer.line.lock().as_ref().map(Arc::clone);
         if let Some(before) = before {
             before.hang_up();
@@ -66,7 +75,13 @@ impl Peers {
         true
     }
 
-    async fn read_on(self: &Arc<Self>, peer: &Arc<Peer>, line: &Line, mut read: OwnedReadHalf, mut input: BytesMut) -> String {
+    async fn read_on(
+        self: &Arc<Self>,
+        peer: &Arc<Peer>,
+        line: &Line,
+        mut read: impl AsyncRead + Unpin,
+        mut input: BytesMut,
+    ) -> String {
         let mut link = Link::new(LinkLimits::default());
         loop {
             loop {
@@ -88,6 +103,8 @@ impl Peers {
             match got {
                 Ok(0) => return "the other side hung up".to_owned(),
                 Ok(count) => drop(line.received_bytes.fetch_add(count as u64, Ordering::Relaxed)),
+                // TLS that ends without a farewell, as when a process dies.
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return "the other side hung up".to_owned(),
                 Err(error) => return error.to_string(),
             }
         }
@@ -139,7 +156,7 @@ impl Peers {
     }
 }
 
-async fn write_on(line: Arc<Line>, mut write: OwnedWriteHalf) {
+async fn write_on(line: Arc<Line>, mut write: impl AsyncWrite + Unpin) {
     let mut out = Vec::with_capacity(WRITE_BYTES);
     loop {
         let wake = line.wake.notified();
@@ -156,7 +173,7 @@ async fn write_on(line: Arc<Line>, mut write: OwnedWriteHalf) {
             continue;
         }
         let ended = tokio::select! {
-            written = write.write_all(&out) => written.is_err(),
+            written = write_out(&mut write, &out) => written.is_err(),
             () = until_ended(&line) => true,
         };
         if ended {
@@ -167,12 +184,20 @@ async fn write_on(line: Arc<Line>, mut write: OwnedWriteHalf) {
         line.room.notify_waiters();
     }
     line.hang_up();
+    // Says farewell, where TLS has one.
+    let _ = tokio::time::timeout(FAREWELL, write.shutdown()).await;
+}
+
+/// What TLS keeps back until it is flushed is on its way too.
+async fn write_out(write: &mut (impl AsyncWrite + Unpin), out: &[u8]) -> std::io::Result<()> {
+    write.write_all(out).await?;
+    write.flush().await
 }
 
 /// The writer may be stuck in a socket that takes nothing: it is looked after now and then.
 async fn until_ended(line: &Line) {
     while !line.ended.load(Ordering::Acquire) {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -3,19 +3,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::ClientConfig;
 use rustls::crypto::ring;
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tempfile::TempDir;
 use tokio_rustls::TlsConnector;
 
+use super::verifier::Unverified;
 use super::{LOOK_INTERVAL, Session, Tls};
 use crate::config::{CertificateLogin, TlsOptions, TlsVersion};
 
 mod refusals;
 
-type Issuer = CertifiedIssuer<'static, KeyPair>;
+pub(crate) type Issuer = CertifiedIssuer<'static, KeyPair>;
 
 fn key() -> KeyPair {
     KeyPair::generate().expect("a key can be made")
@@ -40,7 +40,7 @@ fn authority_params(common_name: &str) -> CertificateParams {
     params
 }
 
-fn authority(common_name: &str) -> Issuer {
+pub(crate) fn authority(common_name: &str) -> Issuer {
     CertifiedIssuer::self_signed(authority_params(common_name), key())
         .expect("an authority can be made")
 }
@@ -68,13 +68,13 @@ impl Client {
 }
 
 /// A folder with the files of a server.
-struct Folder {
+pub(crate) struct Folder {
     dir: TempDir,
 }
 
 impl Folder {
     /// With `ca.pem`, `cert.pem` and `key.pem`.
-    fn of(authority: &Issuer) -> Folder {
+    pub(crate) fn of(authority: &Issuer) -> Folder {
         let folder = Folder {
             dir: tempfile::tempdir().expect("a folder can be made"),
         };
@@ -88,7 +88,7 @@ impl Folder {
     }
 
     /// Puts a file in its place at once, as tools that renew certificates do.
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let unfinished = self.path("unfinished");
         std::fs::write(&unfinished, text).expect("the file can be written");
         std::fs::rename(unfinished, self.path(name)).expect("the file can be moved");
@@ -103,7 +103,7 @@ impl Folder {
         self.write("key.pem", &key.serialize_pem());
     }
 
-    fn options(&self) -> TlsOptions {
+    pub(crate) fn options(&self) -> TlsOptions {
         TlsOptions {
             cacertfile: Some(self.path("ca.pem")),
             certfile: Some(self.path("cert.pem")),
@@ -122,49 +122,6 @@ fn load(options: &TlsOptions) -> Tls {
         Tls::load("ssl_options", options, &[]).unwrap_or_else(|error| panic!("refused: {error}"));
     assert_eq!(warnings, [""; 0]);
     tls
-}
-
-/// A client takes any certificate of the server.
-#[derive(Debug)]
-struct TrustAll;
-
-impl ServerCertVerifier for TrustAll {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = ring::default_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = ring::default_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ring::default_provider()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
 }
 
 /// What came of a connection.
@@ -188,7 +145,9 @@ fn meet(tls: &Tls, client: &Client) -> Result<Met, String> {
         .with_protocol_versions(&versions)
         .expect("these are versions")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(TrustAll));
+        .with_custom_certificate_verifier(Arc::new(Unverified(
+            ring::default_provider().signature_verification_algorithms,
+        )));
     let mut config = if client.chain.is_empty() {
         builder.with_no_client_auth()
     } else {

@@ -1,20 +1,21 @@
-//! Whether a client's certificate is trusted.
+//! Whether the other side's certificate is trusted.
 
 use std::sync::Arc;
 
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::CryptoProvider;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::TlsError;
 use super::files::Material;
 use crate::config::TlsOptions;
 
 /// What decides about the certificates of clients.
-pub(super) fn verifier(
+pub(super) fn of_clients(
     prefix: &str,
     options: &TlsOptions,
     material: &Material,
@@ -27,30 +28,63 @@ pub(super) fn verifier(
     } else {
         builder.allow_unauthenticated()
     };
-    let inner = builder.build().map_err(|error| {
-        TlsError::new(
-            &format!("{prefix}.cacertfile"),
-            options.cacertfile.as_deref(),
-            error.to_string(),
-        )
-    })?;
+    let inner = builder
+        .build()
+        .map_err(|error| unfit(prefix, options, &error))?;
     Ok(Arc::new(DepthVerifier {
         inner,
         depth: options.depth.into(),
     }))
 }
 
-/// Lets a chain lead over so many certificates at most.
-///
-/// Clients send them in order, each issued by the next (RFC 5246, 7.4.2), so a path of no more than `depth` of them
-/// uses none behind the first `depth`; those behind, often the trusted one itself, are not needed.
-#[derive(Debug)]
-struct DepthVerifier {
-    inner: Arc<dyn ClientCertVerifier>,
-    depth: usize,
+/// What decides about the certificates of nodes that are called.
+pub(super) fn of_nodes(
+    prefix: &str,
+    options: &TlsOptions,
+    material: &Material,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+    if !options.verify {
+        return Ok(Arc::new(Unverified(
+            provider.signature_verification_algorithms,
+        )));
+    }
+    let roots = Arc::new(material.trusted.clone());
+    let builder = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider));
+    let inner = builder
+        .build()
+        .map_err(|error| unfit(prefix, options, &error))?;
+    Ok(Arc::new(DepthVerifier {
+        inner,
+        depth: options.depth.into(),
+    }))
 }
 
-impl ClientCertVerifier for DepthVerifier {
+fn unfit(prefix: &str, options: &TlsOptions, error: &dyn std::fmt::Display) -> TlsError {
+    TlsError::new(
+        &format!("{prefix}.cacertfile"),
+        options.cacertfile.as_deref(),
+        error.to_string(),
+    )
+}
+
+/// Lets a chain lead over so many certificates at most.
+///
+/// Both sides send them in order, each issued by the next (RFC 5246, 7.4.2), so a path of no more than `depth` of them
+/// uses none behind the first `depth`; those behind, often the trusted one itself, are not needed.
+#[derive(Debug)]
+struct DepthVerifier<V: ?Sized> {
+    depth: usize,
+    inner: Arc<V>,
+}
+
+impl<V: ?Sized> DepthVerifier<V> {
+    fn near<'a, 'b>(&self, intermediates: &'a [CertificateDer<'b>]) -> &'a [CertificateDer<'b>] {
+        &intermediates[..intermediates.len().min(self.depth)]
+    }
+}
+
+impl ClientCertVerifier for DepthVerifier<dyn ClientCertVerifier> {
     fn offer_client_auth(&self) -> bool {
         self.inner.offer_client_auth()
     }
@@ -69,7 +103,7 @@ impl ClientCertVerifier for DepthVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let near = &intermediates[..intermediates.len().min(self.depth)];
+        let near = self.near(intermediates);
         self.inner.verify_client_cert(end_entity, near, now)
     }
 
@@ -93,5 +127,81 @@ impl ClientCertVerifier for DepthVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.inner.supported_verify_schemes()
+    }
+}
+
+impl ServerCertVerifier for DepthVerifier<WebPkiServerVerifier> {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let near = self.near(intermediates);
+        self.inner
+            .verify_server_cert(end_entity, near, name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+/// `verify_none`: whoever has the key of the certificate that is shown will do.
+#[derive(Debug)]
+pub(super) struct Unverified(pub(super) WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
     }
 }

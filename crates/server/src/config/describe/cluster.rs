@@ -5,6 +5,7 @@ use super::super::keys::DEFINITION_KEYS;
 use super::super::model::{
     Cluster, Formation, PartitionHandling, PeerDiscovery, QueueLocator, QueueType, Rebalance,
 };
+use super::access::tls;
 use super::{Listing, add, add_some, millis, path};
 
 pub(super) fn cluster(config: &Config, out: &mut Listing) {
@@ -25,6 +26,9 @@ pub(super) fn cluster(config: &Config, out: &mut Listing) {
         "distribution.listener.port_range.max",
         cluster.distribution.port_max,
     );
+    if let Some(options) = &cluster.inter_node_tls {
+        tls("inter_node.ssl_options", options, out);
+    }
     add(out, "net_ticktime", cluster.net_ticktime.as_secs());
     add(
         out,

@@ -179,6 +179,12 @@ impl Draft {
             RebalanceMode::Appoint => Rebalance::Appoint,
             RebalanceMode::Timer => Rebalance::Timer(self.rebalance_interval),
         };
+        // Any key of it asks for TLS, also one that is left out with a warning.
+        if settings.place_under("inter_node.ssl_options").is_some() {
+            cluster
+                .inter_node_tls
+                .get_or_insert_with(TlsOptions::default);
+        }
         let formation = &cluster.formation;
         if formation.peer_discovery_backend == PeerDiscovery::Dns
             && formation.dns_hostname.is_none()
@@ -257,7 +263,7 @@ impl Draft {
         let mut found = tls_problems(
             "ssl_options",
             &config.tls,
-            !config.network.ssl.is_empty(),
+            (!config.network.ssl.is_empty()).then_some(LISTENER),
             settings,
         );
         for (prefix, service) in [
@@ -267,7 +273,16 @@ impl Draft {
             found.extend(tls_problems(
                 prefix,
                 &service.ssl_options,
-                service.ssl.is_some(),
+                service.ssl.is_some().then_some(LISTENER),
+                settings,
+            ));
+        }
+        if let Some(options) = &config.cluster.inter_node_tls {
+            let why = "since other settings of TLS between nodes are there";
+            found.extend(tls_problems(
+                "inter_node.ssl_options",
+                options,
+                Some(why),
                 settings,
             ));
         }
@@ -286,11 +301,14 @@ impl Draft {
     }
 }
 
-/// What is missing or contradictory in TLS settings.
+/// Why a listener needs files.
+const LISTENER: &str = "since there is a listener for TLS";
+
+/// What is missing or contradictory in TLS settings. `used` says why they matter, if they do.
 fn tls_problems(
     prefix: &str,
     options: &TlsOptions,
-    is_used: bool,
+    used: Option<&str>,
     settings: &Settings,
 ) -> Vec<Problem> {
     let conflict = |suffix: &str, text: String| {
@@ -301,16 +319,13 @@ fn tls_problems(
         Problem::Conflict { place, key, text }
     };
     let mut problems = Vec::new();
-    if is_used {
+    if let Some(why) = used {
         for (suffix, file) in [
             ("certfile", &options.certfile),
             ("keyfile", &options.keyfile),
         ] {
             if file.is_none() {
-                problems.push(conflict(
-                    suffix,
-                    "must be set, since there is a listener for TLS".into(),
-                ));
+                problems.push(conflict(suffix, format!("must be set, {why}")));
             }
         }
     }

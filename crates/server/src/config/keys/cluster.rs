@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::draft::{PartitionMode, RebalanceMode};
 use super::super::key::{Status, Table};
-use super::super::model::{PeerDiscovery, QueueLocator, QueueType};
+use super::super::model::{PeerDiscovery, QueueLocator, QueueType, TlsOptions};
 use super::super::value::{
     boolean, choice, host_port, integer, ip, list, millis, node, port, seconds, word,
 };
@@ -56,6 +56,10 @@ fn names_and_ports(table: &mut Table) {
         port(),
         |draft, _, value| draft.port_max = Some(value),
     );
+    super::tls::served_under(table, "inter_node.ssl_options", |draft| {
+        let tls = &mut draft.config.cluster.inter_node_tls;
+        tls.get_or_insert_with(TlsOptions::default)
+    });
 }
 
 fn formation(table: &mut Table) {

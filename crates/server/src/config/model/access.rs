@@ -168,7 +168,7 @@ pub enum TlsVersion {
     V1_3,
 }
 
-/// `ssl_options.*`, and the same suffixes under `management.ssl.` and `prometheus.ssl.`.
+/// `ssl_options.*`, and the same suffixes under `management.ssl.`, `prometheus.ssl.` and `inter_node.ssl_options.`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsOptions {
     pub cacertfile: Option<PathBuf>,

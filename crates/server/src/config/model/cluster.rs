@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::node_name::NodeName;
+use super::TlsOptions;
 
 /// What to do when nodes lose sight of each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +90,8 @@ pub struct Cluster {
     /// `None` until an operator or the founding node gives one.
     pub cluster_name: Option<String>,
     pub distribution: Distribution,
+    /// `inter_node.ssl_options`: TLS between nodes; `None` is none.
+    pub inter_node_tls: Option<TlsOptions>,
     pub formation: Formation,
     pub partition_handling: PartitionHandling,
     pub keepalive_interval: Duration,
@@ -117,6 +120,7 @@ impl Default for Cluster {
                 port_min: 25672,
                 port_max: 25672,
             },
+            inter_node_tls: None,
             formation: Formation::default(),
             partition_handling: PartitionHandling::Ignore,
             keepalive_interval: Duration::from_secs(10),

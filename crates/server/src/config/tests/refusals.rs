@@ -199,6 +199,22 @@ fn settings_that_need_each_other() {
         &[&["management.ssl.certfile"], &["management.ssl.keyfile"]],
     );
     check(
+        "inter_node.ssl_options.verify = verify_peer",
+        &[
+            &["inter_node.ssl_options.certfile: must be set"],
+            &["inter_node.ssl_options.keyfile: must be set"],
+            &["verify_peer needs inter_node.ssl_options.cacertfile"],
+        ],
+    );
+    check(
+        "inter_node.ssl_options.versions.1 = tlsv1.1",
+        &[
+            &["inter_node.ssl_options.certfile: must be set"],
+            &["inter_node.ssl_options.keyfile: must be set"],
+            &["use tlsv1.2 or tlsv1.3"],
+        ],
+    );
+    check(
         "ssl_options.versions.1 = tlsv1",
         &[&["use tlsv1.2 or tlsv1.3"]],
     );
