@@ -11,6 +11,7 @@
 //! publishes anew what was not confirmed; those are other messages.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 /// A message: the so-many'th, from 0, of one session of a publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,10 +41,17 @@ const CONFIRMED: u8 = 1;
 const SEEN: u8 = 2;
 const SEEN_AS_NEW: u8 = 4;
 
+#[derive(Clone, Copy, Debug, Default)]
+struct Message {
+    known: u8,
+    /// The latest copy that came out: when, and whether it was said to have come before.
+    latest: Option<(Instant, bool)>,
+}
+
 #[derive(Debug, Default)]
 struct Session {
     /// What is known of each message.
-    messages: Vec<u8>,
+    messages: Vec<Message>,
     /// The latest that has come out for the first time.
     last: Option<u32>,
 }
@@ -66,17 +74,17 @@ impl Ledger {
     pub fn published(&mut self, id: Id) {
         let session = self.sessions.entry((id.publisher, id.session)).or_default();
         assert_eq!(session.messages.len(), id.number as usize, "messages are published in order");
-        session.messages.push(0);
+        session.messages.push(Message::default());
     }
 
-    fn message(&mut self, id: Id) -> Option<&mut u8> {
+    fn message(&mut self, id: Id) -> Option<&mut Message> {
         self.sessions.get_mut(&(id.publisher, id.session))?.messages.get_mut(id.number as usize)
     }
 
     /// The broker has taken the message.
     pub fn confirmed(&mut self, id: Id) {
         match self.message(id) {
-            Some(message) => *message |= CONFIRMED,
+            Some(message) => message.known |= CONFIRMED,
             None => self.violations.push(format!("{id:?} is confirmed and was never published")),
         }
         self.confirmed += 1;
@@ -88,11 +96,13 @@ impl Ledger {
             self.violations.push(format!("{id:?} comes out and was never published"));
             return;
         };
-        let before = *message;
-        *message |= SEEN | if redelivered { 0 } else { SEEN_AS_NEW };
+        let (before, latest) = (message.known, message.latest);
+        message.known |= SEEN | if redelivered { 0 } else { SEEN_AS_NEW };
+        message.latest = Some((Instant::now(), redelivered));
         let earlier = if in_order { SEEN } else { SEEN_AS_NEW };
         if !redelivered && before & earlier != 0 {
-            self.violations.push(format!("{id:?} comes again and is said to be new"));
+            let (ago, flagged) = latest.map_or_else(Default::default, |(at, flagged)| (at.elapsed(), flagged));
+            self.violations.push(format!("{id:?} comes again and is said to be new; it came {ago:?} ago, redelivered: {flagged}"));
         }
         if before & SEEN != 0 {
             self.again += 1;
@@ -112,7 +122,7 @@ impl Ledger {
     pub fn missing(&self) -> Vec<Id> {
         let sessions = self.sessions.iter();
         let missing = sessions.flat_map(|((publisher, session), found)| {
-            let owed = (0_u32..).zip(&found.messages).filter(|(_, message)| **message & (CONFIRMED | SEEN) == CONFIRMED);
+            let owed = (0_u32..).zip(&found.messages).filter(|(_, message)| message.known & (CONFIRMED | SEEN) == CONFIRMED);
             owed.map(|(number, _)| Id { publisher: *publisher, session: *session, number })
         });
         missing.collect()

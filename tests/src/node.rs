@@ -34,6 +34,8 @@ pub struct Node {
     /// Of the network that it runs in; without one it is the test's.
     namespace: Option<String>,
     process: Option<Process>,
+    /// What its processes have said, each in its turn.
+    lives: Vec<Arc<Mutex<String>>>,
 }
 
 #[derive(Debug)]
@@ -93,6 +95,7 @@ impl Node {
             namespace,
             folder,
             process: None,
+            lives: Vec::new(),
         }
     }
 
@@ -134,6 +137,7 @@ impl Node {
         let said = Arc::new(Mutex::new(String::new()));
         follow(child.stdout.take().expect("piped"), &said, sender.clone());
         follow(child.stderr.take().expect("piped"), &said, sender);
+        self.lives.push(Arc::clone(&said));
         self.process = Some(Process { child, lines, said });
     }
 
@@ -348,8 +352,10 @@ impl Drop for Node {
         if let Some(mut process) = self.process.take() {
             let _ = process.child.kill();
             let _ = process.child.wait();
-            if failed {
-                let said = process.said.lock().map(|said| said.clone()).unwrap_or_default();
+        }
+        if failed {
+            for said in &self.lives {
+                let said = said.lock().map(|said| said.clone()).unwrap_or_default();
                 eprintln!("--- the node said:\n{said}---");
             }
         }

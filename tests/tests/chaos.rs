@@ -206,7 +206,11 @@ async fn consume(world: Arc<World>, consumer: usize, in_order: bool) {
 }
 
 async fn consume_on(world: &World, from: usize, in_order: bool, channel: &Channel) -> lapin::Result<()> {
-    channel.basic_qos(100, BasicQosOptions::default()).await?;
+    let Ok(set) = tokio::time::timeout(ANSWER, channel.basic_qos(100, BasicQosOptions::default())).await else {
+        println!("          no answer to basic.qos within {ANSWER:?}, channel {:?}", channel.status());
+        return Ok(());
+    };
+    set?;
     let options = BasicConsumeOptions::default();
     let consumer = channel.basic_consume(queue(from).as_str().into(), "".into(), options, FieldTable::default());
     let Ok(consumer) = tokio::time::timeout(ANSWER, consumer).await else {
@@ -214,13 +218,21 @@ async fn consume_on(world: &World, from: usize, in_order: bool, channel: &Channe
         return Ok(());
     };
     let mut consumer = consumer?;
-    while let Some(delivery) = consumer.next().await {
+    loop {
+        let Ok(next) = tokio::time::timeout(PATIENCE, consumer.next()).await else {
+            if channel.status().connected() {
+                continue;
+            }
+            // The library has lost the connection and not told the consumer.
+            println!("          a consumer of {} waits on a dead channel", queue(from));
+            return Ok(());
+        };
+        let Some(delivery) = next else { return Ok(()) };
         let delivery = delivery?;
         let id = Id::parse(&delivery.data).expect("a body of ours");
         world.ledger.lock().delivered(id, delivery.redelivered, in_order);
         delivery.ack(BasicAckOptions::default()).await?;
     }
-    Ok(())
 }
 
 /// Waits until every publisher has a confirm for a message that it began after now.

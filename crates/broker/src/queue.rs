@@ -375,12 +375,11 @@ impl Queue {
         // A lazy queue keeps its backlog on disk; what somebody waits for is no backlog.
         let pages_at_once = self.settings.lazy && !self.consumers.anyone_in_line();
         let budget = if pages_at_once { 0 } else { self.level_budget(now) };
-        if again {
-            // What an earlier leader may have delivered is flagged, and only memory has the flag.
-            let entry = Entry { seq, message, expires_at, returns: 0, redelivered: true, stored };
-            self.levels[level].put_back(entry);
-        } else if self.levels[level].must_page(budget) {
+        if self.levels[level].must_page(budget) {
             self.levels[level].push_paged(seq, message.body_bytes() as u64, persistent);
+            if again {
+                self.levels[level].mark_seen(seq);
+            }
             if !stored {
                 out.transient.enqueue(
                     level_key(self.id, level as u8),
@@ -389,7 +388,7 @@ impl Queue {
                 );
             }
         } else {
-            let entry = Entry { seq, message, expires_at, returns: 0, redelivered: false, stored };
+            let entry = Entry { seq, message, expires_at, returns: 0, redelivered: again, stored };
             self.levels[level].push(entry);
         }
     }

@@ -230,12 +230,12 @@ impl Api for Admin {
 
     async fn drain(&self, on: bool) -> Result<(), Failure> {
         // Whoever is sent away shall not come back at once.
-        self.node.suspended.send_replace(on);
+        self.node.shut_by_operator(on);
         crate::maintenance::drain(&self.node, on).await.map_err(Failure::Unavailable)
     }
 
     async fn suspend_listeners(&self, on: bool) -> Result<(), Failure> {
-        self.node.suspended.send_replace(on);
+        self.node.shut_by_operator(on);
         Ok(())
     }
 

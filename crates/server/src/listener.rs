@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::config::{Listener, TcpOptions};
 use crate::connection_driver;
-use crate::node::Node;
+use crate::node::{Node, Shut};
 use crate::proxy_protocol;
 use crate::tls::Tls;
 
@@ -41,15 +41,15 @@ fn bind_to(address: SocketAddr, options: &TcpOptions) -> Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into())?)
 }
 
-/// Accepts AMQP clients until the node stops. While listeners are suspended the port is closed.
+/// Accepts AMQP clients until the node stops. While the node is shut the port is closed.
 pub(crate) async fn accept_amqp(node: Arc<Node>, listener: TcpListener, tls: Option<Arc<Tls>>) {
     let Ok(address) = listener.local_addr() else { return };
-    let mut suspended = node.suspended.subscribe();
+    let mut shut = node.shut.subscribe();
     let mut listener = Some(listener);
     loop {
         listener = match listener {
-            Some(open) => accept_on(&node, open, tls.as_ref(), &mut suspended).await,
-            None => open_again(&node, address, &mut suspended).await,
+            Some(open) => accept_on(&node, open, tls.as_ref(), &mut shut).await,
+            None => open_again(&node, address, &mut shut).await,
         };
         if node.is_stopping() {
             return;
@@ -57,16 +57,16 @@ pub(crate) async fn accept_amqp(node: Arc<Node>, listener: TcpListener, tls: Opt
     }
 }
 
-/// Accepts clients; gives the listener back, or closes it when it is suspended.
+/// Accepts clients; gives the listener back, or closes it when the node is shut.
 async fn accept_on(
     node: &Arc<Node>,
     listener: TcpListener,
     tls: Option<&Arc<Tls>>,
-    suspended: &mut watch::Receiver<bool>,
+    shut: &mut watch::Receiver<Shut>,
 ) -> Option<TcpListener> {
     let accepted = tokio::select! {
         accepted = listener.accept() => accepted,
-        _ = suspended.wait_for(|suspended| *suspended) => return None,
+        _ = shut.wait_for(|shut| shut.is_shut()) => return None,
         () = node.stopped() => return Some(listener),
     };
     match accepted {
@@ -89,14 +89,14 @@ async fn accept_on(
     Some(listener)
 }
 
-/// Waits until listeners are resumed, and opens the port.
+/// Waits until clients are let in again, and opens the port.
 async fn open_again(
     node: &Arc<Node>,
     address: SocketAddr,
-    suspended: &mut watch::Receiver<bool>,
+    shut: &mut watch::Receiver<Shut>,
 ) -> Option<TcpListener> {
     tokio::select! {
-        _ = suspended.wait_for(|suspended| !*suspended) => {}
+        _ = shut.wait_for(|shut| !shut.is_shut()) => {}
         () = node.stopped() => return None,
     }
     match bind_to(address, &node.config.network.tcp_listen_options) {

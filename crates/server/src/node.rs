@@ -10,7 +10,7 @@ use broker::connection::{Limits, OpenCounts};
 use broker::message::Message;
 use broker::metadata::{Command, Outcome, Refusal, Tables, decode_answer};
 use broker::packet::Packet;
-use broker::queue::{ChannelEvent, ChannelKey, QueueEvent};
+use broker::queue::{ChannelEvent, ChannelKey, QueueEvent, QueueReply};
 use broker::status::ConnectionStatus;
 use broker::{ConnectionId, Name, QueueId};
 use bytes::Bytes;
@@ -102,6 +102,21 @@ impl ConnectionHandle {
     }
 }
 
+/// Why no clients are let in; each reason ends by itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Shut {
+    /// An operator has closed the ports.
+    pub by_operator: bool,
+    /// The node has sent its clients away by itself, until more nodes of the cluster are in reach.
+    pub by_pause: bool,
+}
+
+impl Shut {
+    pub(crate) fn is_shut(self) -> bool {
+        self.by_operator || self.by_pause
+    }
+}
+
 /// See the file's head.
 pub(crate) struct Node {
     pub name: Name,
@@ -141,10 +156,8 @@ pub(crate) struct Node {
     /// Thresholds changed: measure at once.
     pub recheck: Notify,
     pub listeners: RwLock<Vec<management::node::Listener>>,
-    /// True while the ports for clients are closed by an operator.
-    pub suspended: watch::Sender<bool>,
-    /// It has sent its clients away by itself, until more nodes of the cluster are in reach.
-    pub paused: AtomicBool,
+    /// Why the ports for clients are closed, if they are.
+    pub shut: watch::Sender<Shut>,
     /// TLS of listeners, for certificates and their renewal.
     pub tls: RwLock<Vec<(management::node::Listener, Arc<crate::tls::Tls>)>>,
     pub alarm: watch::Sender<Option<Arc<str>>>,
@@ -227,8 +240,7 @@ impl Node {
             resources: Resources::default(),
             recheck: Notify::new(),
             listeners: RwLock::new(Vec::new()),
-            suspended: watch::Sender::new(false),
-            paused: AtomicBool::new(false),
+            shut: watch::Sender::new(Shut::default()),
             tls: RwLock::new(Vec::new()),
             alarm: watch::Sender::new(None),
             stopping: watch::Sender::new(false),
@@ -403,7 +415,7 @@ impl Node {
                 }
             },
             Packet::ToChannel { event } => {
-                if event.channel().connection.node() == self.id() {
+                if event.channel().connection.node() == self.id() && !self.is_overtaken(peer.id, &event) {
                     self.tell_channel(event);
                 }
             }
@@ -417,6 +429,18 @@ impl Node {
             }
             Packet::DirectReply { .. } => {}
         }
+    }
+
+    /// Whether this is a message from a node that does not lead the queue any more, as far as is known here.
+    /// Its successor gives it out too, flagged, and may have been faster. Nobody is subscribed where the
+    /// tables of this node have not said that the leader is.
+    fn is_overtaken(&self, from: NodeId, event: &ChannelEvent) -> bool {
+        let queue = match event {
+            ChannelEvent::Deliver { queue, .. }
+            | ChannelEvent::Replied { queue, reply: QueueReply::Got(Some(_)), .. } => queue,
+            _ => return false,
+        };
+        self.tables.load().queues.get(queue).is_some_and(|record| record.leader() != from)
     }
 
     pub(crate) fn connection(&self, id: ConnectionId) -> Option<Arc<ConnectionHandle>> {
@@ -458,6 +482,16 @@ impl Node {
             }
         }
         counts
+    }
+
+    /// An operator closes the ports for clients, or opens them.
+    pub(crate) fn shut_by_operator(&self, on: bool) {
+        self.shut.send_modify(|shut| shut.by_operator = on);
+    }
+
+    /// Whether this node has sent its clients away for want of other nodes.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.shut.borrow().by_pause
     }
 
     /// Begins an orderly stop.

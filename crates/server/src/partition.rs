@@ -131,8 +131,7 @@ impl Watch {
             return;
         }
         self.paused = pause;
-        self.node.paused.store(pause, Ordering::Release);
-        self.node.suspended.send_replace(pause);
+        self.node.shut.send_modify(|shut| shut.by_pause = pause);
         if pause {
             let why = "too few nodes of the cluster are in reach".to_owned();
             tracing::warn!("{why}: clients are sent away until they are back");

@@ -67,3 +67,22 @@ fn a_node_that_does_not_serve_says_why() {
     }
     assert!(TcpStream::connect(cluster[0].http()).is_err());
 }
+
+#[test]
+fn the_end_of_a_pause_opens_no_port_that_an_operator_has_closed() {
+    let mut cluster = Cluster::configured(3, "cluster_partition_handling = pause_minority\n");
+    let opens = |cluster: &Cluster| TcpStream::connect(cluster[0].amqp()).is_ok();
+    let _ = cluster[0].ctl(&["suspend_listeners"]).success();
+    until("the port is closed", || (!opens(&cluster)).then_some(()));
+    for place in [1, 2] {
+        cluster[place].kill();
+    }
+    until("the node is paused", || ready(&cluster[0]).1.contains("paused").then_some(()));
+    for place in [1, 2] {
+        cluster[place].launch();
+    }
+    until("the pause ends", || (!ready(&cluster[0]).1.contains("paused")).then_some(()));
+    assert!(!opens(&cluster));
+    let _ = cluster[0].ctl(&["resume_listeners"]).success();
+    until("the port is open", || opens(&cluster).then_some(()));
+}

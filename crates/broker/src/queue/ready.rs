@@ -7,9 +7,9 @@
 //! A message enters at the end: the head while nothing is paged and memory allows, else the paged part.
 //! The head is filled again from the store before it runs dry.
 //! Invariants: every head sequence is below `paged.next`; a paged message is in the store; `returned`
-//! holds only messages that were taken out before.
+//! holds only messages that were taken out before, so that no read of the store brings them again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use store::Seq;
 
@@ -53,6 +53,8 @@ pub(crate) struct Ready {
     returned: BTreeMap<Seq, Entry>,
     head: VecDeque<Entry>,
     pub paged: Paged,
+    /// Paged messages that a client may have seen; the store does not know.
+    seen: BTreeSet<Seq>,
     /// A read is under way, from this sequence on.
     pub loading: Option<u64>,
     /// Body bytes of returned, head and paged.
@@ -103,6 +105,11 @@ impl Ready {
         self.bytes += body_bytes;
     }
 
+    /// A message that was just paged may have been seen by a client.
+    pub(crate) fn mark_seen(&mut self, seq: Seq) {
+        self.seen.insert(seq);
+    }
+
     /// What a restart found in the store.
     pub(crate) fn recover(&mut self, messages: u64, bytes: u64, first: Seq, next: Seq) {
         self.paged =
@@ -130,7 +137,8 @@ impl Ready {
     pub(crate) fn loaded(&mut self, entries: Vec<(Entry, u64)>, more: bool) -> Paged {
         self.loading = None;
         let found_nothing = entries.is_empty() && !more;
-        for (entry, stored_bytes) in entries {
+        for (mut entry, stored_bytes) in entries {
+            entry.redelivered |= self.seen.remove(&entry.seq);
             let body_bytes = entry.message.body_bytes() as u64;
             let counted = if entry.seq.0 < self.paged.recovered { stored_bytes } else { body_bytes };
             let counted = counted.min(self.paged.bytes);
@@ -148,6 +156,7 @@ impl Ready {
         if found_nothing || self.paged.messages == 0 {
             missing = std::mem::take(&mut self.paged);
             self.paged.next = missing.next;
+            self.seen.clear();
             self.bytes -= missing.bytes;
         }
         missing
@@ -211,6 +220,7 @@ impl Ready {
         let mut entries: Vec<Entry> = std::mem::take(&mut self.returned).into_values().collect();
         entries.extend(std::mem::take(&mut self.head));
         let paged = std::mem::take(&mut self.paged);
+        self.seen.clear();
         self.bytes = 0;
         self.memory = 0;
         self.loading = None;

@@ -131,7 +131,7 @@ pub(crate) fn status(node: &Node) -> NodeStatus {
     let config = &node.config;
     let tables = node.tables.load();
     let me = tables.nodes.get(node.id());
-    let paused = node.paused.load(Ordering::Acquire);
+    let paused = node.is_paused();
     let serves = |listener: &&Listener| !paused || !listener.protocol.starts_with("amqp");
     let level = |value: &AtomicU64| value.load(Ordering::Relaxed);
     NodeStatus {

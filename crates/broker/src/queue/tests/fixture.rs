@@ -187,6 +187,12 @@ impl Fixture {
         self.round(vec![QueueEvent::Publish { from, messages }]);
     }
 
+    /// Publishes of a node that does not lead the queue, numbered as the messages are.
+    pub(super) fn session(&mut self, again: bool, messages: impl IntoIterator<Item = Message>) {
+        let messages = messages.into_iter().map(|message| Publish { number: number(&message), message }).collect();
+        self.round(vec![QueueEvent::Session { session: ConnectionId(2), settled: 0, again, messages }]);
+    }
+
     pub(super) fn ask(&self, number: u16, prefetch: u32, no_ack: bool) -> QueueEvent {
         QueueEvent::Consume(Box::new(Consume {
             consumer: ConsumerKey { channel: channel(number), number: 0 },

@@ -206,3 +206,24 @@ fn who_takes_over_a_mirrored_queue_takes_nothing_for_fresh() {
     assert_eq!(body(&delivered), [1]);
     assert!(delivered[0].1.redelivered);
 }
+
+/// What came again was kept in memory beside a backlog that was still to be read, and read with it once more:
+/// it came twice, and the last messages of the backlog never.
+#[test]
+fn what_publishers_send_again_behind_a_backlog_comes_once_and_flagged() {
+    let mut f = Fixture::new(Settings::default());
+    f.publish((1..=3).map(persistent));
+    f.answer_all();
+    f.record.view.mirrored = true;
+    f.record.view.led_since = 5;
+    f.restart(false);
+    f.session(true, [persistent(4), persistent(5)]);
+    f.session(false, [persistent(6), persistent(7)]);
+    f.consume(1, 0);
+    f.answer_all();
+    let delivered = f.delivered();
+    assert_eq!(body(&delivered), [1, 2, 3, 4, 5, 6, 7]);
+    let flags: Vec<bool> = delivered.iter().map(|(_, d)| d.redelivered).collect();
+    assert_eq!(flags, [true, true, true, true, true, false, false]);
+    assert_eq!(f.queue.status().messages_ready, 0);
+}
