@@ -262,6 +262,7 @@ impl QueueEffects {
         self.to_connections.is_empty()
             && self.to_queues.is_empty()
             && self.batch.is_empty()
+            && self.ticket.is_none()
             && self.transient.is_empty()
             && self.loads.is_empty()
             && self.dead_letters.is_empty()
