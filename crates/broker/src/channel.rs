@@ -325,7 +325,7 @@ impl Channel {
                 self.consumer_cancelled(scope, number);
                 Ok(())
             }
-            ChannelEvent::Replied { reply, .. } => self.replied(scope, reply),
+            ChannelEvent::Replied { queue, reply, .. } => self.replied(scope, queue, reply),
             ChannelEvent::Resubscribed { number, accepted, .. } => {
                 self.resubscribed(scope, number, accepted);
                 Ok(())
@@ -341,16 +341,30 @@ impl Channel {
         }
     }
 
-    fn replied(&mut self, scope: &mut Scope<'_>, reply: QueueReply) -> Result<(), Error> {
+    fn replied(&mut self, scope: &mut Scope<'_>, from: QueueId, reply: QueueReply) -> Result<(), Error> {
         match self.waiting.take() {
-            Some(Waiting::Queue(queue, after)) => {
+            Some(Waiting::Queue(queue, after)) if queue == from && after.takes(&reply) => {
                 let method = after.method();
                 self.answered(scope, queue, after, reply).map_err(|error| error.at(method))
             }
             other => {
                 self.waiting = other;
+                // A question that was asked twice, as its leader changed, is answered twice.
+                if let QueueReply::Got(Some((delivery, _))) = reply {
+                    let seqs = vec![delivery.seq];
+                    scope.fx.tell(from, QueueEvent::Reject { channel: self.key, seqs, requeue: true });
+                }
                 Ok(())
             }
+        }
+    }
+
+    /// The queue whose answer it waits for.
+    #[cfg(test)]
+    pub(crate) fn asks(&self) -> Option<QueueId> {
+        match self.waiting {
+            Some(Waiting::Queue(queue, _)) => Some(queue),
+            _ => None,
         }
     }
 

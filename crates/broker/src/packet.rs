@@ -26,12 +26,13 @@ use writer::Writer;
 /// What one node tells another about queues and channels.
 #[derive(Clone, Debug)]
 pub enum Packet {
-    /// For the queue's leader, which the receiver is as of this epoch.
-    ToQueue { queue: QueueId, epoch: u64, event: QueueEvent },
+    /// For the queue's leader, which the receiver is as far as the sender knows. `attempt` is how often the
+    /// sender has looked for it.
+    ToQueue { queue: QueueId, attempt: u64, event: QueueEvent },
     /// For a channel, a desk or an agent of the receiver.
     ToChannel { event: ChannelEvent },
     /// The receiver sent something for a queue that is not led here as far as the sender knows.
-    NotLeader { queue: QueueId, epoch: u64 },
+    NotLeader { queue: QueueId, attempt: u64 },
     /// An answer by direct reply-to, with the proof that its name was genuine.
     DirectReply { channel: ChannelKey, proof: u64, message: Message },
 }
@@ -57,10 +58,10 @@ impl Packet {
     /// Appends the bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Packet::ToQueue { queue, epoch, event } => encode_to_queue(out, *queue, *epoch, event),
+            Packet::ToQueue { queue, attempt, event } => encode_to_queue(out, *queue, *attempt, event),
             Packet::ToChannel { event } => encode_to_channel(out, event),
-            Packet::NotLeader { queue, epoch } => {
-                Writer(out).u8(2).u64(queue.0).u64(*epoch);
+            Packet::NotLeader { queue, attempt } => {
+                Writer(out).u8(2).u64(queue.0).u64(*attempt);
             }
             Packet::DirectReply { channel, proof, message } => {
                 Writer(out).u8(3).channel(*channel).u64(*proof).bytes(message.as_bytes());
@@ -75,9 +76,9 @@ impl Packet {
     pub fn decode(bytes: &Bytes) -> Result<Packet, BadPacket> {
         let mut r = Reader::new(bytes);
         let packet = match r.u8()? {
-            0 => Packet::ToQueue { queue: QueueId(r.u64()?), epoch: r.u64()?, event: queue_event(&mut r)? },
+            0 => Packet::ToQueue { queue: QueueId(r.u64()?), attempt: r.u64()?, event: queue_event(&mut r)? },
             1 => Packet::ToChannel { event: channel_event(&mut r)? },
-            2 => Packet::NotLeader { queue: QueueId(r.u64()?), epoch: r.u64()? },
+            2 => Packet::NotLeader { queue: QueueId(r.u64()?), attempt: r.u64()? },
             3 => Packet::DirectReply { channel: r.channel()?, proof: r.u64()?, message: r.message()? },
             _ => return Err(BadPacket("unknown kind")),
         };
@@ -87,10 +88,10 @@ impl Packet {
 }
 
 /// As [`Packet::ToQueue`], without giving the event away.
-pub fn encode_to_queue(out: &mut Vec<u8>, queue: QueueId, epoch: u64, event: &QueueEvent) {
+pub fn encode_to_queue(out: &mut Vec<u8>, queue: QueueId, attempt: u64, event: &QueueEvent) {
     out.reserve(size_hint(event) + 64);
     let mut w = Writer(out);
-    w.u8(0).u64(queue.0).u64(epoch);
+    w.u8(0).u64(queue.0).u64(attempt);
     match event {
         QueueEvent::Session { session, settled, again, messages } => {
             w.u8(0).u64(session.0).u64(*settled).u8(u8::from(*again)).count(messages.len());

@@ -419,6 +419,11 @@ impl Queue {
         // What was published before belongs to those who consumed before.
         self.deliver_ready(now, out);
         let channel = ask.consumer.channel;
+        if self.consumers.contains(ask.consumer) {
+            // An agent has asked twice, because it could not tell whether the first time was heard.
+            self.reply_to(channel, QueueReply::Consuming(Ok(())), out);
+            return;
+        }
         let taken = self.consumers.has_exclusive()
             || (ask.exclusive && (!self.consumers.is_empty() || self.settings.single_active_consumer));
         if taken {

@@ -47,7 +47,7 @@ fn start_with(node: &Arc<Node>, id: QueueId, make: fn(QueueId, ConnectionId) -> 
         reports,
         fx: AgentEffects::default(),
         leader: Leader::Nobody,
-        refusals: 0,
+        refusals: 1,
         ask_again: false,
     };
     tokio::spawn(driver.run());
@@ -69,7 +69,8 @@ struct Driver {
     reports: Arc<Mailbox<ConnectionMail>>,
     fx: AgentEffects,
     leader: Leader,
-    /// How often somebody said that he does not lead: each time is another life of the leader.
+    /// How often somebody said that he does not lead, from 1: each time is another life of the leader, and what
+    /// is sent to it carries the number.
     refusals: u64,
     ask_again: bool,
 }
@@ -96,7 +97,7 @@ impl Driver {
                     QueueMail::Event(event) => self.agent.handle(now, AgentEvent::Queue(event), &mut self.fx),
                     QueueMail::Answered(channel) => self.agent.handle(now, AgentEvent::Answered(channel), &mut self.fx),
                     QueueMail::Record(_) | QueueMail::Recheck => self.look_for_leader(),
-                    QueueMail::NotLeader(from) => self.not_leader(from),
+                    QueueMail::NotLeader(from, attempt) => self.not_leader(from, attempt),
                     QueueMail::Deleted => deleted = true,
                     QueueMail::Stop(done) => drop(done.send(())),
                     QueueMail::Report(_) | QueueMail::Delay(_) | QueueMail::Mirror(_) => {}
@@ -172,14 +173,15 @@ impl Driver {
         }
     }
 
-    /// Whom we took for the leader does not lead: the tables here or there are not the newest.
-    fn not_leader(&mut self, from: NodeId) {
+    /// Whom we took for the leader does not lead: the tables here or there are not the newest. An answer to
+    /// what an earlier attempt sent is no news; 0 says that it does not lead any more.
+    fn not_leader(&mut self, from: NodeId, attempt: u64) {
         let asked = match &self.leader {
             Leader::There(peer) => peer.id,
             Leader::Here(_) => self.node.id(),
             Leader::Nobody => return,
         };
-        if asked == from {
+        if asked == from && (attempt == 0 || attempt == self.refusals) {
             self.refusals += 1;
             self.leader = Leader::Nobody;
             self.agent.handle(clock::now(), AgentEvent::Leader(Place::Waiting), &mut self.fx);
@@ -206,7 +208,7 @@ impl Driver {
         }
         self.mailbox.release(std::mem::take(&mut self.fx.released));
         if refused {
-            self.not_leader(self.node.id());
+            self.not_leader(self.node.id(), 0);
         }
     }
 
@@ -218,7 +220,7 @@ impl Driver {
             }
             Leader::There(peer) => {
                 let mut packet = Vec::new();
-                broker::packet::encode_to_queue(&mut packet, self.id, 0, &event);
+                broker::packet::encode_to_queue(&mut packet, self.id, self.refusals, &event);
                 // Without a link the agent hears that it is lost, and sends again.
                 peer.send(crate::peers::EVENTS, packet);
                 true

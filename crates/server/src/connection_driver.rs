@@ -28,7 +28,7 @@ use crate::clock;
 use crate::listing;
 use crate::mailbox::{Closed, Mailbox};
 use crate::node::{ConnectionHandle, ConnectionMail, Node, ProposeFailure, QueueHandle, QueueMail};
-use crate::queue_driver::{gone, size_of_event};
+use crate::queue_driver::{gone, left_behind, size_of_event};
 use crate::seen;
 
 /// Bytes read at once.
@@ -425,7 +425,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             Err(Closed(mail)) => {
                 self.queues.remove(&id);
                 if let QueueMail::Event(event) = mail {
-                    gone(&self.node, id, event);
+                    left_behind(&self.node, id, event);
                 }
             }
         }

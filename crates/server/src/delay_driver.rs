@@ -83,7 +83,7 @@ impl Driver {
             | QueueMail::Record(_)
             | QueueMail::Answered(_)
             | QueueMail::Recheck
-            | QueueMail::NotLeader(_)
+            | QueueMail::NotLeader(..)
             | QueueMail::Mirror(_)
             | QueueMail::Deleted => {}
         }

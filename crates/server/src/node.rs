@@ -44,8 +44,8 @@ pub(crate) enum QueueMail {
     Answered(ChannelKey),
     /// For agents: where the leader is may have changed.
     Recheck,
-    /// For agents: this node does not lead the queue, it says.
-    NotLeader(NodeId),
+    /// For agents: this node does not lead the queue, it says, to what this attempt has sent.
+    NotLeader(NodeId, u64),
     /// From another replica of the queue.
     Mirror(Mail),
     /// The queue is deleted.
@@ -403,14 +403,14 @@ impl Node {
     /// A packet of a peer.
     pub(crate) fn take_packet(&self, peer: &Arc<Peer>, packet: Packet) {
         match packet {
-            Packet::ToQueue { queue, epoch, event } => match self.leading(queue) {
+            Packet::ToQueue { queue, attempt, event } => match self.leading(queue) {
                 Some(handle) => {
                     let bytes = crate::queue_driver::size_of_event(&event);
                     let _ = handle.mailbox.push(QueueMail::Event(event), bytes);
                 }
                 None => {
                     let mut packet = Vec::new();
-                    Packet::NotLeader { queue, epoch }.encode(&mut packet);
+                    Packet::NotLeader { queue, attempt }.encode(&mut packet);
                     peer.send(crate::peers::EVENTS, packet);
                 }
             },
@@ -419,9 +419,9 @@ impl Node {
                     self.tell_channel(event);
                 }
             }
-            Packet::NotLeader { queue, .. } => {
+            Packet::NotLeader { queue, attempt } => {
                 if let Some(door) = self.doors.read().get(&queue) {
-                    let _ = door.mailbox.push(QueueMail::NotLeader(peer.id), 0);
+                    let _ = door.mailbox.push(QueueMail::NotLeader(peer.id, attempt), 0);
                 }
             }
             Packet::DirectReply { channel, proof, message } if channel.connection.node() == self.id() => {

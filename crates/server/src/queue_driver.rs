@@ -240,6 +240,8 @@ impl Driver {
             self.tell_connection(connection, event);
         }
         let _order = self.node.following.lock();
+        // Whoever comes from here on finds an agent.
+        self.node.refresh_door(self.record.id, true);
         let rest: Vec<QueueMail> = std::mem::take(&mut self.held_back).into_iter().chain(self.mailbox.close()).collect();
         for mail in rest {
             match mail {
@@ -324,7 +326,7 @@ impl Driver {
             }
             QueueMail::Record(record) => self.record_changed(now, record),
             QueueMail::Mirror(mail) => self.take_from_replica(now, mail),
-            QueueMail::Delay(_) | QueueMail::Answered(_) | QueueMail::Recheck | QueueMail::NotLeader(_) => {}
+            QueueMail::Delay(_) | QueueMail::Answered(_) | QueueMail::Recheck | QueueMail::NotLeader(..) => {}
             QueueMail::Deleted => {
                 self.queue.flush_and_end(&mut self.fx);
                 self.deleted = true;
@@ -511,7 +513,7 @@ fn may_overtake(mail: &QueueMail, serves: bool) -> bool {
             _ => false,
         },
         QueueMail::Report(_) | QueueMail::Record(_) | QueueMail::Mirror(_) => true,
-        QueueMail::Answered(_) | QueueMail::Recheck | QueueMail::NotLeader(_) => true,
+        QueueMail::Answered(_) | QueueMail::Recheck | QueueMail::NotLeader(..) => true,
         QueueMail::Deleted | QueueMail::Stop(_) => !serves,
         QueueMail::Delay(_) => false,
     }
@@ -526,13 +528,15 @@ pub(crate) fn gone_from_here(node: &Node, queue: QueueId, event: QueueEvent) {
                 node.tell_channel(ChannelEvent::Rejected { channel, numbers });
             }
         }
+        // A dead letter stays in its own queue until it is taken.
+        QueueEvent::Publish { from: Publisher::Queue(_), .. } => send(node, queue, event),
         QueueEvent::Session { session, .. } => {
             // The agent is told, and sends again to whoever leads.
             if session.node() == node.id() {
                 node.refresh_door(queue, true);
             } else if let Some(peer) = node.peers.get(session.node()) {
                 let mut packet = Vec::new();
-                broker::packet::Packet::NotLeader { queue, epoch: 0 }.encode(&mut packet);
+                broker::packet::Packet::NotLeader { queue, attempt: 0 }.encode(&mut packet);
                 peer.send(crate::peers::EVENTS, packet);
             }
         }
@@ -554,9 +558,18 @@ pub(crate) fn send(node: &Node, queue: QueueId, event: QueueEvent) {
         Some(handle) => {
             let bytes = size_of_event(&event);
             if let Err(Closed(QueueMail::Event(event))) = handle.mailbox.push(QueueMail::Event(event), bytes) {
-                gone(node, queue, event);
+                left_behind(node, queue, event);
             }
         }
+    }
+}
+
+/// The driver that an event was meant for has ended: the queue is deleted, or just now led by another node.
+pub(crate) fn left_behind(node: &Node, queue: QueueId, event: QueueEvent) {
+    if node.tables.load().queues.get(&queue).is_some() {
+        gone_from_here(node, queue, event);
+    } else {
+        gone(node, queue, event);
     }
 }
 

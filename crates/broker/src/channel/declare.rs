@@ -40,6 +40,20 @@ pub(super) enum AfterReply {
 }
 
 impl AfterReply {
+    /// Whether this can be the answer.
+    pub(super) fn takes(&self, reply: &QueueReply) -> bool {
+        match (self, reply) {
+            (_, QueueReply::Gone | QueueReply::Down)
+            | (AfterReply::Declared { .. }, QueueReply::Inspected { .. })
+            | (AfterReply::Purged { .. }, QueueReply::Purged { .. })
+            | (AfterReply::Deletable { .. }, QueueReply::Deletable(_))
+            | (AfterReply::Consume { .. }, QueueReply::Consuming(_))
+            | (AfterReply::Cancel { .. }, QueueReply::Cancelled)
+            | (AfterReply::Get { .. }, QueueReply::Got(_)) => true,
+            _ => false,
+        }
+    }
+
     pub(super) fn method(&self) -> (u16, u16) {
         match self {
             AfterReply::Declared { .. } => (50, 10),

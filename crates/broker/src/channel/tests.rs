@@ -262,3 +262,28 @@ fn what_a_transaction_settles_keeps_its_place_and_a_get_has_none() {
     client.send(1, tx::Commit {});
     assert_eq!(heard(&mut client), [(a, "ack")]);
 }
+
+#[test]
+fn a_message_that_answers_a_question_twice_goes_back() {
+    let (mut client, q) = declared("q");
+    let got = |seq| {
+        let message = Message::new(b"", b"q", &Properties::default().to_bytes(), b"x").expect("small");
+        let got = crate::queue::Delivery { message, seq: Seq(seq), consumer: 0, redelivered: false, held: false, count: 0 };
+        QueueReply::Got(Some((Box::new(got), 0)))
+    };
+    client.send(1, basic::Get { queue: short("q"), ..Default::default() });
+    client.reply(1, got(1));
+    client.told();
+    let channel = client.key(1);
+    client.event(ChannelEvent::Replied { channel, queue: q, reply: got(2) });
+    let told = client.told();
+    let [(queue, QueueEvent::Reject { seqs, requeue: true, .. })] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((*queue, &seqs[..]), (q, &[Seq(2)][..]));
+    // Another question that waits is not answered by it.
+    client.send(1, basic::Consume { queue: short("q"), ..Default::default() });
+    client.said();
+    client.event(ChannelEvent::Replied { channel, queue: q, reply: got(3) });
+    assert_eq!(client.said(), []);
+    client.reply(1, QueueReply::Consuming(Ok(())));
+    assert!(matches!(client.said()[..], [(1, Method::BasicConsumeOk(_))]));
+}

@@ -168,9 +168,11 @@ impl Client {
         std::mem::take(&mut self.fx.to_queues)
     }
 
+    /// The queue that the channel waits for answers.
     pub(crate) fn reply(&mut self, channel: u16, reply: QueueReply) {
+        let queue = self.connection.channels[&channel].asks().expect("a question");
         let channel = self.key(channel);
-        self.event(ChannelEvent::Replied { channel, queue: crate::id::QueueId(1), reply });
+        self.event(ChannelEvent::Replied { channel, queue, reply });
     }
 }
 
@@ -467,9 +469,8 @@ fn answer(client: &mut Client, rng: &mut stdx::Rng) {
             }
             _ => continue,
         };
-        let _ = queue;
         let reply = if rng.one_in(10) { QueueReply::Gone } else { reply };
-        client.event(ChannelEvent::Replied { channel, queue: crate::id::QueueId(1), reply });
+        client.event(ChannelEvent::Replied { channel, queue, reply });
         client.bytes(&[]);
     }
     if client.fx.propose.is_some() || !client.fx.to_queues.is_empty() {

@@ -100,10 +100,10 @@ fn event_for_channel(rng: &mut Rng) -> ChannelEvent {
 
 fn packet(rng: &mut Rng) -> Packet {
     match rng.below(4) {
-        0 => Packet::NotLeader { queue: QueueId(rng.next()), epoch: rng.next() },
+        0 => Packet::NotLeader { queue: QueueId(rng.next()), attempt: rng.next() },
         1 => Packet::DirectReply { channel: channel(rng), proof: rng.next(), message: message(rng) },
         2 => Packet::ToChannel { event: event_for_channel(rng) },
-        _ => Packet::ToQueue { queue: QueueId(rng.next()), epoch: rng.next(), event: event_for_queue(rng) },
+        _ => Packet::ToQueue { queue: QueueId(rng.next()), attempt: rng.next(), event: event_for_queue(rng) },
     }
 }
 

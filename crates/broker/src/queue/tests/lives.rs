@@ -228,16 +228,15 @@ fn what_publishers_send_again_behind_a_backlog_comes_once_and_flagged() {
     assert_eq!(f.queue.status().messages_ready, 0);
 }
 
-/// Nothing is written for it, and the report still waits until everything before is safe.
+/// It was registered twice: one of two had its messages late.
 #[test]
-fn what_publishers_send_again_is_reported_though_nothing_else_happens() {
+fn a_consumer_that_asks_twice_is_one_consumer() {
     let mut f = Fixture::new(Settings::default());
-    f.session(false, [persistent(1), persistent(2)]);
+    f.consume(1, 0);
+    f.consume(1, 0);
+    assert!(f.replies.iter().all(|(_, reply)| matches!(reply, QueueReply::Consuming(Ok(())))));
+    assert_eq!((f.replies.len(), f.queue.status().consumers.len()), (2, 1));
+    f.publish((1..=4).map(persistent));
     f.answer_all();
-    assert_eq!(std::mem::take(&mut f.confirmed), [1, 2]);
-    f.session(true, [persistent(1), persistent(2)]);
-    assert!(f.confirmed.is_empty());
-    f.answer_all();
-    assert_eq!(f.confirmed, [1, 2]);
-    assert_eq!(f.queue.status().messages_ready, 2);
+    f.expect_deliveries(&[1, 2, 3, 4]);
 }
