@@ -1,7 +1,7 @@
 //! Nodes that stop and start in every order, and one that sleeps.
 
 use super::load::Load;
-use super::{leader, mirrored, wait_for_mirrors};
+use super::{QUEUE, leader, mirrored, wait_for_mirrors, wait_for_running};
 use crate::cluster::Client;
 
 #[test]
@@ -10,7 +10,7 @@ fn three_nodes_stop_in_every_order_and_start_in_another() {
     let mut cluster = mirrored(3, "pause_minority");
     for (round, stopped) in ORDERS.into_iter().enumerate() {
         let body = format!("round {round}");
-        assert!(Client::of(&cluster[round % 3]).confirms().publish(super::QUEUE, &body));
+        assert!(Client::of(&cluster[round % 3]).confirms().publish(QUEUE, &body));
         for place in stopped {
             cluster[place].stop();
         }
@@ -23,7 +23,7 @@ fn three_nodes_stop_in_every_order_and_start_in_another() {
         }
         wait_for_mirrors(&cluster);
         let mut client = Client::of(&cluster[(round + 1) % 3]);
-        assert_eq!(client.get(super::QUEUE), Some(body));
+        assert_eq!(client.get(QUEUE), Some(body));
     }
 }
 
@@ -33,7 +33,7 @@ fn a_leader_that_sleeps_is_replaced_and_comes_back() {
     let load = Load::start(&cluster);
     cluster[0].sleep();
     for place in [1, 2] {
-        super::wait_for_running(&cluster[place], 2);
+        wait_for_running(&cluster[place], 2);
         load.wait_for_confirms(place);
     }
     assert_ne!(leader(&cluster, &[1, 2]), 0);
