@@ -253,7 +253,7 @@ impl Node {
             retired_agents: AtomicU64::new(0),
             following: parking_lot::Mutex::new(()),
             registered: AtomicBool::new(false),
-            puts_back: AtomicBool::new(false),
+            puts_back: AtomicBool::new(true),
             changes: watch::Sender::new(0),
             next_connection: AtomicU32::new(1),
             myself: Weak::clone(myself),

@@ -176,7 +176,6 @@ pub(crate) async fn bring_up(host: &ProcessHost, node: &Arc<Node>, survived: Sur
         }
     }
     delay_driver::start(node, Delays::new(survived.next_delayed, survived.delayed));
-    node.puts_back.store(true, Ordering::Release);
     node.registered.store(true, Ordering::Release);
     crate::returning::put_back(node).await?;
     node.puts_back.store(false, Ordering::Release);
