@@ -1,13 +1,15 @@
 //! Several nodes that are one broker.
 //!
 //! All of them have the address of the test process and ports of their own, so clusters of tests that
-//! run at once do not meet. Nodes are named by their place, from 0.
+//! run at once do not meet. Nodes are named by their place, from 0. In a network each has an address and
+//! a namespace of its own.
 
 use std::fmt::Write as _;
 use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
 use crate::http::try_http;
+use crate::network::Network;
 use crate::node::Node;
 use crate::program::{Output, run};
 use crate::until::until;
@@ -17,7 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// See the file's head.
 #[derive(Debug)]
-pub struct Cluster(Vec<Node>);
+pub struct Cluster {
+    nodes: Vec<Node>,
+    network: Option<Network>,
+}
 
 impl Cluster {
     /// Starts so many nodes and joins all to the first.
@@ -31,26 +36,58 @@ impl Cluster {
     #[must_use]
     #[track_caller]
     pub fn configured(count: usize, settings: &str) -> Cluster {
-        let cluster = Cluster::apart(count, settings);
-        for node in &cluster.0[1..] {
-            let _ = node.ctl(&["join_cluster", cluster[0].name()]).success();
+        Cluster::apart(count, settings).joined()
+    }
+
+    /// The same in a network that can be cut.
+    #[must_use]
+    #[track_caller]
+    pub fn in_network(count: usize, settings: &str) -> Cluster {
+        let network = Network::of(count);
+        // The test is on none of the nodes' hosts.
+        let settings = format!("loopback_users = none\n{settings}");
+        let places = 0..count;
+        let node = |place| Node::placed(network.address(place), Some(network.namespace(place)), &settings);
+        let nodes = places.map(node).collect();
+        Cluster { nodes, network: Some(network) }.launched().joined()
+    }
+
+    /// What its nodes reach each other through.
+    ///
+    /// # Panics
+    /// If it was not started in a network.
+    #[must_use]
+    #[track_caller]
+    pub fn network(&self) -> &Network {
+        self.network.as_ref().expect("a cluster in a network")
+    }
+
+    #[track_caller]
+    fn joined(self) -> Cluster {
+        for node in &self.nodes[1..] {
+            let _ = node.ctl(&["join_cluster", self[0].name()]).success();
         }
-        cluster.wait_for_running(count);
-        cluster
+        self.wait_for_running(self.nodes.len());
+        self
+    }
+
+    #[track_caller]
+    fn launched(mut self) -> Cluster {
+        for node in &mut self.nodes {
+            node.launch();
+        }
+        for node in &mut self.nodes {
+            node.wait_for_line("stop with");
+        }
+        self
     }
 
     /// Starts so many nodes that do not know each other.
     #[must_use]
     #[track_caller]
     pub fn apart(count: usize, settings: &str) -> Cluster {
-        let mut nodes: Vec<Node> = (0..count).map(|_| Node::prepared(settings)).collect();
-        for node in &mut nodes {
-            node.launch();
-        }
-        for node in &mut nodes {
-            node.wait_for_line("stop with");
-        }
-        Cluster(nodes)
+        let nodes = (0..count).map(|_| Node::prepared(settings)).collect();
+        Cluster { nodes, network: None }.launched()
     }
 
     /// Nodes that are not started and are to find each other by a list, in its order, with `settings` for
@@ -66,13 +103,13 @@ impl Cluster {
         for node in &nodes {
             node.configure(&list);
         }
-        Cluster(nodes)
+        Cluster { nodes, network: None }
     }
 
     /// Waits until the nodes whose processes run say that so many nodes run.
     #[track_caller]
     pub fn wait_for_running(&self, count: usize) {
-        for node in self.0.iter().filter(|node| node.is_up()) {
+        for node in self.nodes.iter().filter(|node| node.is_up()) {
             until(&format!("{} says that {count} nodes run", node.name()), || {
                 let asked = try_http(node.http(), "GET", "/api/nodes?columns=running", "");
                 let (status, body) = asked.ok()?;
@@ -83,7 +120,7 @@ impl Cluster {
 
     /// All nodes.
     pub fn iter(&self) -> std::slice::Iter<'_, Node> {
-        self.0.iter()
+        self.nodes.iter()
     }
 }
 
@@ -91,13 +128,13 @@ impl Index<usize> for Cluster {
     type Output = Node;
 
     fn index(&self, place: usize) -> &Node {
-        &self.0[place]
+        &self.nodes[place]
     }
 }
 
 impl IndexMut<usize> for Cluster {
     fn index_mut(&mut self, place: usize) -> &mut Node {
-        &mut self.0[place]
+        &mut self.nodes[place]
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! - [`Node`] is a process with a data folder; it can be killed, stopped and started again.
 //! - [`Cluster`] is several of them that joined; [`until`] waits for what they come to agree on.
+//! - [`Network`] is what the nodes of a cluster reach each other through, or do not.
 //! - [`Wire`] is a client that may break every rule of AMQP, for answers no polite client provokes.
 //! - [`http`] asks the HTTP API.
 //! - [`Ledger`] judges what came out against what was confirmed.
@@ -15,6 +16,7 @@ mod binary;
 mod cluster;
 mod http;
 mod ledger;
+mod network;
 mod node;
 mod program;
 mod scripts;
@@ -25,6 +27,7 @@ pub use crate::binary::{scratch, warren};
 pub use crate::cluster::Cluster;
 pub use crate::http::{http, try_http};
 pub use crate::ledger::{Id, Ledger};
+pub use crate::network::Network;
 pub use crate::node::{Node, address, free_port};
 pub use crate::program::{Output, run};
 pub use crate::scripts::{javascript, python, python_with};

@@ -31,6 +31,8 @@ pub struct Node {
     http: SocketAddr,
     distribution: u16,
     name: String,
+    /// Of the network that it runs in; without one it is the test's.
+    namespace: Option<String>,
     process: Option<Process>,
     /// What its processes have said, each in its turn.
     lives: Vec<Arc<Mutex<String>>>,
@@ -69,8 +71,12 @@ impl Node {
     /// If the folder cannot be written.
     #[must_use]
     pub fn prepared(settings: &str) -> Node {
+        Node::placed(address(), None, settings)
+    }
+
+    /// The same at an address, in a network namespace.
+    pub(crate) fn placed(ip: IpAddr, namespace: Option<String>, settings: &str) -> Node {
         let folder = tempfile::Builder::new().prefix("warren-").tempdir().expect("a temporary folder");
-        let ip = address();
         let (amqp, http, distribution) = (free_port(), free_port(), free_port());
         let mut conf = format!(
             "listeners.tcp.1 = {ip}:{amqp}\n\
@@ -86,6 +92,7 @@ impl Node {
             http: SocketAddr::new(ip, http),
             distribution,
             name: format!("black{distribution}@{ip}:{distribution}"),
+            namespace,
             folder,
             process: None,
             lives: Vec::new(),
@@ -143,7 +150,14 @@ impl Node {
     /// A call of the binary with this node's configuration and environment.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(warren());
+        let mut command = match &self.namespace {
+            None => Command::new(warren()),
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(warren());
+                command
+            }
+        };
         command
             .args(arguments)
             .env("WARREN_CONFIG_FILE", self.folder.path().join("warren.conf"))

@@ -8,6 +8,9 @@
 //! WARREN_CHAOS_SEED=... cargo test --package black-box --features chaos chaos -- --nocapture
 //! ```
 //!
+//! With `WARREN_CHAOS_MODE` set to a mode of `cluster_partition_handling` the nodes run in a network of their
+//! own, and are also cut off, split in pairs, or heard one way only.
+//!
 //! It is not among the tests that every change must pass, because it still finds something in about one
 //! run of three: messages that come again after a clean stop and are said to be new.
 
@@ -65,6 +68,12 @@ enum Kind {
     Kill,
     Stop,
     Freeze,
+    /// Cut off from all others.
+    Isolate,
+    /// From the next node, both ways.
+    Split,
+    /// The next node does not hear it.
+    Mute,
 }
 
 /// What happens to which nodes, and how long until they go on.
@@ -83,8 +92,10 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    fn draw(draw: &mut Draw) -> Fault {
-        let kind = [Kind::Kill, Kind::Kill, Kind::Stop, Kind::Freeze][draw.below(4)];
+    fn draw(draw: &mut Draw, has_network: bool) -> Fault {
+        use Kind::{Freeze, Isolate, Kill, Mute, Split, Stop};
+        let kinds = [Kill, Kill, Stop, Freeze, Isolate, Isolate, Split, Mute];
+        let kind = kinds[draw.below(if has_network { 8 } else { 4 })];
         let first = draw.below(3);
         let nodes = match (kind, draw.below(10)) {
             (Kind::Kill, 0) => vec![0, 1, 2],
@@ -95,6 +106,8 @@ impl Fault {
             // Short enough to go unnoticed, or long enough to be taken for dead.
             Kind::Freeze => draw.millis(200, 8000),
             Kind::Kill | Kind::Stop => draw.millis(0, 4000),
+            // Long enough for either side to go on by itself.
+            Kind::Isolate | Kind::Split | Kind::Mute => draw.millis(200, 14_000),
         };
         Fault { kind, nodes, holds, heals: draw.below(4) != 0 }
     }
@@ -105,6 +118,9 @@ impl Fault {
                 Kind::Kill => cluster[*place].kill(),
                 Kind::Stop => cluster[*place].stop(),
                 Kind::Freeze => cluster[*place].freeze(true),
+                Kind::Isolate => cluster.network().isolate(*place),
+                Kind::Split => cluster.network().split(*place, (place + 1) % 3),
+                Kind::Mute => cluster.network().cut(*place, (place + 1) % 3),
             }
         }
         std::thread::park_timeout(self.holds);
@@ -112,6 +128,7 @@ impl Fault {
             match self.kind {
                 Kind::Kill | Kind::Stop => cluster[*place].launch(),
                 Kind::Freeze => cluster[*place].freeze(false),
+                Kind::Isolate | Kind::Split | Kind::Mute => cluster.network().heal(),
             }
         }
     }
@@ -276,13 +293,45 @@ fn number_from(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
+/// Three nodes; in a network if they are told how to handle partitions.
+fn start(mode: Option<&str>) -> Cluster {
+    let Some(mode) = mode else { return Cluster::configured(3, "cluster_partition_handling = pause_minority\n") };
+    let mut cluster = Cluster::in_network(3, "");
+    let mut settings = format!("cluster_partition_handling = {mode}\n");
+    if mode == "pause_if_all_down" {
+        let key = "cluster_partition_handling.pause_if_all_down";
+        let (first, second) = (cluster[0].name(), cluster[1].name());
+        settings += &format!("{key}.recover = autoheal\n{key}.nodes.1 = {first}\n{key}.nodes.2 = {second}\n");
+    }
+    for place in 0..3 {
+        cluster[place].configure(&settings);
+        cluster[place].stop();
+        cluster[place].resume();
+    }
+    cluster.wait_for_running(3);
+    cluster
+}
+
+/// Has the sides of a partition that has ended meet, wherever they wait to be told.
+fn put_together(cluster: &Cluster) {
+    black_box::until("all nodes are together", || {
+        let _ = cluster[0].ctl(&["heal_partition"]);
+        let running = |node: &black_box::Node| {
+            let asked = black_box::try_http(node.http(), "GET", "/api/nodes?columns=running", "");
+            asked.is_ok_and(|(_, body)| body.matches("true").count() == 3)
+        };
+        cluster.iter().all(running).then_some(())
+    });
+}
+
 #[test]
 fn nothing_confirmed_is_lost_whatever_nodes_do() {
     let length = Duration::from_secs(number_from("WARREN_CHAOS_SECONDS").unwrap_or(60));
     let seed = number_from("WARREN_CHAOS_SEED").unwrap_or_else(|| u64::from(std::process::id()) ^ now_millis());
     println!("WARREN_CHAOS_SEED={seed}");
     let mut draw = Draw(seed);
-    let mut cluster = Cluster::configured(3, "cluster_partition_handling = pause_minority\n");
+    let mode = std::env::var("WARREN_CHAOS_MODE").ok();
+    let mut cluster = start(mode.as_deref());
     let policy = r#"{"ha-mode":"all","ha-sync-mode":"automatic","ha-promote-on-failure":"when-synced","ha-promote-on-shutdown":"when-synced"}"#;
     let _ = cluster[0].ctl(&["set_policy", "chaos", "^chaos", policy]).success();
     let world = Arc::new(World {
@@ -303,7 +352,9 @@ fn nothing_confirmed_is_lost_whatever_nodes_do() {
         }
     });
     for n in 0..CONSUMERS {
-        let alone = n % QUEUES >= QUEUES / 2;
+        // What the sides of a partition took is put together in no order.
+        let one_history = mode.as_deref().is_none_or(|mode| mode == "pause_minority");
+        let alone = n % QUEUES >= QUEUES / 2 && one_history;
         runtime.spawn(consume(Arc::clone(&world), n, alone));
     }
     let publishers: Vec<_> = (0..PUBLISHERS).map(|n| runtime.spawn(publish(Arc::clone(&world), n))).collect();
@@ -312,9 +363,12 @@ fn nothing_confirmed_is_lost_whatever_nodes_do() {
     let started = Instant::now();
     let mut faults = 0;
     while started.elapsed() < length {
-        let fault = Fault::draw(&mut draw);
+        let fault = Fault::draw(&mut draw, mode.is_some());
         println!("{:6.1} s: {fault}", started.elapsed().as_secs_f64());
         fault.strike(&mut cluster);
+        if mode.as_deref() == Some("ignore") {
+            put_together(&cluster);
+        }
         faults += 1;
         if fault.heals {
             let since = Instant::now();

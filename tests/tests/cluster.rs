@@ -75,7 +75,7 @@ impl Client {
 
     /// Takes the message at the head of a queue, for good.
     #[track_caller]
-    fn get(&mut self, queue: &str) -> Option<String> {
+    pub(crate) fn get(&mut self, queue: &str) -> Option<String> {
         self.0.method(1, &Method::new(60, 70).short(0).text(queue).octet(1));
         let answer = self.0.next().expect("the connection stays");
         match answer.method() {

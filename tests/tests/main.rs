@@ -14,6 +14,7 @@ mod haproxy;
 mod lapin;
 mod methods;
 mod mirrors;
+mod network;
 mod pika;
 mod reply_texts;
 mod restart;

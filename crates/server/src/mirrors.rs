@@ -8,6 +8,7 @@
 //! [`view_changed`] brings both to what a view says; it is called with the lock of [`crate::follow`] held.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use broker::QueueId;
@@ -63,6 +64,7 @@ pub(crate) fn view_changed(node: &Arc<Node>, record: &Arc<Record>) {
         // It takes over by itself, when it holds everything.
         (None, Some(mirror)) => drop(mirror.mailbox.push(tell(), 0)),
         (None, None) if leads_here => lead_from_store(node, record),
+        (None, None) if node.puts_back.load(Ordering::Acquire) => {}
         (None, None) if record.view.is_member(node.id()) && record.view.is_running() => {
             mirror_driver::start(node, record, mirror_driver::Start::Fresh);
         }

@@ -172,6 +172,9 @@ pub(crate) struct Node {
     pub following: parking_lot::Mutex<()>,
     /// The cluster has noted this life of the node. Before that its tables may be of an earlier life.
     pub registered: AtomicBool,
+    /// What the node's side of a partition took is being put back: until then no copy here follows a leader,
+    /// who would have it remove what is not put back yet.
+    pub puts_back: AtomicBool,
     /// Counts up whenever metadata has changed.
     pub changes: watch::Sender<u64>,
     next_connection: AtomicU32,
@@ -250,6 +253,7 @@ impl Node {
             retired_agents: AtomicU64::new(0),
             following: parking_lot::Mutex::new(()),
             registered: AtomicBool::new(false),
+            puts_back: AtomicBool::new(true),
             changes: watch::Sender::new(0),
             next_connection: AtomicU32::new(1),
             myself: Weak::clone(myself),
@@ -454,11 +458,15 @@ impl Node {
         (self.memory_budget.load(Ordering::Relaxed) / queues).clamp(64 << 10, 32 << 20)
     }
 
-    /// The members that run, as the cluster has it, and that this node cannot speak to.
+    /// The members that run, as the cluster has it, and that this node cannot speak to; and those that are in
+    /// another generation.
     pub(crate) fn cut_off(&self) -> Vec<Name> {
         let tables = self.tables.load();
         let silent = |id: NodeId| self.reach.gone(id).is_some_and(|verdict| !verdict.certain);
-        let others = tables.nodes.up().filter(|member| member.id != self.id() && silent(member.id));
+        let partitioned = self.partitioned.lock();
+        let others = tables.nodes.iter().filter(|member| {
+            member.id != self.id() && (member.is_up() && silent(member.id) || partitioned.contains(&member.id))
+        });
         let mut names: Vec<Name> = others.map(|member| Arc::clone(&member.name)).collect();
         names.sort();
         names

@@ -178,6 +178,7 @@ pub(crate) async fn bring_up(host: &ProcessHost, node: &Arc<Node>, survived: Sur
     delay_driver::start(node, Delays::new(survived.next_delayed, survived.delayed));
     node.registered.store(true, Ordering::Release);
     crate::returning::put_back(node).await?;
+    node.puts_back.store(false, Ordering::Release);
     follow_all(node).await;
     forget_orphans(node, &survived.queues);
     tokio::spawn(crate::duties::run(Arc::clone(node)));

@@ -131,6 +131,9 @@ impl Fixture {
         }
         self.queue.settle(self.now, &mut fx);
         self.ticket = fx.ticket;
+        if fx.is_empty() {
+            return;
+        }
         self.store.page_out(&mut fx.transient).expect("memory has room");
         while let Err(store::StoreError::LogFull) = self.store.append(&mut fx.batch) {
             self.store.maintain(u64::MAX).expect("memory works");
