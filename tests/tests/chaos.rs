@@ -5,14 +5,11 @@
 //! `WARREN_CHAOS_SEED`, which it prints. The same faults come again with
 //!
 //! ```text
-//! WARREN_CHAOS_SEED=... cargo test --package black-box --features chaos chaos -- --nocapture
+//! WARREN_CHAOS_SEED=... cargo test --package black-box chaos -- --nocapture
 //! ```
 //!
 //! With `WARREN_CHAOS_MODE` set to a mode of `cluster_partition_handling` the nodes run in a network of their
 //! own, and are also cut off, split in pairs, or heard one way only.
-//!
-//! It is not among the tests that every change must pass, because it still finds something in about one
-//! run of three: messages that come again after a clean stop and are said to be new.
 
 use std::fmt;
 use std::sync::Arc;

@@ -4,7 +4,6 @@ mod alarms;
 mod amqp_tools;
 mod amqplib;
 mod certificates;
-#[cfg(feature = "chaos")]
 mod chaos;
 mod client;
 mod cluster;
