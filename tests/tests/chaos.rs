@@ -30,6 +30,7 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProper
 /// Half of the queues have one consumer, which sees their order; the others have two.
 const QUEUES: usize = 4;
 const PUBLISHERS: usize = 4;
+const CONSUMERS: usize = QUEUES * 3 / 2;
 /// Messages of one publisher without a confirm.
 const WINDOW: usize = 32;
 /// Between two messages of one publisher.
@@ -141,6 +142,14 @@ struct World {
     /// Of each publisher: messages begun, and the last of them that was confirmed.
     begun: Vec<AtomicU64>,
     done: Vec<AtomicU64>,
+    /// What each consumer waits for.
+    consumers: Vec<parking_lot::Mutex<&'static str>>,
+}
+
+impl World {
+    fn consumer(&self, consumer: usize, waits_for: &'static str) {
+        *self.consumers[consumer].lock() = waits_for;
+    }
 }
 
 async fn open(uri: &str) -> lapin::Result<(Connection, Channel)> {
@@ -215,19 +224,27 @@ async fn publish_on(world: &World, publisher: usize, session: u32, channel: &Cha
 async fn consume(world: Arc<World>, consumer: usize, in_order: bool) {
     let mut place = consumer;
     loop {
-        let (_connection, channel) = connect(&world, &mut place).await;
-        if consume_on(&world, consumer % QUEUES, in_order, &channel).await.is_err() {
+        world.consumer(consumer, "a connection");
+        let (connection, channel) = connect(&world, &mut place).await;
+        if consume_on(&world, consumer, in_order, &channel).await.is_err() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        // What is left open would go on being a consumer.
+        world.consumer(consumer, "close-ok");
+        drop(tokio::time::timeout(PATIENCE, connection.close(200, "again".into())).await);
     }
 }
 
-async fn consume_on(world: &World, from: usize, in_order: bool, channel: &Channel) -> lapin::Result<()> {
+async fn consume_on(world: &World, consumer: usize, in_order: bool, channel: &Channel) -> lapin::Result<()> {
+    let from = consumer % QUEUES;
+    let waits_for = |what| world.consumer(consumer, what);
+    waits_for("qos-ok");
     let Ok(set) = tokio::time::timeout(ANSWER, channel.basic_qos(100, BasicQosOptions::default())).await else {
         println!("          no answer to basic.qos within {ANSWER:?}, channel {:?}", channel.status());
         return Ok(());
     };
     set?;
+    waits_for("consume-ok");
     let options = BasicConsumeOptions::default();
     let consumer = channel.basic_consume(queue(from).as_str().into(), "".into(), options, FieldTable::default());
     let Ok(consumer) = tokio::time::timeout(ANSWER, consumer).await else {
@@ -236,6 +253,7 @@ async fn consume_on(world: &World, from: usize, in_order: bool, channel: &Channe
     };
     let mut consumer = consumer?;
     loop {
+        waits_for("a delivery");
         let Ok(next) = tokio::time::timeout(PATIENCE, consumer.next()).await else {
             if channel.status().connected() {
                 continue;
@@ -248,7 +266,12 @@ async fn consume_on(world: &World, from: usize, in_order: bool, channel: &Channe
         let delivery = delivery?;
         let id = Id::parse(&delivery.data).expect("a body of ours");
         world.ledger.lock().delivered(id, delivery.redelivered, in_order);
-        delivery.ack(BasicAckOptions::default()).await?;
+        waits_for("its ack to be sent");
+        let Ok(sent) = tokio::time::timeout(ANSWER, delivery.ack(BasicAckOptions::default())).await else {
+            println!("          an ack is not sent within {ANSWER:?}, channel {:?}", channel.status());
+            return Ok(());
+        };
+        sent?;
     }
 }
 
@@ -317,6 +340,7 @@ fn nothing_confirmed_is_lost_whatever_nodes_do() {
         stop_publishing: AtomicBool::new(false),
         begun: (0..PUBLISHERS).map(|_| AtomicU64::new(0)).collect(),
         done: (0..PUBLISHERS).map(|_| AtomicU64::new(0)).collect(),
+        consumers: (0..CONSUMERS).map(|_| parking_lot::Mutex::new("its start")).collect(),
     });
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
@@ -327,7 +351,7 @@ fn nothing_confirmed_is_lost_whatever_nodes_do() {
             connection.close(200, "done".into()).await.unwrap();
         }
     });
-    for n in 0..QUEUES * 3 / 2 {
+    for n in 0..CONSUMERS {
         // What the sides of a partition took is put together in no order.
         let one_history = mode.as_deref().is_none_or(|mode| mode == "pause_minority");
         let alone = n % QUEUES >= QUEUES / 2 && one_history;
@@ -369,8 +393,13 @@ fn nothing_confirmed_is_lost_whatever_nodes_do() {
         }
         let some = &missing[..missing.len().min(20)];
         if Instant::now() >= deadline {
-            let all = missing.len();
-            panic!("seed {seed}: {all} confirmed messages are lost: {some:?}\n{}", standing(&cluster));
+            let (all, standing) = (missing.len(), standing(&cluster));
+            let consumers: Vec<&str> = world.consumers.iter().map(|consumer| *consumer.lock()).collect();
+            let left = after_a_restart(&mut cluster, &world);
+            panic!(
+                "seed {seed}: {all} confirmed messages are lost, {left} also after a restart: {some:?}\n\
+                 consumers wait for {consumers:?}\n{standing}"
+            );
         }
         std::thread::park_timeout(Duration::from_millis(50));
     }
@@ -378,6 +407,22 @@ fn nothing_confirmed_is_lost_whatever_nodes_do() {
     let (confirmed, seen, again) = world.ledger.lock().counts();
     println!("{faults} faults, {confirmed} messages confirmed, {seen} came, {again} came again");
     runtime.shutdown_background();
+}
+
+/// What is still missing after all nodes have started again: what is not is on their disks.
+fn after_a_restart(cluster: &mut Cluster, world: &World) -> usize {
+    for place in 0..cluster.iter().count() {
+        cluster[place].kill();
+        cluster[place].launch();
+    }
+    let started = Instant::now();
+    loop {
+        let left = world.ledger.lock().missing().len();
+        if left == 0 || started.elapsed() >= HEALED * 2 {
+            return left;
+        }
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
 }
 
 /// What each node says of the queues.

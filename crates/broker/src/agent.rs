@@ -100,6 +100,8 @@ pub struct Agent {
     last: u64,
     /// Numbers up to this one were sent to some leader.
     sent: u64,
+    /// The last number that the present leader was sent; 0 before the first.
+    chain: u64,
     /// By number in this session.
     kept: Window<Kept>,
     kept_bytes: usize,
@@ -130,6 +132,7 @@ impl Agent {
             returns: false,
             last: 0,
             sent: 0,
+            chain: 0,
             kept: Window::default(),
             kept_bytes: 0,
             questions: BTreeMap::new(),
@@ -265,10 +268,12 @@ impl Agent {
     }
 
     /// Everything below the oldest without a report is settled here.
-    fn send(&self, messages: Vec<Publish>, again: bool, out: &mut AgentEffects) {
+    fn send(&mut self, messages: Vec<Publish>, again: bool, out: &mut AgentEffects) {
         let settled = self.kept.first_key().unwrap_or(self.last + 1) - 1;
         let again = again || self.returns;
-        out.to_leader.push(QueueEvent::Session { session: self.session, settled, again, messages });
+        let last = messages.last().map_or(self.chain, |publish| publish.number);
+        let follows = std::mem::replace(&mut self.chain, last);
+        out.to_leader.push(QueueEvent::Session { session: self.session, settled, follows, again, messages });
     }
 
     fn ask(&mut self, now: Time, channel: ChannelKey, event: QueueEvent, out: &mut AgentEffects) {
@@ -357,6 +362,7 @@ impl Agent {
     /// Somebody leads who knows nothing of this node but what its sessions tell.
     fn attach(&mut self, life: u64, out: &mut AgentEffects) {
         self.life = Some(life);
+        self.chain = 0;
         for connection in std::mem::take(&mut self.consuming) {
             let channel = ChannelKey { connection, number: 0, life: 0 };
             out.to_connections.push((connection, ChannelEvent::QueueMoved { channel, queue: self.queue }));

@@ -93,8 +93,8 @@ pub fn encode_to_queue(out: &mut Vec<u8>, queue: QueueId, attempt: u64, event: &
     let mut w = Writer(out);
     w.u8(0).u64(queue.0).u64(attempt);
     match event {
-        QueueEvent::Session { session, settled, again, messages } => {
-            w.u8(0).u64(session.0).u64(*settled).u8(u8::from(*again)).count(messages.len());
+        QueueEvent::Session { session, settled, follows, again, messages } => {
+            w.u8(0).u64(session.0).u64(*settled).u64(*follows).u8(u8::from(*again)).count(messages.len());
             for publish in messages {
                 w.u64(publish.number).bytes(publish.message.as_bytes());
             }
@@ -142,14 +142,14 @@ fn encode_consume(w: &mut Writer<'_>, ask: &Consume) {
 fn queue_event(r: &mut Reader<'_>) -> Result<QueueEvent, BadPacket> {
     Ok(match r.u8()? {
         0 => {
-            let (session, settled, again) = (ConnectionId(r.u64()?), r.u64()?, r.flag()?);
+            let (session, settled, follows, again) = (ConnectionId(r.u64()?), r.u64()?, r.u64()?, r.flag()?);
             let count = r.count(12)?;
             let mut messages = Vec::with_capacity(count);
             for _ in 0..count {
                 let number = r.u64()?;
                 messages.push(Publish { message: r.message()?, number });
             }
-            QueueEvent::Session { session, settled, again, messages }
+            QueueEvent::Session { session, settled, follows, again, messages }
         }
         1 => QueueEvent::Consume(Box::new(consume(r)?)),
         2 => QueueEvent::Cancel { consumer: r.consumer()?, reply: r.flag()? },

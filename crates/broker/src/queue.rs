@@ -227,8 +227,10 @@ impl Queue {
     pub fn handle(&mut self, now: Now, event: QueueEvent, out: &mut QueueEffects) {
         match event {
             QueueEvent::Publish { from, messages } => self.publish(now, from, messages, out),
-            QueueEvent::Session { session, settled, again, messages } => {
-                self.publish_of_session(now, session, settled, again, messages, out);
+            QueueEvent::Session { session, settled, follows, again, messages } => {
+                if self.has_heard(session, follows) {
+                    self.publish_of_session(now, session, settled, again, messages, out);
+                }
             }
             QueueEvent::NodeLost { node } => self.node_lost(now, node, out),
             QueueEvent::Consume(ask) => self.consume(now, *ask, out),

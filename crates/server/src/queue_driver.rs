@@ -118,6 +118,8 @@ impl Driver {
             }
             if serves {
                 self.take_in_order(now);
+            } else {
+                self.take_ends(now);
             }
             if self.deleted {
                 self.end();
@@ -127,10 +129,11 @@ impl Driver {
                 self.step_down(&record);
                 return;
             }
-            self.tick_mirror(now);
             if serves {
+                // Before a hand-over: what was settled here is written while this node leads.
                 self.queue.settle(now, &mut self.fx);
             }
+            self.tick_mirror(now);
             self.obey(now);
             if self.node.log.is_crowded() {
                 let log = self.node.log.clone();
@@ -286,6 +289,17 @@ impl Driver {
         self.mailbox.release(done);
     }
 
+    /// The end waits for nothing that a queue which does not serve could wait for: it came in its place
+    /// behind publishes when the queue still served.
+    fn take_ends(&mut self, now: Now) {
+        let is_end = |mail: &QueueMail| matches!(mail, QueueMail::Deleted | QueueMail::Stop(_));
+        while let Some(at) = self.held_back.iter().position(is_end) {
+            if let Some(mail) = self.held_back.remove(at) {
+                self.take(now, mail);
+            }
+        }
+    }
+
     fn now(&self) -> Now {
         Now { time: clock::now(), unix_millis: clock::unix_millis(), budget_bytes: self.node.queue_budget() }
     }
@@ -371,7 +385,12 @@ impl Driver {
             self.mirror_effects();
             if let Some(ticket) = self.complete.take() {
                 self.queue.handle(now, QueueEvent::Stored { ticket }, &mut self.fx);
-                self.queue.settle(now, &mut self.fx);
+                // What is complete may be told whoever leads; only a leader delivers.
+                if self.serves() {
+                    self.queue.settle(now, &mut self.fx);
+                } else {
+                    self.queue.report(&mut self.fx);
+                }
             }
             if self.fx.is_empty() && self.replica.is_empty() {
                 return;
@@ -528,8 +547,8 @@ pub(crate) fn gone_from_here(node: &Node, queue: QueueId, event: QueueEvent) {
                 node.tell_channel(ChannelEvent::Rejected { channel, numbers });
             }
         }
-        // A dead letter stays in its own queue until it is taken.
-        QueueEvent::Publish { from: Publisher::Queue(_), .. } => send(node, queue, event),
+        // A dead letter stays in its own queue until it is taken, and an acknowledgement is honoured late.
+        QueueEvent::Publish { from: Publisher::Queue(_), .. } | QueueEvent::Ack { .. } => send(node, queue, event),
         QueueEvent::Session { session, .. } => {
             // The agent is told, and sends again to whoever leads.
             if session.node() == node.id() {

@@ -326,6 +326,9 @@ fn server_properties(config: &Config) -> Table {
     properties
 }
 
+/// So long queues are given to write what a start needs, and the metadata log to end.
+const QUEUES_END: Duration = Duration::from_secs(10);
+
 /// The orderly way down.
 pub(crate) async fn stop_node(node: &Arc<Node>) {
     node.stop();
@@ -350,15 +353,22 @@ pub(crate) async fn stop_node(node: &Arc<Node>) {
             waiting.push(wait);
         }
     }
-    for wait in waiting {
-        let _ = wait.await;
+    let ended = async {
+        for wait in waiting {
+            let _ = wait.await;
+        }
+    };
+    if tokio::time::timeout(QUEUES_END, ended).await.is_err() {
+        tracing::warn!("not all queues have noted where they stand: after the next start they flag what nobody has seen");
     }
     let _ = tokio::time::timeout(Duration::from_secs(60), node.log.settled()).await;
     if in_service {
         say_goodbye(node).await;
     }
     if let Some(consensus) = node.consensus() {
-        Consensus::shutdown(&consensus).await;
+        if tokio::time::timeout(QUEUES_END, Consensus::shutdown(&consensus)).await.is_err() {
+            tracing::warn!("the metadata log does not end");
+        }
     }
     node.peers.close();
     node.log.submit(Job::Stop);

@@ -37,7 +37,7 @@ fn event_for_queue(rng: &mut Rng) -> QueueEvent {
     match rng.below(14) {
         0 => {
             let messages = (0..rng.below(5)).map(|number| Publish { message: message(rng), number }).collect();
-            QueueEvent::Session { session: ConnectionId(rng.next()), settled: rng.next(), again: rng.one_in(2), messages }
+            QueueEvent::Session { session: ConnectionId(rng.next()), settled: rng.next(), follows: rng.next(), again: rng.one_in(2), messages }
         }
         1 => QueueEvent::Consume(Box::new(Consume {
             consumer: consumer(rng),

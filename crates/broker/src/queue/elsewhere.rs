@@ -2,7 +2,8 @@
 //!
 //! * An agent publishes in a *session*: by rising numbers, keeping what is not reported, and sending it
 //!   again to whoever leads next. A number is taken once: what is not above the last taken is reported
-//!   without being taken, unless it was refused.
+//!   without being taken, unless it was refused. So none may be taken before those in front of it: where
+//!   they came too early, and were sent back, what follows them is passed over and comes again with them.
 //! * The link to a node breaks: its channels' consumers go and what they held comes back. They ask again
 //!   by themselves when the link is there.
 //! * An acknowledgement may come for a delivery of an earlier leader, or from before the link broke: the
@@ -38,6 +39,12 @@ pub(super) struct Elsewhere {
 }
 
 impl Queue {
+    /// Whether everything up to this number of a session has been here.
+    pub(super) fn has_heard(&self, session: ConnectionId, number: u64) -> bool {
+        number == 0
+            || self.elsewhere.sessions.get(&session).is_some_and(|known| known.last >= number)
+    }
+
     pub(super) fn publish_of_session(
         &mut self,
         now: Now,

@@ -76,8 +76,10 @@ pub struct Consume {
 pub enum QueueEvent {
     Publish { from: Publisher, messages: Vec<Publish> },
     /// Publishes of an agent, by rising numbers. What it has sent before is flagged `again`, since an
-    /// earlier leader may have delivered it. Reports up to `settled` have reached the agent.
-    Session { session: ConnectionId, settled: u64, again: bool, messages: Vec<Publish> },
+    /// earlier leader may have delivered it. Reports up to `settled` have reached the agent. It was sent
+    /// behind the number `follows`, which a queue that was not the leader then has never had; 0 is the first
+    /// that the agent sends to a leader.
+    Session { session: ConnectionId, settled: u64, follows: u64, again: bool, messages: Vec<Publish> },
     Consume(Box<Consume>),
     Cancel { consumer: ConsumerKey, reply: bool },
     Get { channel: ChannelKey, no_ack: bool },

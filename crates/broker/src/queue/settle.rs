@@ -267,7 +267,7 @@ impl Queue {
     }
 
     /// Tells publishers what is safe and what was refused.
-    pub(super) fn report(&mut self, out: &mut QueueEffects) {
+    pub fn report(&mut self, out: &mut QueueEffects) {
         for (publisher, runs) in self.safe_now.drain(..) {
             match publisher {
                 Publisher::Channel(channel) => {

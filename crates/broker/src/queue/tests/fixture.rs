@@ -192,8 +192,13 @@ impl Fixture {
 
     /// Publishes of a node that does not lead the queue, numbered as the messages are.
     pub(super) fn session(&mut self, again: bool, messages: impl IntoIterator<Item = Message>) {
+        self.session_behind(0, again, messages);
+    }
+
+    /// The same, sent behind this number.
+    pub(super) fn session_behind(&mut self, follows: u64, again: bool, messages: impl IntoIterator<Item = Message>) {
         let messages = messages.into_iter().map(|message| Publish { number: number(&message), message }).collect();
-        self.round(vec![QueueEvent::Session { session: ConnectionId(2), settled: 0, again, messages }]);
+        self.round(vec![QueueEvent::Session { session: ConnectionId(2), settled: 0, follows, again, messages }]);
     }
 
     pub(super) fn ask(&self, number: u16, prefetch: u32, no_ack: bool) -> QueueEvent {

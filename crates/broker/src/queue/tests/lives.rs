@@ -240,3 +240,20 @@ fn a_consumer_that_asks_twice_is_one_consumer() {
     f.answer_all();
     f.expect_deliveries(&[1, 2, 3, 4]);
 }
+
+/// A node that has just begun to lead took what followed a refusal to lead. What it had refused came again
+/// and counted as known: it was confirmed and lost.
+#[test]
+fn what_follows_publishes_that_were_sent_back_waits_for_them() {
+    let mut f = Fixture::new(Settings::default());
+    f.session(false, [persistent(1)]);
+    f.session_behind(3, false, [persistent(4)]);
+    f.answer_all();
+    assert_eq!(std::mem::take(&mut f.confirmed), [1]);
+    f.session(true, [persistent(2), persistent(3), persistent(4)]);
+    f.session_behind(4, false, [persistent(5)]);
+    f.consume(1, 0);
+    f.answer_all();
+    assert_eq!(f.confirmed, [2, 3, 4, 5]);
+    f.expect_deliveries(&[1, 2, 3, 4, 5]);
+}
