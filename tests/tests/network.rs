@@ -6,7 +6,6 @@
 mod links;
 mod load;
 mod minority;
-mod open_modes;
 mod restarts;
 mod two_nodes;
 
