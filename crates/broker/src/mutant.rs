@@ -66,6 +66,8 @@ pub enum Mutant {
     PromoteWhoeverReturns,
     /// Who led goes on with its own term after another has led.
     LeadThroughOthersTerm,
+    /// A queue takes publishes of an agent though those in front of them were sent back.
+    TakeWhatFollows,
 }
 
 impl Mutant {

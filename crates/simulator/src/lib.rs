@@ -5,4 +5,5 @@
 //! operation.
 
 pub mod disk;
+pub mod invariant;
 pub mod scenario;

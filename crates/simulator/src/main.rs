@@ -4,9 +4,9 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use simulator::scenario::{Failure, store};
+use simulator::scenario::{Failure, cluster, store};
 
-const USAGE: &str = "usage: simulator store [--seed N | --seeds N [--from N]]";
+const USAGE: &str = "usage: simulator store|cluster [--seed N | --seeds N [--from N]]";
 
 /// What the arguments ask for.
 struct Request {
@@ -24,6 +24,8 @@ fn main() -> ExitCode {
     let outcome = match (request.scenario.as_str(), request.seed) {
         ("store", Some(seed)) => store_one(seed),
         ("store", None) => store_many(request.from, request.seeds),
+        ("cluster", Some(seed)) => cluster_one(seed),
+        ("cluster", None) => cluster_many(request.from, request.seeds),
         _ => {
             say(USAGE);
             return ExitCode::from(2);
@@ -74,6 +76,21 @@ fn store_many(from: u64, seeds: u64) -> Result<(), Failure> {
     let mut total = store::Report::default();
     for seed in from..from.saturating_add(seeds) {
         total.add(&store::run(seed, &store::Settings::default())?);
+    }
+    say(&format!("{seeds} seeds from {from} hold: {total}"));
+    Ok(())
+}
+
+fn cluster_one(seed: u64) -> Result<(), Failure> {
+    let coverage = cluster::run(seed, &cluster::Settings { tell: true, ..cluster::Settings::default() })?;
+    say(&format!("seed {seed} holds: {coverage}"));
+    Ok(())
+}
+
+fn cluster_many(from: u64, seeds: u64) -> Result<(), Failure> {
+    let mut total = cluster::Coverage::default();
+    for seed in from..from.saturating_add(seeds) {
+        total.add(cluster::run(seed, &cluster::Settings::default())?);
     }
     say(&format!("{seeds} seeds from {from} hold: {total}"));
     Ok(())

@@ -1,5 +1,6 @@
 //! The lives that can be simulated, by name.
 
+pub mod cluster;
 pub mod store;
 
 use std::fmt;

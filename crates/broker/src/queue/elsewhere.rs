@@ -20,6 +20,7 @@ use super::event::{ChannelEvent, ChannelKey, Consume, Publish, Publisher, QueueE
 use super::ready::Entry;
 use super::{EPOCH_SHIFT, Now, Queue, level_key, push_run};
 use crate::id::ConnectionId;
+use crate::mutant::{Mutant, breaks};
 
 /// What is known of one agent's publishes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,6 +71,7 @@ impl Queue {
     /// Whether everything up to this number of a session has been here.
     pub(super) fn has_heard(&self, session: ConnectionId, number: u64) -> bool {
         number == 0
+            || breaks(Mutant::TakeWhatFollows)
             || self.elsewhere.sessions.get(&session).is_some_and(|known| known.last >= number)
     }
 

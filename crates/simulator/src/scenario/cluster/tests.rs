@@ -1,0 +1,107 @@
+//! Many lives of clusters hold; rules that are broken on purpose are found broken.
+
+use broker::mutant::{self, Mutant as Rule};
+
+use super::{Coverage, Settings, run};
+use crate::scenario::Failure;
+
+/// A broken rule must show within this many seeds.
+const MUTANT_SEEDS: u64 = 1000;
+
+/// A number from the environment, for those who want more than a test does.
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// Plays these seeds.
+fn play(mut seeds: impl Iterator<Item = u64>) -> Result<Coverage, Failure> {
+    seeds.try_fold(Coverage::default(), |mut total, seed| {
+        total.add(run(seed, &Settings::default())?);
+        Ok(total)
+    })
+}
+
+#[test]
+fn nothing_promised_is_lost_in_any_life_of_a_cluster() {
+    let first = number("WARREN_CLUSTER_FIRST_SEED", 0);
+    let seeds = number("WARREN_CLUSTER_SEEDS", 300);
+    // Each life is on one thread, and knows nothing of the others.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let outcomes: Vec<Result<Coverage, Failure>> = std::thread::scope(|scope| {
+        let share = |number: usize| move || play((first..first + seeds).skip(number).step_by(threads));
+        let players: Vec<_> = (0..threads).map(|number| scope.spawn(share(number))).collect();
+        players.into_iter().map(|player| player.join().expect("no life panics")).collect()
+    });
+    let mut total = Coverage::default();
+    for outcome in outcomes {
+        match outcome {
+            Ok(coverage) => total.add(coverage),
+            Err(failure) => panic!("{failure}"),
+        }
+    }
+    // A test that meets no trouble proves nothing.
+    assert!(seeds < 200 || total.is_full(), "{total}");
+}
+
+#[test]
+fn two_runs_of_one_seed_are_the_same() {
+    for seed in 0..5 {
+        assert_eq!(run(seed, &Settings::default()), run(seed, &Settings::default()));
+    }
+}
+
+/// A life that panics has noticed as well.
+fn is_found(name: &str, life: impl Fn(u64) -> bool + std::panic::RefUnwindSafe) {
+    let holds = |seed: &u64| std::panic::catch_unwind(|| life(*seed)).unwrap_or(false);
+    let found = (0..MUTANT_SEEDS).find(|seed| !holds(seed));
+    assert!(found.is_some(), "{name} survives {MUTANT_SEEDS} seeds");
+}
+
+fn rule_is_found(rule: Rule) {
+    is_found(&format!("{rule:?}"), |seed| mutant::breaking(rule, || run(seed, &Settings::default()).is_ok()));
+}
+
+#[test]
+fn a_completion_without_the_mirrors_that_join_is_found() {
+    rule_is_found(Rule::CompleteWithoutJoining);
+}
+
+#[test]
+fn a_seat_before_the_backlog_is_found() {
+    rule_is_found(Rule::SeatBeforeBacklog);
+}
+
+#[test]
+fn a_handover_taken_for_stored_is_found() {
+    rule_is_found(Rule::HandoverIsStored);
+}
+
+#[test]
+fn sequences_that_two_leaders_give_are_found() {
+    rule_is_found(Rule::SequencesOfAllLeaders);
+}
+
+#[test]
+fn a_surplus_that_stays_is_found() {
+    rule_is_found(Rule::KeepSurplus);
+}
+
+#[test]
+fn batches_that_a_feed_drops_are_found() {
+    rule_is_found(Rule::DropWaitingBatches);
+}
+
+#[test]
+fn publishes_taken_before_those_in_front_are_found() {
+    rule_is_found(Rule::TakeWhatFollows);
+}
+
+#[test]
+fn a_leader_that_completes_alone_is_found() {
+    rule_is_found(Rule::CompleteAlone);
+}
+
+#[test]
+fn a_step_that_counts_before_it_is_stored_is_found() {
+    rule_is_found(Rule::HasBeforeStored);
+}
