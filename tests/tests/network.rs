@@ -6,6 +6,7 @@
 mod links;
 mod load;
 mod minority;
+mod open_modes;
 mod restarts;
 mod two_nodes;
 

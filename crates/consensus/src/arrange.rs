@@ -69,6 +69,27 @@ impl Consensus {
         arranged(outcome)
     }
 
+    /// Has `node`, which has lost its log, leave: the next [`Consensus::arrange`] takes it in as one that
+    /// has nothing. While it is a member the leader goes on from what `node` once held. Works on any node;
+    /// nothing is done where it is no member.
+    pub async fn begin_again(&self, node: NodeId) -> Result<(), ChangeError> {
+        let membership = self.membership();
+        if membership.get_node(&node.0).is_none() {
+            return Ok(());
+        }
+        let voters: BTreeSet<u64> = membership.voter_ids().collect();
+        let others = membership.nodes().filter(|(id, _)| **id != node.0);
+        let others = others.map(|(&id, peer)| {
+            let role = if voters.contains(&id) { Role::Voter } else { Role::Learner };
+            (peer.to_member(id), role)
+        });
+        match self.arrange(others.collect()).await {
+            // The others' turn to catch up comes without this.
+            Err(ChangeError::Behind(_)) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
     /// Makes `to` voter and leader in this node's place, and this node a learner; for a clean stop
     /// of one of two nodes. Where others vote too, handing over the lead alone loses no vote, see
     /// [`Consensus::transfer_leader`].

@@ -10,6 +10,7 @@ use std::time::Duration;
 use broker::metadata::{Command, NodeKind, Tables};
 use cluster::metadata_log::{Member, NodeId};
 use consensus::{Consensus, Role};
+use tokio::task::JoinHandle;
 
 use crate::clock;
 use crate::node::Node;
@@ -49,7 +50,6 @@ pub(crate) async fn run(node: Arc<Node>) {
             voters.arrange(&node, &consensus);
             step_views(&node).await;
         } else {
-            voters.arranged.clear();
             bury_leader(&node, &consensus).await;
         }
     }
@@ -114,24 +114,15 @@ fn roles(tables: &Tables, voters: &[NodeId], me: NodeId) -> Vec<(Member, Role)> 
     roles
 }
 
-/// What was arranged last, and what is being arranged: that may take long, and nothing else waits for it.
+/// Who votes is being arranged: that may take long, and nothing else waits for it.
 #[derive(Default)]
 struct Voters {
-    arranged: Vec<(Member, Role)>,
-    under_way: bool,
-    /// What came of it: the roles that hold, or nothing.
-    outcome: Arc<parking_lot::Mutex<Option<Option<Vec<(Member, Role)>>>>>,
+    under_way: Option<JoinHandle<()>>,
 }
 
 impl Voters {
     fn arrange(&mut self, node: &Node, consensus: &Consensus) {
-        if let Some(done) = self.outcome.lock().take() {
-            self.under_way = false;
-            if let Some(arranged) = done {
-                self.arranged = arranged;
-            }
-        }
-        if self.under_way {
+        if self.under_way.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
         }
         let tables = node.tables.load_full();
@@ -143,22 +134,19 @@ impl Voters {
             _ => None,
         };
         consensus.set_synchronous(synchronous);
-        if wanted == self.arranged || wanted.is_empty() {
+        let seats = |members: Vec<Member>, role| members.into_iter().map(move |member| (member, role));
+        let mut present: Vec<_> = seats(status.voters, Role::Voter).chain(seats(status.learners, Role::Learner)).collect();
+        present.sort_by_key(|(member, _)| member.id);
+        if wanted == present || wanted.is_empty() {
             return;
         }
-        let (consensus, outcome) = (consensus.clone(), Arc::clone(&self.outcome));
-        self.under_way = true;
-        tokio::spawn(async move {
-            let done = match consensus.arrange(wanted.clone()).await {
-                Ok(()) => Some(wanted),
-                Err(error) => {
-                    tracing::debug!("the voters of the metadata log are arranged again later: {error}");
-                    tokio::time::sleep(ARRANGE_AGAIN).await;
-                    None
-                }
-            };
-            *outcome.lock() = Some(done);
-        });
+        let consensus = consensus.clone();
+        self.under_way = Some(tokio::spawn(async move {
+            if let Err(error) = consensus.arrange(wanted).await {
+                tracing::debug!("the voters of the metadata log are arranged again later: {error}");
+                tokio::time::sleep(ARRANGE_AGAIN).await;
+            }
+        }));
     }
 }
 

@@ -8,13 +8,9 @@ use consensus::{NodeId, Options, ProposeError, StartError, forget, refound};
 
 use crate::common::{Ledger, options};
 use crate::switch::{
-    IMPATIENT, PATIENT, Switch, address, agreed_leader, command, node, node_options, node_with,
+    IMPATIENT, PATIENT, Switch, address, agreed_leader, command, folder_of, node, node_options, node_with,
     same_everywhere, until, voters,
 };
-
-fn folder_of(folder: &Path, number: u64) -> std::path::PathBuf {
-    folder.join(number.to_string())
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rest_of_a_cluster_founds_its_log_anew_and_the_others_rejoin() {

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use consensus::{ChangeError, NodeId};
+use consensus::{ChangeError, NodeId, forget};
 
 use crate::switch::{
-    IMPATIENT, Node, PATIENT, Switch, agreed_leader, command, node, same_everywhere, seats, until,
+    IMPATIENT, Node, PATIENT, Switch, agreed_leader, command, folder_of, node, same_everywhere, seats, until,
     voters,
 };
 
@@ -92,6 +92,26 @@ async fn who_cannot_be_reached_is_named_and_comes_later() {
     nodes[0].arrange(&[1, 2], &[]).await;
     assert_eq!(nodes[0].voters(), [1, 2]);
     late.propose(10..20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_lost_its_log_leaves_and_comes_again() {
+    let (switch, folder) = (Switch::new(PATIENT), tempfile::tempdir().unwrap());
+    let mut nodes = voters(&switch, folder.path(), 3).await;
+    nodes[0].propose(0..20).await;
+    let lost = nodes.pop().unwrap();
+    assert!(!lost.consensus.is_leader());
+    lost.consensus.shutdown().await;
+    drop(lost);
+    forget(&folder_of(folder.path(), 3)).unwrap();
+    nodes[1].consensus.begin_again(NodeId(3)).await.unwrap();
+    assert_eq!((nodes[0].voters(), nodes[0].learners()), (vec![1, 2], vec![]));
+    nodes[1].consensus.begin_again(NodeId(3)).await.unwrap();
+    nodes.push(node(&switch, folder.path(), 3).await);
+    nodes[1].arrange(&[1, 2, 3], &[]).await;
+    nodes[0].propose(20..30).await;
+    same_everywhere(&nodes).await;
+    assert_eq!(nodes[2].ledger.len(), 30);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 //! either direction, hold a node's traffic back, and unplug it. And the nodes on it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -142,7 +142,7 @@ pub(crate) fn node_options(switch: &Switch, folder: &Path, number: u64) -> Optio
         heartbeat: Duration::from_millis(50),
         election_timeout: switch.election_timeout,
         propose_timeout: Duration::from_secs(30),
-        ..options(&folder.join(number.to_string()))
+        ..options(&folder_of(folder, number))
     }
 }
 
@@ -215,6 +215,11 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     };
     let met = tokio::time::timeout(Duration::from_secs(60), met).await;
     assert!(met.is_ok(), "waited in vain until {what}");
+}
+
+/// Where the node of this number has its log.
+pub(crate) fn folder_of(folder: &Path, number: u64) -> PathBuf {
+    folder.join(number.to_string())
 }
 
 /// Nodes 1 to `count`, all of them voters; the first leads unless a busy machine has moved that.

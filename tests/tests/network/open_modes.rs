@@ -1,0 +1,43 @@
+//! With `autoheal` and `ignore` both sides of a partition go on, and what either confirmed is there when
+//! they have met.
+
+use black_box::{Cluster, until};
+
+use super::load::Load;
+use super::{asked, mirrored, wait_for_mirrors, wait_for_running};
+
+/// Cuts a node off from the others until both sides have gone on.
+fn part(cluster: &Cluster, load: &Load, alone: usize) {
+    cluster.network().isolate(alone);
+    for place in 0..3 {
+        wait_for_running(&cluster[place], if place == alone { 1 } else { 2 });
+        load.wait_for_confirms(place);
+    }
+    cluster.network().heal();
+}
+
+#[test]
+fn sides_that_meet_are_put_together_by_themselves() {
+    let cluster = mirrored(3, "autoheal");
+    let load = Load::start(&cluster);
+    part(&cluster, &load, 2);
+    wait_for_mirrors(&cluster);
+    (0..3).for_each(|place| load.wait_for_confirms(place));
+    load.finish(&cluster[0]);
+}
+
+#[test]
+fn sides_that_meet_go_on_until_they_are_told() {
+    let cluster = mirrored(3, "ignore");
+    let load = Load::start(&cluster);
+    part(&cluster, &load, 2);
+    until("the partition is shown", || {
+        let nodes = asked(&cluster[1], "/api/nodes?columns=partitions")?;
+        nodes.to_string().contains(cluster[2].name()).then_some(())
+    });
+    (0..3).for_each(|place| load.wait_for_confirms(place));
+    let _ = cluster[1].ctl(&["heal_partition"]).success();
+    wait_for_mirrors(&cluster);
+    (0..3).for_each(|place| load.wait_for_confirms(place));
+    load.finish(&cluster[0]);
+}
