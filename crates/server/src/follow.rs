@@ -95,6 +95,14 @@ pub(crate) async fn follow_all(node: &Arc<Node>) {
     node.changes.send_modify(|count| *count += 1);
 }
 
+/// Brings this node's part in one queue to what the tables say.
+pub(crate) fn follow_queue(node: &Arc<Node>, id: QueueId) {
+    let _order = node.following.lock();
+    if let Some(record) = node.tables.load().queues.get(&id) {
+        mirrors::view_changed(node, record);
+    }
+}
+
 pub(crate) fn leads(me: NodeId, record: &Record) -> bool {
     record.leader() == me && record.view.is_running()
 }

@@ -115,7 +115,7 @@ impl Driver {
                 Mail::Surveyed { feed, held, .. } => self.follower.surveyed(now, feed, held, fx),
                 Mail::Reconnected(node) => self.follower.reconnected(now, node, fx),
                 Mail::Synchronize(_, done) => drop(done.send(false)),
-                Mail::Loaded { .. } | Mail::Refused(..) | Mail::HandOver(_) | Mail::StepDown(_) => {}
+                Mail::Loaded { .. } | Mail::Refused(..) | Mail::FirstIncomplete(_) | Mail::HandOver(_) | Mail::StepDown(_) => {}
             },
             QueueMail::Event(QueueEvent::NodeLost { .. }) | QueueMail::Recheck => {}
             QueueMail::Event(event) => crate::queue_driver::gone_from_here(&self.node, self.record.id, event),

@@ -42,6 +42,8 @@ pub(crate) enum Mail {
     Refused(u64, ViewChange),
     /// Start or stop sending the backlog; whether there was one to send.
     Synchronize(bool, oneshot::Sender<bool>),
+    /// Which is the first message that some copy in sync may lack?
+    FirstIncomplete(oneshot::Sender<Seq>),
     /// Let another seat lead.
     HandOver(NodeId),
     /// The view has another leader.
@@ -64,7 +66,7 @@ pub(crate) fn view_changed(node: &Arc<Node>, record: &Arc<Record>) {
         // It takes over by itself, when it holds everything.
         (None, Some(mirror)) => drop(mirror.mailbox.push(tell(), 0)),
         (None, None) if leads_here => lead_from_store(node, record),
-        (None, None) if node.puts_back.load(Ordering::Acquire) => {}
+        (None, None) if node.puts_back.load(Ordering::Acquire) || node.put_back_later.read().contains(&id) => {}
         (None, None) if record.view.is_member(node.id()) && record.view.is_running() => {
             mirror_driver::start(node, record, mirror_driver::Start::Fresh);
         }

@@ -1,7 +1,7 @@
 //! What all tasks of a node share: frozen tables, registries of queues and connections, the ways to
 //! the log and to consensus. Nothing here is on the path of a single message.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -175,6 +175,8 @@ pub(crate) struct Node {
     /// What the node's side of a partition took is being put back: until then no copy here follows a leader,
     /// who would have it remove what is not put back yet.
     pub puts_back: AtomicBool,
+    /// Copies for which that goes on when the node serves already.
+    pub put_back_later: RwLock<BTreeSet<QueueId>>,
     /// Counts up whenever metadata has changed.
     pub changes: watch::Sender<u64>,
     next_connection: AtomicU32,
@@ -254,6 +256,7 @@ impl Node {
             following: parking_lot::Mutex::new(()),
             registered: AtomicBool::new(false),
             puts_back: AtomicBool::new(true),
+            put_back_later: RwLock::default(),
             changes: watch::Sender::new(0),
             next_connection: AtomicU32::new(1),
             myself: Weak::clone(myself),

@@ -219,6 +219,10 @@ impl Driver {
             Mail::Refused(_, ViewChange::Transfer(_)) => self.handing_over = None,
             Mail::Refused(epoch, change) => mirror.refused(time, epoch, change),
             Mail::Synchronize(start, done) => drop(done.send(mirror.synchronize(time, start, fx))),
+            Mail::FirstIncomplete(reply) => {
+                let first = mirror.first_incomplete().or(self.fx.batch.first());
+                let _ = reply.send(first.unwrap_or(self.queue.next_seq()));
+            }
             Mail::HandOver(to) if mirror.view().is_in_sync(to) && to != mirror.node() => {
                 self.handing_over = Some(HandOver { to, until: time + HAND_OVER, proposed: false });
             }

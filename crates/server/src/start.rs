@@ -261,7 +261,10 @@ fn first_commands(config: &Config) -> Vec<Command> {
 /// newest here: the node is up.
 fn forget_orphans(node: &Arc<Node>, stored: &BTreeSet<(QueueId, Option<u8>)>) {
     let tables = node.tables.load_full();
-    let keeps = |id: &QueueId| tables.queues.get(id).is_some_and(|record| record.view.holds(node.id()));
+    let later = node.put_back_later.read().clone();
+    let keeps = |id: &QueueId| {
+        later.contains(id) || tables.queues.get(id).is_some_and(|record| record.view.holds(node.id()))
+    };
     let mut orphans = store::Batch::new();
     for (id, level) in stored.iter().filter(|(id, _)| !keeps(id)) {
         orphans.forget(level.map_or_else(|| horizon_key(*id), |level| level_key(*id, level)));

@@ -31,6 +31,7 @@ pub struct Batch {
     bytes: Vec<u8>,
     group: Option<OpenGroup>,
     enqueues: u64,
+    first: Option<Seq>,
     checksum: Option<u32>,
 }
 
@@ -45,6 +46,7 @@ impl Batch {
     pub fn enqueue(&mut self, queue: QueueKey, seq: Seq, payload: &[&[u8]]) {
         self.checksum = None;
         self.enqueues += 1;
+        self.first.get_or_insert(seq);
         self.join_group(queue, seq);
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0; MESSAGE_BYTES]);
@@ -127,11 +129,18 @@ impl Batch {
         self.enqueues
     }
 
+    /// The sequence of the first message added.
+    #[must_use]
+    pub fn first(&self) -> Option<Seq> {
+        self.first
+    }
+
     /// Makes the batch empty and keeps its memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.group = None;
         self.enqueues = 0;
+        self.first = None;
         self.checksum = None;
     }
 
@@ -152,6 +161,7 @@ impl Batch {
         let walked = crate::change::walk(bytes, |change, sizes| {
             if let Change::Enqueue { queue, first, count, offset } = change {
                 batch.enqueues += u64::from(count);
+                batch.first.get_or_insert(first);
                 let mut at = offset;
                 for (seq, size) in (first.0..).zip(sizes) {
                     let end = at + MESSAGE_BYTES + size as usize;

@@ -26,6 +26,32 @@ fn sides_that_meet_are_put_together_by_themselves() {
     load.finish(&cluster[0]);
 }
 
+/// What was on its way to the mirrors when the leader was cut off is confirmed by it alone.
+#[test]
+fn a_leader_that_was_cut_off_and_gives_way_brings_what_it_confirmed() {
+    let cluster = mirrored(3, "autoheal");
+    let load = Load::start(&cluster);
+    part(&cluster, &load, 0);
+    wait_for_mirrors(&cluster);
+    (0..3).for_each(|place| load.wait_for_confirms(place));
+    load.finish(&cluster[1]);
+}
+
+#[test]
+fn two_nodes_that_meet_are_put_together_by_themselves() {
+    let cluster = mirrored(2, "autoheal");
+    let load = Load::start(&cluster);
+    cluster.network().isolate(0);
+    for place in 0..2 {
+        wait_for_running(&cluster[place], 1);
+        load.wait_for_confirms(place);
+    }
+    cluster.network().heal();
+    wait_for_mirrors(&cluster);
+    (0..2).for_each(|place| load.wait_for_confirms(place));
+    load.finish(&cluster[0]);
+}
+
 #[test]
 fn sides_that_meet_go_on_until_they_are_told() {
     let cluster = mirrored(3, "ignore");

@@ -51,6 +51,15 @@ pub struct Progress {
     pub active: bool,
 }
 
+/// A publication that is not complete.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    number: u64,
+    since: Time,
+    /// The first message in it.
+    first: Option<Seq>,
+}
+
 /// See the file's head.
 #[derive(Debug)]
 pub struct Leader {
@@ -63,8 +72,8 @@ pub struct Leader {
     sessions: Sessions,
     /// Publications with the queue's tickets, in order.
     tickets: VecDeque<(u64, u64)>,
-    /// Publications that are not complete, with the time they began.
-    pending: VecDeque<(u64, Time)>,
+    /// Publications that are not complete, in order.
+    pending: VecDeque<Pending>,
     /// What the ring has completed.
     ring_completed: u64,
     completed: u64,
@@ -141,6 +150,12 @@ impl Leader {
         self.pending.is_empty()
     }
 
+    /// The first message that some copy in sync may lack.
+    #[must_use]
+    pub fn first_incomplete(&self) -> Option<Seq> {
+        self.pending.iter().find_map(|publication| publication.first)
+    }
+
     /// Gives the ring and the sessions to a follower on the same node.
     #[must_use]
     pub fn step_down(self) -> (Option<Member>, Sessions) {
@@ -163,7 +178,7 @@ impl Leader {
         self.sessions.extend(touched);
         let mut effects = Vec::new();
         let number = self.ring.broadcast(operation.clone(), &mut effects);
-        self.pending.push_back((number, now));
+        self.pending.push_back(Pending { number, since: now, first: batch.first() });
         if let Some(ticket) = ticket {
             self.tickets.push_back((number, ticket));
         }
@@ -323,7 +338,7 @@ impl Leader {
     }
 
     fn last_publication(&self) -> u64 {
-        self.pending.back().map_or(self.ring_completed, |(number, _)| *number)
+        self.pending.back().map_or(self.ring_completed, |last| last.number)
     }
 
     /// What the store held when the feed of this node began, and the note of the queue's deliveries.
@@ -420,14 +435,14 @@ impl Leader {
     /// When to call [`Leader::tick`] if nothing happens before.
     #[must_use]
     pub fn deadline(&self, now: Time) -> Option<Time> {
-        let overdue = self.pending.front().map(|(_, since)| (*since + self.care.patience / 2).max(now + TICK));
+        let overdue = self.pending.front().map(|oldest| (oldest.since + self.care.patience / 2).max(now + TICK));
         let feeds = (!self.feeds.is_empty()).then(|| now + TICK);
         overdue.into_iter().chain(feeds).min()
     }
 
     /// A batch is overdue: whoever has not stored it is asked, and goes if it does not say otherwise.
     fn look_for_slow(&mut self, now: Time, out: &mut Effects) {
-        let Some((oldest, since)) = self.pending.front().copied() else {
+        let Some(Pending { number: oldest, since, .. }) = self.pending.front().copied() else {
             self.probed = None;
             return;
         };
@@ -492,7 +507,7 @@ impl Leader {
             return;
         }
         self.completed = completed;
-        while self.pending.front().is_some_and(|(number, _)| *number <= completed) {
+        while self.pending.front().is_some_and(|oldest| oldest.number <= completed) {
             self.pending.pop_front();
         }
         while let Some((_, ticket)) = self.tickets.front().copied().filter(|(number, _)| *number <= completed) {

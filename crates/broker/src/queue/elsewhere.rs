@@ -167,6 +167,12 @@ impl Queue {
         }
     }
 
+    /// No message has this sequence yet, and none that comes has a lower one.
+    #[must_use]
+    pub fn next_seq(&self) -> Seq {
+        Seq(self.next_seq)
+    }
+
     /// The same leader goes on in a term of its own: another may have gone on in the one before.
     pub fn begin_term(&mut self, led_since: u64) {
         self.next_seq = self.next_seq.max(led_since << EPOCH_SHIFT);
