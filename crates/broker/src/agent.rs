@@ -363,7 +363,12 @@ impl Agent {
     fn attach(&mut self, life: u64, out: &mut AgentEffects) {
         self.life = Some(life);
         self.chain = 0;
-        for connection in std::mem::take(&mut self.consuming) {
+        // Who waits for an answer consumes from this leader on, and must hear of the next one.
+        let asks = |(channel, (_, question)): (&ChannelKey, &(Time, QueueEvent))| {
+            matches!(question, QueueEvent::Consume(_)).then_some(channel.connection)
+        };
+        let asking = self.questions.iter().filter_map(asks).collect();
+        for connection in std::mem::replace(&mut self.consuming, asking) {
             let channel = ChannelKey { connection, number: 0, life: 0 };
             out.to_connections.push((connection, ChannelEvent::QueueMoved { channel, queue: self.queue }));
         }
@@ -437,3 +442,6 @@ impl Agent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

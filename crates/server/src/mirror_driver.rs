@@ -9,7 +9,6 @@ use broker::metadata::Queue as Record;
 use broker::mirror::{Effects, Follower, Leader};
 use broker::mirror::operation::Sessions;
 use broker::queue::QueueEvent;
-use cluster::metadata_log::NodeId;
 use cluster::ring::Member;
 use stdx::Time;
 
@@ -45,7 +44,7 @@ pub(crate) fn start(node: &Arc<Node>, record: &Arc<Record>, start: Start) {
             Follower::after_leading(now, record.id, me, view, ring, sessions, first_feed, &mut fx)
         }
     };
-    let driver = Driver { node: Arc::clone(node), record: Arc::clone(record), follower, mailbox, fx, old_leader: None };
+    let driver = Driver { node: Arc::clone(node), record: Arc::clone(record), follower, mailbox, fx };
     tokio::spawn(driver.run());
 }
 
@@ -55,8 +54,6 @@ struct Driver {
     follower: Follower,
     mailbox: Arc<Mailbox<QueueMail>>,
     fx: Effects,
-    /// Who led before the view named this node.
-    old_leader: Option<NodeId>,
 }
 
 enum Next {
@@ -84,7 +81,7 @@ impl Driver {
             }
             self.follower.tick(now, &mut self.fx);
             self.obey();
-            if self.follower.can_lead() && self.may_lead(now) {
+            if self.follower.can_lead() && self.may_lead() {
                 self.lead().await;
                 return;
             }
@@ -128,10 +125,6 @@ impl Driver {
 
     fn record_changed(&mut self, now: Time, record: Arc<Record>) -> Next {
         let me = self.node.id();
-        let before = self.record.view.leader();
-        if before != me {
-            self.old_leader = Some(before);
-        }
         self.record = record;
         let view = &self.record.view;
         if !view.is_member(me) {
@@ -148,12 +141,15 @@ impl Driver {
         mirrors::obey(&self.node, &self.record, self.follower.view().epoch, &self.mailbox, &mut self.fx);
     }
 
-    /// Whether the leader of before serves no more: it is dead, or its leases of this node are over.
-    fn may_lead(&self, _now: Time) -> bool {
-        let Some(old) = self.old_leader else { return true };
-        let gone_for_certain = self.node.reach.gone(old).is_some_and(|verdict| verdict.certain);
-        let stays = self.record.view.is_member(old);
-        gone_for_certain || stays || self.node.reach.granted_until(old).is_none_or(|until| clock::awake() >= until)
+    /// Whether no leader of before serves any more: it is dead, or its leases of this node are over. One that is
+    /// up is in a later life, or has handed over.
+    fn may_lead(&self) -> bool {
+        let tables = self.node.tables.load();
+        self.follower.leaders_before().all(|old| {
+            tables.nodes.is_up(old)
+                || self.node.reach.gone(old).is_some_and(|verdict| verdict.certain)
+                || self.node.reach.granted_until(old).is_none_or(|until| clock::awake() >= until)
+        })
     }
 
     /// It is this node's turn: the queue starts from the store.

@@ -8,6 +8,7 @@
 //!      +--- link lost, leader changed, a step missing: it asks again
 //! ```
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -65,6 +66,8 @@ pub struct Follower {
     queue: QueueId,
     me: NodeId,
     view: View,
+    /// Other nodes that have led since this replica began.
+    leaders_before: BTreeSet<NodeId>,
     ring: Option<Member>,
     seat: MemberId,
     feed: Option<Feed>,
@@ -94,6 +97,7 @@ impl Follower {
             queue,
             me,
             view: View { epoch: 0, ..view.clone() },
+            leaders_before: BTreeSet::new(),
             ring: None,
             seat: MemberId(0),
             feed: None,
@@ -146,6 +150,7 @@ impl Follower {
         let had_seat = self.view.is_in_sync(self.me);
         let copy_before = (self.view.lineage, self.has_old_copy());
         self.view = view.clone();
+        self.leaders_before.insert(view.leader());
         if copy_before != (view.lineage, self.has_old_copy()) {
             self.puts_back = false;
             self.feed = None;
@@ -229,6 +234,12 @@ impl Follower {
         let Some(ring) = &self.ring else { return self.view.seats.len() == 1 };
         // What it was handed is stored first: whoever leads speaks for it.
         ring.view().version == self.view.epoch && ring.has_gathered() && self.handed.is_none()
+    }
+
+    /// Who may still take itself for the leader: before this replica leads, each is dead or holds no lease of
+    /// this node any more. A leader that was declared down before it served stands for none of those before it.
+    pub fn leaders_before(&self) -> impl Iterator<Item = NodeId> {
+        self.leaders_before.iter().copied().filter(|node| *node != self.me)
     }
 
     /// The ring and the sessions, for the leader that this replica becomes.

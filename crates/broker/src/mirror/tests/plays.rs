@@ -136,3 +136,16 @@ fn who_has_to_lead_without_a_place_in_the_ring_founds_another() {
     };
     holds(play, Mutant::StayWithoutRing);
 }
+
+/// Node one goes, and node three before it has led: node one may hold leases for longer.
+#[test]
+fn whoever_led_is_waited_for_though_another_was_to_lead_since() {
+    let first = View::new([ONE, NodeId(3), TWO], true);
+    let mut follower = Follower::new(NOW, QUEUE, TWO, &first, true, 1, &mut Effects::default());
+    let second = first.after_loss(ONE).expect("node three leads");
+    follower.view_changed(NOW, &second, &mut Effects::default());
+    let third = second.after_loss(NodeId(3)).expect("node two leads");
+    follower.view_changed(NOW, &third, &mut Effects::default());
+    assert_eq!(third.leader(), TWO);
+    assert_eq!(follower.leaders_before().collect::<Vec<_>>(), [ONE, NodeId(3)]);
+}

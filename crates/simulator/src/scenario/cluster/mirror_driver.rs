@@ -30,7 +30,6 @@ pub(super) struct MirrorDriver {
     record: Arc<Record>,
     pub(super) follower: Follower,
     fx: Effects,
-    old_leader: Option<NodeId>,
     /// It takes over: what the store holds of it, once that is known.
     takes_over: Option<Option<Found>>,
 }
@@ -54,7 +53,7 @@ impl MirrorDriver {
                 Follower::after_leading(now, record.id, node, view, ring, sessions, first_feed, &mut fx)
             }
         };
-        let driver = MirrorDriver { node, task, record: Arc::clone(record), follower, fx, old_leader: None, takes_over: None };
+        let driver = MirrorDriver { node, task, record: Arc::clone(record), follower, fx, takes_over: None };
         world.spawn(node, task, Actor::Mirror(Box::new(driver)));
     }
 
@@ -109,10 +108,6 @@ impl MirrorDriver {
     }
 
     fn record_changed(&mut self, now: Time, record: Arc<Record>) -> Option<bool> {
-        let before = self.record.view.leader();
-        if before != self.node {
-            self.old_leader = Some(before);
-        }
         self.record = record;
         let view = &self.record.view;
         if !view.is_member(self.node) {
@@ -129,14 +124,19 @@ impl MirrorDriver {
         world.obey_replica(self.node, &self.record, self.follower.view().epoch, self.task, &mut self.fx);
     }
 
-    /// Whether the leader of before serves no more: it is dead, or its leases of this node are over.
+    /// Whether no leader of before serves any more: it is dead, or its leases of this node are over. One that is
+    /// up is in a later life, or has handed over.
     fn may_lead(&self, world: &mut World) -> bool {
         if world.breaks(super::Mutant::LeadBeforeLeasesEnd) {
             return true;
         }
-        let Some(old) = self.old_leader else { return true };
-        let is_dead = world.process(self.node).gone.get(&old).is_some_and(|verdict| verdict.certain);
-        is_dead || self.record.view.is_member(old) || world.clock(self.node) >= world.granted_until(self.node, old)
+        let now = world.clock(self.node);
+        self.follower.leaders_before().all(|old| {
+            let process = world.process(self.node);
+            process.tables.nodes.is_up(old)
+                || process.gone.get(&old).is_some_and(|verdict| verdict.certain)
+                || now >= world.granted_until(self.node, old)
+        })
     }
 
     /// The store has said what it holds.

@@ -1,0 +1,98 @@
+//! What an agent tells channels and leaders as leaders come and go.
+
+use std::sync::Arc;
+
+use cluster::metadata_log::NodeId;
+
+use super::*;
+use crate::queue::{Consume, ConsumerKey};
+
+const QUEUE: QueueId = QueueId(7);
+
+/// An agent, and a channel of its node.
+struct Play {
+    agent: Agent,
+    channel: ChannelKey,
+}
+
+impl Play {
+    fn new() -> Play {
+        let connection = |serial| ConnectionId::of(NodeId(1), 1, serial);
+        Play {
+            agent: Agent::new(QUEUE, connection(1)),
+            channel: ChannelKey { connection: connection(2), number: 1, life: 1 },
+        }
+    }
+
+    fn hear(&mut self, event: AgentEvent) -> AgentEffects {
+        let mut out = AgentEffects::default();
+        self.agent.handle(Time::START, event, &mut out);
+        out
+    }
+
+    fn consume(&mut self, again: bool) -> AgentEffects {
+        let ask = Consume {
+            consumer: ConsumerKey { channel: self.channel, number: 1 },
+            tag: Arc::from(&b"tag"[..]),
+            no_ack: false,
+            exclusive: false,
+            prefetch: 0,
+            limited: false,
+            priority: 0,
+            arguments: amqp::Table::new(),
+            again,
+        };
+        self.hear(AgentEvent::Queue(QueueEvent::Consume(Box::new(ask))))
+    }
+
+    fn find(&mut self, life: u64) -> AgentEffects {
+        self.hear(AgentEvent::Leader(Place::Attached { life }))
+    }
+
+    fn lose(&mut self) -> AgentEffects {
+        self.hear(AgentEvent::Leader(Place::Waiting))
+    }
+}
+
+/// Whether it has the leader asked for a consumer; whether again.
+fn asks(out: &AgentEffects) -> Vec<bool> {
+    let consumes = out.to_leader.iter().filter_map(|event| match event {
+        QueueEvent::Consume(ask) => Some(ask.again),
+        _ => None,
+    });
+    consumes.collect()
+}
+
+fn tells_that_it_moved(out: &AgentEffects) -> bool {
+    out.to_connections.iter().any(|(_, event)| matches!(event, ChannelEvent::QueueMoved { .. }))
+}
+
+#[test]
+fn a_consumer_that_waited_for_a_leader_hears_of_the_next_one() {
+    let mut play = Play::new();
+    assert!(asks(&play.consume(false)).is_empty(), "there is no leader to ask");
+
+    assert_eq!(asks(&play.find(1)), [false]);
+    play.hear(AgentEvent::Answered(play.channel));
+
+    play.lose();
+    let next = play.find(2);
+    assert!(tells_that_it_moved(&next), "its consumer was with the first leader");
+    assert!(asks(&next).is_empty(), "the question is answered");
+    assert_eq!(asks(&play.consume(true)), [true]);
+
+    play.lose();
+    assert!(tells_that_it_moved(&play.find(3)), "and with the second");
+}
+
+#[test]
+fn a_consumer_that_two_leaders_were_asked_for_hears_of_the_third() {
+    let mut play = Play::new();
+    play.find(1);
+    assert_eq!(asks(&play.consume(false)), [false]);
+    play.lose();
+    assert_eq!(asks(&play.find(2)), [false], "nobody has answered");
+    play.hear(AgentEvent::Answered(play.channel));
+    play.lose();
+    assert!(tells_that_it_moved(&play.find(3)));
+}
