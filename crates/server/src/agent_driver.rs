@@ -50,7 +50,7 @@ fn start_with(node: &Arc<Node>, id: QueueId, make: fn(QueueId, ConnectionId) -> 
         refusals: 1,
         ask_again: false,
     };
-    tokio::spawn(driver.run());
+    node.run(driver.run());
     handle
 }
 

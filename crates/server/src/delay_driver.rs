@@ -24,7 +24,7 @@ pub(crate) fn start(node: &Arc<Node>, delays: Delays) {
     node.doors.write().insert(DELAY_ID, Arc::new(QueueHandle::of_queue(Arc::clone(&mailbox), 0)));
     let driver =
         Driver { node: Arc::clone(node), delays, mailbox, leaving: HashMap::new(), batch: Batch::new(), fresh: false };
-    tokio::spawn(driver.run());
+    node.run(driver.run());
 }
 
 struct Driver {

@@ -33,7 +33,7 @@ pub(crate) async fn accept(node: Arc<Node>, listener: TcpListener, router: Route
         let _ = stream.set_nodelay(true);
         let router = router.clone();
         let tls = tls.clone();
-        tokio::spawn(async move {
+        node.run(async move {
             match tls {
                 None => serve(stream, router, Who::Peer(peer)).await,
                 Some(tls) => {

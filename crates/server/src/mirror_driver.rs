@@ -45,7 +45,7 @@ pub(crate) fn start(node: &Arc<Node>, record: &Arc<Record>, start: Start) {
         }
     };
     let driver = Driver { node: Arc::clone(node), record: Arc::clone(record), follower, mailbox, fx };
-    tokio::spawn(driver.run());
+    node.run(driver.run());
 }
 
 struct Driver {

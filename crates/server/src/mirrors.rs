@@ -170,14 +170,15 @@ pub(crate) fn obey(node: &Arc<Node>, record: &Record, epoch: u64, mailbox: &Arc<
         node.log.submit(Job::LoadForFeed { load, node: from, feed, to: Arc::clone(mailbox) });
     }
     if let Some(put_back) = fx.put_back.take() {
-        tokio::spawn(crate::returning::merge(Arc::clone(node), record.id, put_back));
+        node.run(crate::returning::merge(Arc::clone(node), record.id, put_back));
     }
     for complaint in fx.complaints.drain(..) {
         tracing::warn!("queue '{}' in vhost '{}': {complaint}", record.name, record.vhost);
     }
     for change in fx.proposals.drain(..) {
-        let (node, mailbox, queue) = (Arc::clone(node), Arc::clone(mailbox), record.id);
-        tokio::spawn(async move {
+        let (owner, mailbox, queue) = (Arc::clone(node), Arc::clone(mailbox), record.id);
+        node.run(async move {
+            let node = owner;
             let command = Command::ChangeView { queue, epoch, change };
             loop {
                 match node.propose(command.clone()).await {

@@ -163,6 +163,7 @@ pub(crate) struct Node {
     pub alarm: watch::Sender<Option<Arc<str>>>,
     /// True once the node begins to stop.
     stopping: watch::Sender<bool>,
+    ended: watch::Sender<bool>,
     /// Its ports for clients are open.
     pub is_open: AtomicBool,
     pub counters: NodeCounters,
@@ -249,6 +250,7 @@ impl Node {
             tls: RwLock::new(Vec::new()),
             alarm: watch::Sender::new(None),
             stopping: watch::Sender::new(false),
+            ended: watch::Sender::new(false),
             is_open: AtomicBool::new(false),
             counters: NodeCounters::default(),
             memory_budget: AtomicU64::new(256 << 20),
@@ -514,8 +516,31 @@ impl Node {
         *self.stopping.borrow()
     }
 
+    /// Runs a task until this life of the node has ended, at the latest.
+    pub(crate) fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut ended = self.ended.subscribe();
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = task => {}
+                _ = ended.wait_for(|ended| *ended) => {}
+            }
+        });
+    }
+
+    /// Nothing of this life goes on. What is not told by now is not told any more.
+    pub(crate) fn end(&self) {
+        self.ended.send_replace(true);
+    }
+
     /// Waits until the node begins to stop.
     pub(crate) async fn stopped(&self) {
         let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        tracing::debug!("what the application of node {} held is free", self.name);
     }
 }

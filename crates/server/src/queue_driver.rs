@@ -47,7 +47,7 @@ pub(crate) fn start(node: &Arc<Node>, queue: Queue, record: Arc<metadata::Queue>
         handing_over: None,
         stepped_down: None,
     };
-    tokio::spawn(driver.run());
+    node.run(driver.run());
     node.refresh_door(id, mirrored);
 }
 
@@ -463,7 +463,7 @@ impl Driver {
         }
         for command in std::mem::take(&mut self.fx.proposals) {
             let node = Arc::clone(&self.node);
-            tokio::spawn(propose(node, self.record.id, command));
+            self.node.run(propose(node, self.record.id, command));
         }
     }
 

@@ -223,7 +223,7 @@ pub(crate) async fn put_back(node: &Arc<Node>) -> Result<()> {
         return forget_return(node);
     }
     node.put_back_later.write().extend(refused.iter().map(|restored| restored.old));
-    tokio::spawn(put_back_later(Arc::clone(node), refused));
+    node.run(put_back_later(Arc::clone(node), refused));
     Ok(())
 }
 

@@ -375,9 +375,7 @@ pub(crate) async fn stop_node(node: &Arc<Node>) {
     }
     node.peers.close();
     node.log.submit(Job::Stop);
-    // Tasks hold the node through these: without them it goes.
-    node.leading.write().clear();
-    node.doors.write().clear();
+    node.end();
 }
 
 /// Others hear that this node is down, and that it meant to be. A lone voter hands its vote on.

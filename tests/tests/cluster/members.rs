@@ -78,6 +78,23 @@ fn reset(node: &Node) {
 }
 
 #[test]
+fn an_application_that_is_stopped_leaves_nothing_behind() {
+    let cluster = Cluster::configured(2, "log.console.level = debug\n");
+    let _ = cluster[0].ctl(&["set_policy", "ha", "^", r#"{"ha-mode":"all"}"#]).success();
+    let (mut leader, mut follower) = (Client::of(&cluster[0]).confirms(), Client::of(&cluster[1]).confirms());
+    for name in ["first", "second"] {
+        leader.declare(name, DURABLE);
+        assert!(leader.publish(name, "x") && follower.publish(name, "y"));
+    }
+    for node in [&cluster[0], &cluster[1]] {
+        let _ = node.ctl(&["stop_app"]).success();
+        let free = format!("what the application of node {} held is free", node.name());
+        until(&format!("{} holds nothing", node.name()), || node.said().contains(&free).then_some(()));
+        let _ = node.ctl(&["start_app"]).success();
+    }
+}
+
+#[test]
 fn a_node_is_reset_and_joins_again() {
     let cluster = Cluster::start(3);
     Client::of(&cluster[2]).declare("goes with its node", DURABLE);
