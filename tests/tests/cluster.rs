@@ -5,6 +5,7 @@ mod gone;
 mod health;
 mod listings;
 mod members;
+mod offline;
 mod tls;
 
 use black_box::{Closed, Cluster, Frame, Method, Node, Wire, http, until};

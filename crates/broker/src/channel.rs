@@ -101,6 +101,8 @@ pub struct Channel {
     routes: publish::RouteCache,
     transaction: transaction::Transaction,
     consumers: consume::Table,
+    /// Consumers that the queue being deleted has cancelled: the client hears so after its delete-ok.
+    cancelled: Vec<u32>,
     next_tag: u64,
     unacked: Window<Held>,
     prefetch: u16,
@@ -134,6 +136,7 @@ impl Channel {
             routes: publish::RouteCache::default(),
             transaction: transaction::Transaction::default(),
             consumers: consume::Table::default(),
+            cancelled: Vec::new(),
             next_tag: 1,
             unacked: Window::default(),
             prefetch: 0,
@@ -291,7 +294,11 @@ impl Channel {
         match self.waiting.take() {
             Some(Waiting::Commit(after)) => {
                 let method = after.method;
-                self.committed(scope, after, answer).map_err(|error| error.at(method))
+                self.committed(scope, after, answer).map_err(|error| error.at(method))?;
+                for number in std::mem::take(&mut self.cancelled) {
+                    self.consumer_cancelled(scope, number);
+                }
+                Ok(())
             }
             other => {
                 self.waiting = other;
@@ -322,7 +329,10 @@ impl Channel {
                 self.transaction_progress(scope)
             }
             ChannelEvent::ConsumerCancelled { number, .. } => {
-                self.consumer_cancelled(scope, number);
+                match &self.waiting {
+                    Some(Waiting::Commit(after)) if after.deletes_queue() => self.cancelled.push(number),
+                    _ => self.consumer_cancelled(scope, number),
+                }
                 Ok(())
             }
             ChannelEvent::Replied { queue, reply, .. } => self.replied(scope, queue, reply),

@@ -160,6 +160,8 @@ pub struct Connection {
     last_sent: Time,
     last_received: Time,
     sent_since: bool,
+    /// The client has closed, and was told close-ok.
+    left: bool,
     /// A channel's question is open.
     waiting: Option<u16>,
     owns_exclusive: bool,
@@ -204,6 +206,7 @@ impl Connection {
             last_sent: now,
             last_received: now,
             sent_since: false,
+            left: false,
             waiting: None,
             owns_exclusive: false,
             alarm: None,
@@ -253,6 +256,12 @@ impl Connection {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.state == State::Closed
+    }
+
+    /// Whether it was closed as the client asked for.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.left
     }
 
     /// Whether the client is authenticated and its virtual host open.
@@ -443,6 +452,7 @@ impl Connection {
     fn end(&mut self) {
         self.send(0, &connection::CloseOk {}.into());
         self.state = State::Closed;
+        self.left = true;
     }
 
     fn channel_frame(

@@ -89,6 +89,8 @@ pub(crate) struct Command {
     pub(crate) formatter: Formatter,
     /// Connects before anything is printed.
     pub(crate) needs_node: bool,
+    /// Whether these arguments make sense without a node.
+    pub(crate) goes_alone: fn(&Call<'_>) -> bool,
     /// Looked at once it is connected.
     pub(crate) app: App,
     pub(crate) check: fn(&Call<'_>) -> Result<(), Unfit>,
@@ -117,6 +119,7 @@ pub(crate) const fn command(
         timeout: None,
         formatter: Formatter::Text,
         needs_node: true,
+        goes_alone: |_| false,
         app: App::Running,
         check: |_| Ok(()),
         banner: |_| String::new(),
@@ -180,6 +183,12 @@ impl Command {
     pub(crate) const fn offline(mut self) -> Command {
         self.needs_node = false;
         self.app = App::Any;
+        self
+    }
+
+    /// Works without a node, or connects when it sees fit, when called so.
+    pub(crate) const fn offline_if(mut self, goes_alone: fn(&Call<'_>) -> bool) -> Command {
+        self.goes_alone = goes_alone;
         self
     }
 

@@ -48,17 +48,32 @@ pub fn is_tool(program: &str) -> bool {
     tool_of(program).is_some()
 }
 
+/// Does to a node of which no process runs what can only be done in its data folder: removes another node,
+/// the second, from the cluster as the first knows it.
+pub type ForgetOffline = fn(own: &str, other: &str) -> Result<(), Refused>;
+
+/// Why that was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub exit_code: u8,
+    pub text: String,
+}
+
 /// Runs a command line. `args` begins with the name of the program, as the process got it: the name
 /// of a tool, or another, which is then followed by the word `ctl`. `env` is the environment.
 #[must_use]
-pub fn main(args: Vec<String>, env: BTreeMap<String, String>) -> ExitCode {
+pub fn main(
+    args: Vec<String>,
+    env: BTreeMap<String, String>,
+    forget_offline: ForgetOffline,
+) -> ExitCode {
     let mut words = args.into_iter();
     let tool = tool_of(&words.next().unwrap_or_default());
     let mut words: Vec<String> = words.collect();
     if tool.is_none() && words.first().is_some_and(|word| word == "ctl") {
         words.remove(0);
     }
-    match link::Process::new(env) {
+    match link::Process::new(env, forget_offline) {
         Ok(mut process) => {
             let tool = tool.unwrap_or(Tool::Warren);
             ExitCode::from(run::execute(tool, &words, &mut process))

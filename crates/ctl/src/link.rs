@@ -24,6 +24,7 @@ use crate::call::own_name;
 use crate::cookie::{Found, NoCookie};
 use crate::outside::{Answer, Method, Outside, Request, Trouble};
 use crate::target::Target;
+use crate::{ForgetOffline, Refused};
 
 /// A node that is alive answers its port sooner.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -31,18 +32,23 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// This process.
 pub(crate) struct Process {
     variables: BTreeMap<String, String>,
+    forget_offline: ForgetOffline,
     runtime: Runtime,
     connection: Option<http1::SendRequest<Full<Bytes>>>,
     began: Instant,
 }
 
 impl Process {
-    pub(crate) fn new(variables: BTreeMap<String, String>) -> std::io::Result<Process> {
+    pub(crate) fn new(
+        variables: BTreeMap<String, String>,
+        forget_offline: ForgetOffline,
+    ) -> std::io::Result<Process> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         Ok(Process {
             variables,
+            forget_offline,
             runtime,
             connection: None,
             began: Instant::now(),
@@ -146,6 +152,10 @@ impl Outside for Process {
             }
         }
         addresses
+    }
+
+    fn forget_offline(&mut self, own: &str, other: &str) -> Result<(), Refused> {
+        (self.forget_offline)(own, other)
     }
 
     fn now(&self) -> Duration {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use cluster::handshake::HandshakeError;
 use serde_json::Value as Json;
 
+use crate::Refused;
 use crate::cookie::{Found, NoCookie};
 use crate::target::Target;
 
@@ -98,6 +99,9 @@ pub(crate) trait Outside {
 
     /// The addresses of a host.
     fn resolve(&mut self, host: &str) -> Vec<IpAddr>;
+
+    /// Has a node of which no process runs give up another one.
+    fn forget_offline(&mut self, own: &str, other: &str) -> Result<(), Refused>;
 
     /// Time since some moment in the past.
     fn now(&self) -> Duration;

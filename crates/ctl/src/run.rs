@@ -120,7 +120,7 @@ fn run_command(
         Err(Unfit::Failure(failure)) => return Err(failure),
     }
     // A node that cannot be reached is told before anything is announced.
-    if command.needs_node {
+    if command.needs_node && !(command.goes_alone)(&call) {
         call.connect().map_err(|trouble| call.explain(&trouble))?;
         call.check_app()?;
     }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use cluster::handshake::{HandshakeError, Refusal};
 use serde_json::Value as Json;
 
+use crate::Refused;
 use crate::cookie::{Found, NoCookie};
 use crate::outside::{Answer, Method, Outside, Request, Trouble};
 use crate::run::execute;
@@ -144,6 +145,17 @@ impl Outside for Paper {
             .into_iter()
             .map(|address| address.parse().unwrap())
             .collect()
+    }
+
+    fn forget_offline(&mut self, own: &str, other: &str) -> Result<(), Refused> {
+        let _ = writeln!(self.printed, "> in the folder of {own}: forget {other}");
+        match other {
+            "stranger@box" => Err(Refused {
+                exit_code: 69,
+                text: "{:not_a_cluster_node, 'The node selected is not in the cluster.'}".to_owned(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn now(&self) -> Duration {

@@ -101,12 +101,24 @@ where
         driver.connection.failed();
     }
     let rest = driver.connection.out.split_off(driver.written.min(driver.connection.out.len()));
-    let eof = driver.eof;
+    let (eof, has_left) = (driver.eof, driver.connection.has_left());
     if let Ok(stream) = catch_unwind(AssertUnwindSafe(|| driver.end()))
         && !eof
     {
-        let _ = tokio::time::timeout(LINGER, hang_up(stream, &rest)).await;
+        let ended = async {
+            if has_left { see_off(stream, &rest).await } else { hang_up(stream, &rest).await }
+        };
+        let _ = tokio::time::timeout(LINGER, ended).await;
     }
+}
+
+/// The client has said goodbye and gets its answer. It is the one to hang up (AMQP 0-9-1, `connection.close-ok`):
+/// some that find the end right behind the answer take it for a failure.
+async fn see_off<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, rest: &[u8]) -> std::io::Result<()> {
+    stream.write_all(rest).await?;
+    stream.flush().await?;
+    read_out(&mut stream).await?;
+    stream.shutdown().await
 }
 
 /// Says the last words and waits for the peer to hang up: a socket that is closed with bytes unread
@@ -114,6 +126,10 @@ where
 async fn hang_up<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, rest: &[u8]) -> std::io::Result<()> {
     stream.write_all(rest).await?;
     stream.shutdown().await?;
+    read_out(&mut stream).await
+}
+
+async fn read_out<S: AsyncRead + Unpin>(stream: &mut S) -> std::io::Result<()> {
     let mut sink = [0; 4096];
     while stream.read(&mut sink).await? > 0 {}
     Ok(())
@@ -470,5 +486,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             tracing::info!("closed connection {} (vhost: '{vhost}', user: '{user}')", self.name);
         }
         self.stream
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_has_closed_hangs_up_first() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let seen_off = tokio::spawn(async move { see_off(ours, b"close-ok").await });
+        let mut said = [0; 8];
+        theirs.read_exact(&mut said).await.expect("the answer comes");
+        let more = tokio::time::timeout(Duration::from_millis(50), theirs.read(&mut said)).await;
+        assert!(more.is_err(), "the broker hung up first");
+        drop(theirs);
+        seen_off.await.expect("no panic").expect("the client is gone");
     }
 }

@@ -14,6 +14,7 @@ mod ask;
 mod change;
 mod discover;
 mod facts;
+pub(crate) mod forget;
 mod peer_routes;
 
 use std::sync::Arc;

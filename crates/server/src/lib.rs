@@ -34,6 +34,7 @@ mod mirrors;
 mod node;
 mod node_port;
 mod node_tls;
+pub mod offline;
 mod partition;
 mod peers;
 mod provision;

@@ -84,7 +84,7 @@ fn main() -> ExitCode {
     let called = Path::new(&called).file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     // The tools have their own way with arguments.
     if called.starts_with("rabbitmq") || std::env::args_os().nth(1).is_some_and(|word| word == "ctl") {
-        return ctl::main(std::env::args().collect(), std::env::vars().collect());
+        return ctl::main(std::env::args().collect(), std::env::vars().collect(), server::offline::forget);
     }
     match Cli::parse().command {
         Command::Server(options) => server::server::run(Arguments {

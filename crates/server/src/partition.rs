@@ -21,11 +21,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use broker::metadata::Command;
 use cluster::link::Lane;
 use cluster::metadata_log::NodeId;
 use consensus::{Options, StartError};
-use management::host::AppState;
+use management::host::{AppState, HostFailure};
 use stdx::Time;
 
 use crate::clock;
@@ -223,7 +224,8 @@ impl Watch {
 }
 
 /// Whether a member that runs is in another generation than this node, which starts: then this node comes
-/// back into that one. True: the application is told to start again.
+/// back into that one. True: the application is told to start again. Whom that generation has forgotten is no
+/// member there, and gives up.
 pub(crate) async fn gave_way_at_start(host: &ProcessHost, node: &Arc<Node>) -> anyhow::Result<bool> {
     let tables = node.tables.load_full();
     let own = node.name.to_string();
@@ -234,6 +236,12 @@ pub(crate) async fn gave_way_at_start(host: &ProcessHost, node: &Arc<Node>) -> a
         let same_cluster = who["cluster"].as_u64() == Some(tables.cluster.id);
         let generation = who["generation"].as_u64().unwrap_or(0);
         if same_cluster && who["app"] == "running" && generation != node.generation.load(Ordering::Acquire) {
+            let theirs = who["members"].as_array().into_iter().flatten();
+            if !theirs.into_iter().any(|name| name.as_str() == Some(&*own)) {
+                let (thinker, dissident) = (Arc::clone(&node.name), Arc::clone(&member.name));
+                let failure = HostFailure::InconsistentCluster { thinker, dissident };
+                return Err(anyhow::Error::from(failure)).context("reset the node, or give it an empty data folder");
+            }
             tracing::warn!("node {} is in generation {generation} of the metadata log: this node comes back into it", member.name);
             crate::returning::write_down(node, member.id)?;
             let why = "the cluster has gone on in another generation".to_owned();

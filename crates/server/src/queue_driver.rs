@@ -408,16 +408,14 @@ impl Driver {
                 return;
             }
             let letters = std::mem::take(&mut self.fx.dead_letters);
+            // First: who has an answer of this queue finds the letters where they went, as in RabbitMQ.
+            let homeless = self.send_letters(letters);
             self.hand_over(now);
-            if letters.is_empty() {
+            if homeless.is_empty() {
                 if self.replica.is_empty() {
                     return;
                 }
                 continue;
-            }
-            let homeless = self.send_letters(letters);
-            if homeless.is_empty() {
-                return;
             }
             self.queue.handle(now, QueueEvent::DeadLettered { numbers: homeless }, &mut self.fx);
             self.queue.settle(now, &mut self.fx);
@@ -489,6 +487,9 @@ impl Driver {
 
     /// Routes dead letters; gives the numbers of those that nobody takes.
     fn send_letters(&mut self, letters: Vec<DeadLetter>) -> Vec<u64> {
+        if letters.is_empty() {
+            return Vec::new();
+        }
         let tables = self.node.tables.load_full();
         let mut homeless = Vec::new();
         let seconds = clock::unix_millis() / 1000;

@@ -217,8 +217,17 @@ async fn register(node: &Arc<Node>) -> Result<(), String> {
         let value = Value::LongStr(cluster_name.clone().into_bytes());
         commands.push(Command::SetGlobalParameter { name: "cluster_name".into(), value });
     }
+    let forgets = crate::host::forget::commands(&node.config.data_dir, &tables, identity.generation);
+    let forgets = forgets.map_err(|error| format!("{error:#}"))?;
+    let forgot = !forgets.is_empty();
+    commands.extend(forgets);
     match node.propose(Command::Batch(commands)).await {
-        Ok(_) if node.tables.load().nodes.get(id).is_some_and(|me| me.is_up() && me.incarnation == incarnation) => Ok(()),
+        Ok(_) if node.tables.load().nodes.get(id).is_some_and(|me| me.is_up() && me.incarnation == incarnation) => {
+            if forgot {
+                crate::host::forget::done(&node.config.data_dir, &tables, &node.tables.load());
+            }
+            Ok(())
+        }
         Ok(answer) => Err(format!("the cluster did not take this node up: {answer:?}")),
         Err(error) => Err(format!("the metadata log does not answer: {error}")),
     }

@@ -28,6 +28,12 @@ enum Then {
     QueueDeleted { messages: u64, no_wait: bool },
 }
 
+impl AfterCommit {
+    pub(super) fn deletes_queue(&self) -> bool {
+        matches!(self.then, Then::QueueDeleted { .. })
+    }
+}
+
 /// What is done when a queue has answered.
 #[derive(Debug)]
 pub(super) enum AfterReply {

@@ -117,6 +117,28 @@ fn a_consumer_tag_is_free_again_after_cancel_without_an_answer() {
     assert_eq!(client.said().len(), 100);
 }
 
+/// The queue hears of its end from the tables, which may be before the deleting channel has its answer:
+/// always so where the queue is led elsewhere. Clients that read the cancellation first give up.
+#[test]
+fn who_deletes_a_queue_hears_delete_ok_before_its_own_consumers_are_cancelled() {
+    let (mut client, _) = declared("q");
+    client.send(1, basic::Consume { queue: short("q"), consumer_tag: short("a"), ..Default::default() });
+    let told = client.told();
+    let [(_, QueueEvent::Consume(ask))] = &told[..] else { panic!("{told:?}") };
+    let number = ask.consumer.number;
+    client.reply(1, QueueReply::Consuming(Ok(())));
+    client.said();
+    client.send(1, queue::Delete { queue: short("q"), ..Default::default() });
+    client.reply(1, QueueReply::Deletable(Ok(0)));
+    let channel = client.key(1);
+    client.event(ChannelEvent::ConsumerCancelled { channel, number });
+    assert_eq!(client.said(), []);
+    client.commit();
+    let cancel = basic::Cancel { consumer_tag: short("a"), no_wait: true };
+    let expected: [(u16, Method); 2] = [(1, queue::DeleteOk { message_count: 0 }.into()), (1, cancel.into())];
+    assert_eq!(client.said(), expected);
+}
+
 #[test]
 fn a_refused_publish_fails_the_commit_of_a_transaction() {
     let (mut client, id) = declared("q");

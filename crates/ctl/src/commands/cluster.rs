@@ -9,6 +9,7 @@ use crate::failure::{Failure, Misuse};
 use crate::json::flag;
 use crate::options::flag as switch;
 use crate::output::Output;
+use crate::outside::Trouble;
 use crate::tool::Tools;
 
 pub(super) const COMMANDS: &[Command] = &[
@@ -53,8 +54,9 @@ pub(super) const COMMANDS: &[Command] = &[
             ),
             (
                 "--offline",
-                "asks a node that is stopped itself, or waits for others, while \
-                 no node of the cluster runs",
+                "has a node that is stopped, or waits for others, give up that \
+                 one while no node of the cluster runs; on the node's own host, \
+                 if its process does not run",
             ),
             (
                 "--force",
@@ -64,6 +66,7 @@ pub(super) const COMMANDS: &[Command] = &[
         .switches(&[switch("offline"), switch("force")])
         .args(1, 1)
         .any_app()
+        .offline_if(|call| call.flag("offline"))
         .banner(|call| {
             let text = format!("Removing node {} from the cluster", call.arg(0));
             match call.flag("offline") {
@@ -215,11 +218,29 @@ fn full_name(call: &Call<'_>) -> String {
 
 fn forget(call: &mut Call<'_>) -> Result<Output, Failure> {
     let node = call.arg(0).to_owned();
-    let (path, body) = match call.flag("offline") {
-        true => ("forget-offline", json!({"node": node})),
-        false => ("forget", json!({"node": node, "force": call.flag("force")})),
-    };
-    call.post(&["internal", "cluster", path], body)?.good()?;
+    if call.flag("offline") {
+        return forget_offline(call, &node);
+    }
+    let body = json!({"node": node, "force": call.flag("force")});
+    call.post(&["internal", "cluster", "forget"], body)?.good()?;
+    Ok(Output::Done)
+}
+
+/// Asks the node, or acts as the node where no process of it runs.
+fn forget_offline(call: &mut Call<'_>, node: &str) -> Result<Output, Failure> {
+    match call.connect() {
+        Ok(()) => {
+            let body = json!({"node": node});
+            call.post(&["internal", "cluster", "forget-offline"], body)?
+                .good()?;
+        }
+        Err(Trouble::Unreachable(_)) => {
+            let own = call.node().to_owned();
+            let done = call.outside.forget_offline(&own, node);
+            done.map_err(|refused| Failure::new(refused.exit_code, refused.text))?;
+        }
+        Err(trouble) => return Err(call.explain(&trouble)),
+    }
     Ok(Output::Done)
 }
 

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::ask::Ask;
 use super::facts::MEMBERS;
 use super::peer_routes::{Admission, Candidate};
-use super::{ProcessHost, address_of};
+use super::{ProcessHost, address_of, forget};
 use crate::clock;
 use crate::config::NodeName;
 use crate::identity::Identity;
@@ -20,11 +20,11 @@ fn broken(error: &dyn std::fmt::Display) -> HostFailure {
 }
 
 impl ProcessHost {
-    fn own_name(&self) -> String {
+    pub(super) fn own_name(&self) -> String {
         self.config.node_name.to_string()
     }
 
-    fn identity(&self) -> Result<Option<Identity>, HostFailure> {
+    pub(super) fn identity(&self) -> Result<Option<Identity>, HostFailure> {
         Identity::load(&self.config.data_dir).map_err(|error| broken(&format!("{error:#}")))
     }
 
@@ -34,7 +34,7 @@ impl ProcessHost {
 
     /// Deletes all that the node has; it is blank afterwards.
     fn wipe(&self) -> Result<(), HostFailure> {
-        for name in ["node.json", "metadata", "messages", MEMBERS] {
+        for name in ["node.json", "metadata", "messages", MEMBERS, forget::FILE] {
             let path = self.config.data_dir.join(name);
             remove(&path).map_err(|error| broken(&format!("cannot delete {}: {error}", path.display())))?;
         }
@@ -261,7 +261,7 @@ impl ProcessHost {
     }
 
     /// Makes the metadata log one whose only voter is this node, in a new generation.
-    fn found_anew(&self) -> Result<(), HostFailure> {
+    pub(super) fn found_anew(&self) -> Result<(), HostFailure> {
         let Some(mut identity) = self.identity()? else {
             return Ok(());
         };

@@ -53,6 +53,14 @@ impl ProcessHost {
         self.write_down(&Remembered { cluster_name: admission.cluster_name.clone(), disc_nodes, ram_nodes });
     }
 
+    /// Writes down that a node is no member any more.
+    pub(super) fn unremember(&self, node: &str) {
+        let mut remembered = self.remembered();
+        remembered.disc_nodes.retain(|member| member != node);
+        remembered.ram_nodes.retain(|member| member != node);
+        self.write_down(&remembered);
+    }
+
     fn write_down(&self, remembered: &Remembered) {
         let path = self.config.data_dir.join(MEMBERS);
         let written = serde_json::to_vec_pretty(remembered).map_err(std::io::Error::other);
@@ -153,11 +161,8 @@ impl Host for HostFace {
         self.0.boot_by_force().await
     }
 
-    async fn forget_offline(&self, _node: Name) -> Result<(), HostFailure> {
-        if !self.0.is_stopped() {
-            return Err(HostFailure::OnlineNodeOfflineFlag);
-        }
-        Err(HostFailure::RemovingNodeFromOfflineNode)
+    async fn forget_offline(&self, node: Name) -> Result<(), HostFailure> {
+        self.0.forget_offline(&node).await
     }
 
     async fn leave(&self, drain: bool, force: bool) -> Result<(), HostFailure> {
