@@ -30,6 +30,8 @@ pub(super) struct Consumer {
     prefetch: u16,
     /// What to ask for when the queue has moved; `None` until the queue has accepted the consumer.
     ask: Option<Box<Consume>>,
+    /// The queue has moved before its answer was here: another leader may have given it.
+    moved: bool,
 }
 
 /// Consumers by number and by tag.
@@ -124,7 +126,7 @@ impl Channel {
             })?,
         };
         let shared: Arc<[u8]> = Arc::from(&tag[..]);
-        let consumer = Consumer { tag: Arc::clone(&shared), queue: queue.id, no_ack: m.no_ack, credit: 0, prefetch: self.prefetch, ask: None };
+        let consumer = Consumer { tag: Arc::clone(&shared), queue: queue.id, no_ack: m.no_ack, credit: 0, prefetch: self.prefetch, ask: None, moved: false };
         let number = self.consumers.add(tag, consumer);
         self.knows(queue.id);
         let ask = Consume {
@@ -182,6 +184,9 @@ impl Channel {
         match verdict {
             Some(Ok(())) => {
                 if let Some(consumer) = self.consumers.get_mut(number) {
+                    if consumer.moved {
+                        scope.fx.tell(consumer.queue, QueueEvent::Consume(again.clone()));
+                    }
                     consumer.ask = Some(again);
                     if !no_wait {
                         let consumer_tag = ShortStr::try_from(&consumer.tag[..]).unwrap_or_default();
@@ -250,7 +255,10 @@ impl Channel {
         let numbers: Vec<u32> = here.map(|(number, _)| number).collect();
         for number in numbers {
             let Some(consumer) = self.consumers.get_mut(number) else { continue };
-            let Some(ask) = &consumer.ask else { continue };
+            let Some(ask) = &consumer.ask else {
+                consumer.moved = true;
+                continue;
+            };
             if ask.arguments.get("x-cancel-on-ha-failover").and_then(amqp::Value::as_bool) == Some(true) {
                 self.consumer_cancelled(scope, number);
                 continue;

@@ -1,25 +1,39 @@
-//! In one term of a queue one node delivers and confirms; and nobody does any more once a later term has.
+//! In one term of a queue one node delivers and confirms, and nobody delivers any more once a later term has.
+//! Of what every copy has stored a former leader may still say so.
 
 use std::collections::BTreeMap;
 
 use broker::QueueId;
 use cluster::metadata_log::NodeId;
 
-/// The last term in which a queue was served, and by whom.
+/// Who served a queue in which term, and the last in which messages were delivered.
 #[derive(Debug, Default)]
 pub struct OneQueueLeaderPerEpoch {
-    last: BTreeMap<QueueId, (u64, NodeId)>,
+    leaders: BTreeMap<(QueueId, u64), NodeId>,
+    delivered: BTreeMap<QueueId, u64>,
     pub(super) failure: Option<String>,
 }
 
 impl OneQueueLeaderPerEpoch {
-    /// A node that leads since this epoch delivers or confirms.
-    pub fn serves(&mut self, queue: QueueId, since: u64, node: NodeId) {
-        let last = self.last.entry(queue).or_insert((since, node));
-        if since < last.0 || (since == last.0 && node != last.1) {
-            let what = format!("one queue leader per epoch: {node} serves {queue:?} in term {since}, after {} in {}", last.1, last.0);
-            self.failure.get_or_insert(what);
+    /// A node that leads since this epoch confirms.
+    pub fn confirms(&mut self, queue: QueueId, since: u64, node: NodeId) {
+        let leader = *self.leaders.entry((queue, since)).or_insert(node);
+        if leader != node {
+            self.fail(format!("{node} and {leader} serve {queue:?} in term {since}"));
         }
-        *last = (*last).max((since, node));
+    }
+
+    /// It delivers.
+    pub fn delivers(&mut self, queue: QueueId, since: u64, node: NodeId) {
+        self.confirms(queue, since, node);
+        let last = self.delivered.entry(queue).or_insert(since);
+        let before = std::mem::replace(last, since.max(*last));
+        if since < before {
+            self.fail(format!("{node} delivers of {queue:?} in term {since}, after somebody has in term {before}"));
+        }
+    }
+
+    fn fail(&mut self, what: String) {
+        self.failure.get_or_insert(format!("one queue leader per epoch: {what}"));
     }
 }

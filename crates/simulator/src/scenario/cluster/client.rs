@@ -39,6 +39,8 @@ struct Consumer {
     number: u32,
     /// The queue has accepted it.
     accepted: bool,
+    /// The queue has moved before its answer was here.
+    moved: bool,
     /// When it is asked for, if it is not under way.
     asks_at: Option<Time>,
     /// Bytes that it has taken and the queue has not heard of.
@@ -103,7 +105,7 @@ impl World {
             id,
             client: number,
             key: ChannelKey { connection: id, number: 1, life: 1 },
-            consumer: consumes.then_some(Consumer { queue: home, number: 0, accepted: false, asks_at: Some(now), credit: 0 }),
+            consumer: consumes.then_some(Consumer { queue: home, number: 0, accepted: false, moved: false, asks_at: Some(now), credit: 0 }),
             publishes_to,
             session: self.next_session,
             published: 0,
@@ -190,6 +192,7 @@ impl ConnectionDriver {
         consumer.credit = 0;
         if !again {
             consumer.asks_at = None;
+            consumer.moved = false;
             consumer.number += 1;
         }
         let (queue, number) = (consumer.queue, consumer.number);
@@ -277,7 +280,12 @@ impl ConnectionDriver {
                 let now = world.clock(self.node);
                 let Some(consumer) = &mut self.consumer else { return };
                 match reply {
-                    QueueReply::Consuming(Ok(())) => consumer.accepted = true,
+                    QueueReply::Consuming(Ok(())) => {
+                        consumer.accepted = true;
+                        if std::mem::take(&mut consumer.moved) {
+                            self.ask(world, true);
+                        }
+                    }
                     _ => consumer.asks_at = Some(now + CONSUME_AGAIN),
                 }
             }
@@ -288,8 +296,11 @@ impl ConnectionDriver {
                 consumer.asks_at = Some(now + CONSUME_AGAIN);
             }
             ChannelEvent::QueueMoved { queue, .. } => {
-                if self.consumer.as_ref().is_some_and(|consumer| consumer.queue == queue && consumer.accepted) {
+                let Some(consumer) = self.consumer.as_mut().filter(|consumer| consumer.queue == queue) else { return };
+                if consumer.accepted {
                     self.ask(world, true);
+                } else {
+                    consumer.moved = true;
                 }
             }
             ChannelEvent::Resubscribed { .. } | ChannelEvent::Resumed { .. } => {}

@@ -96,6 +96,9 @@ impl World {
         }
         let Some(packet) = self.network.pipes.get_mut(&(line, from)).and_then(|pipe| pipe.packets.pop_front()) else { return };
         if self.nodes[&to].process.is_none() {
+            if !self.nodes[&to].is_silent && !matches!(packet, Packet::End) {
+                self.end_line(line, to, from);
+            }
             return;
         }
         let present = self.process(to).lines.get(&from).copied();
@@ -106,7 +109,8 @@ impl World {
                 }
             }
             Packet::End => self.hung_up(to, from, line),
-            _ if present != Some(line) => {}
+            // As a host does for a connection that it does not know.
+            _ if present != Some(line) => self.end_line(line, to, from),
             Packet::Heartbeat(packet) => self.tell_membership(to, membership::Event::Heartbeat(from, packet)),
             Packet::Broker(bytes) => match broker::packet::Packet::decode(&Bytes::from(bytes)) {
                 Ok(packet) => self.take_packet(to, from, packet),

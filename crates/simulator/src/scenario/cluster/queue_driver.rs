@@ -335,11 +335,13 @@ impl QueueDriver {
             world.submit(node, Job::Load { load, to: task });
         }
         let events = std::mem::take(&mut self.fx.to_connections);
-        if self.mirror.is_some() && events.iter().any(|(_, event)| serves_clients(event)) {
-            let since = self.record.view.led_since;
-            world.checks.leaders.serves(self.record.id, since, node);
-        }
         for (_, event) in events {
+            let since = self.record.view.led_since;
+            match &event {
+                ChannelEvent::Deliver { queue, .. } if self.mirror.is_some() => world.checks.leaders.delivers(*queue, since, node),
+                ChannelEvent::Confirmed { .. } if self.mirror.is_some() => world.checks.leaders.confirms(self.record.id, since, node),
+                _ => {}
+            }
             if let ChannelEvent::Deliver { queue, items, .. } = &event {
                 for delivery in items.iter().filter(|delivery| !delivery.redelivered) {
                     if let Some(id) = Id::of(delivery.message.body()) {
@@ -350,11 +352,6 @@ impl QueueDriver {
             world.tell_channel(node, event);
         }
     }
-}
-
-/// What only a leader in office may say.
-fn serves_clients(event: &ChannelEvent) -> bool {
-    matches!(event, ChannelEvent::Deliver { .. } | ChannelEvent::Confirmed { .. })
 }
 
 fn queue_of(now: Now, record: &Record, found: &Found) -> Queue {
