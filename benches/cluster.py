@@ -20,7 +20,7 @@ import os
 import sys
 import time
 
-from cluster import failures, load
+from cluster import declare, failures, load, mirrors
 from cluster.rabbitmq import RabbitMQ
 from cluster.tools import Failure, progress
 
@@ -29,6 +29,10 @@ PARTS = {
     "kill": failures.kill,
     "stop": failures.stop,
     "silent": failures.silent,
+    "declare": declare.measure,
+    "sync": mirrors.sync,
+    "rejoin": mirrors.rejoin,
+    "many": mirrors.many,
 }
 
 
@@ -47,6 +51,11 @@ def arguments():
     add("--kills", type=int, default=30, help="default %(default)s")
     add("--stops", type=int, default=10, help="clean stops, default %(default)s")
     add("--freezes", type=int, default=10, help="suspended nodes, default %(default)s")
+    add("--declarations", type=int, default=2000, help="queues declared through three nodes, default %(default)s")
+    add("--declare-rounds", type=int, default=1, help="default %(default)s")
+    add("--messages", type=int, default=1_000_000, help="length of the queue that gets mirrors, default %(default)s")
+    add("--backlog", type=int, default=100_000, help="length of the queue that a mirror comes back to, default %(default)s")
+    add("--queues", type=int, default=10_000, help="queues whose node is killed at once, default %(default)s")
     options = parser.parse_args()
     options.parts = options.parts.split(",")
     unknown = [name for name in options.parts if name not in PARTS]

@@ -2,9 +2,10 @@
 
 import time
 
-from . import amqp
+from .amqp import Client
 from .tools import Failure, goal, median, progress, quantile, table, time_text, until
 from .warren import Node, Warren, freeze, thaw
+from .workers import Publisher
 
 QUEUE = "mirrored"
 
@@ -15,7 +16,7 @@ class Scene:
     def __init__(self, cluster, options):
         self.cluster, self.options = cluster, options
         cluster.mirror(QUEUE)
-        amqp.Client(cluster.nodes[0]).declare_queue(QUEUE)
+        Client(cluster.nodes[0]).declare_queue(QUEUE)
         cluster.wait_in_sync(QUEUE)
         self.gaps, self.downs, self.complaints = [], [], []
 
@@ -24,7 +25,7 @@ class Scene:
         leader = self.cluster.leader(QUEUE, self.through())
         others = [node for node in self.cluster.nodes if node is not leader]
         through, watching = others
-        publisher = amqp.Publisher(through, QUEUE).begin()
+        publisher = Publisher(through, QUEUE).begin()
         time.sleep(1.5)
         begin = time.monotonic()
         strike(leader)
@@ -44,7 +45,7 @@ class Scene:
         healed = time.monotonic()
         until("the node is back in sync", lambda: self.cluster.in_sync(QUEUE, self.cluster.nodes.index(through)) == 2, 120)
         until("all nodes run", self.cluster.all_run)
-        client = amqp.Client(through)
+        client = Client(through)
         client.purge(QUEUE)
         client.close()
         shown = "not seen" if down is None else time_text(down)

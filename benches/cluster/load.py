@@ -1,6 +1,6 @@
 """Rates and processor time under load, beside RabbitMQ."""
 
-from . import amqp
+from .amqp import Client
 from .rabbitmq import RabbitMQ
 from .tools import Background, median, perf, progress, table
 from .warren import Warren
@@ -35,7 +35,7 @@ class Load:
 
     def __init__(self, cluster, options):
         self.cluster, self.options, self.found = cluster, options, {}
-        self.client = amqp.Client(cluster.nodes[0])
+        self.client = Client(cluster.nodes[0])
         cluster.mirror("mirrored")
         for queue in ("plain", "mirrored", "mirrored-slow"):
             self.client.declare_queue(queue)

@@ -84,15 +84,19 @@ class Node:
         """A request to the node's HTTP API, over a connection that stays."""
         headers = {"authorization": "Basic " + base64.b64encode(b"guest:guest").decode(), "content-type": "application/json"}
         data = json.dumps(body) if body is not None else None
-        try:
-            if self.connection is None:
-                self.connection = http.client.HTTPConnection(self.address, 15672, timeout=seconds)
-            self.connection.request(what, f"/api/{path}", data, headers)
-            answer = self.connection.getresponse()
-            text = answer.read()
-        except (OSError, http.client.HTTPException) as error:
-            self.forget_connection()
-            raise Failure(f"{what} {path} at {self.name}: {error}") from error
+        for fresh in (self.connection is None, True):
+            try:
+                if self.connection is None:
+                    self.connection = http.client.HTTPConnection(self.address, 15672, timeout=seconds)
+                self.connection.request(what, f"/api/{path}", data, headers)
+                answer = self.connection.getresponse()
+                text = answer.read()
+                break
+            except (OSError, http.client.HTTPException) as error:
+                self.forget_connection()
+                # A node closes connections that were idle for long.
+                if fresh or isinstance(error, TimeoutError):
+                    raise Failure(f"{what} {path} at {self.name}: {error or type(error).__name__}") from error
         if answer.status >= 300:
             raise Failure(f"{what} {path} at {self.name}: {answer.status} {text.decode(errors='replace')[:500]}")
         return json.loads(text) if text else None
