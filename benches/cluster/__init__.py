@@ -1,0 +1,1 @@
+"""The parts of `benches/cluster.py`, and what they share."""
