@@ -9,6 +9,7 @@
 //!   key common -> Q4 (led by node 1)      C5 on node 1
 //! ```
 
+mod settings;
 mod unclean;
 
 use std::collections::BTreeMap;

@@ -95,6 +95,8 @@ pub struct Agent {
     place: Place,
     /// The life that this agent last spoke to.
     life: Option<u64>,
+    /// How long a publish waits for a leader before it is refused.
+    patience: Duration,
     /// Everything is flagged: it was in a queue before.
     returns: bool,
     last: u64,
@@ -113,7 +115,7 @@ pub struct Agent {
     consuming: BTreeSet<ConnectionId>,
 }
 
-/// How long a publish waits for a leader before it is refused.
+/// How long a publish waits for a leader before it is refused, unless an agent is told otherwise.
 pub const PUBLISH_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a question waits for a leader.
 pub const QUESTION_PATIENCE: Duration = Duration::from_secs(15);
@@ -129,6 +131,7 @@ impl Agent {
             session,
             place: Place::Waiting,
             life: None,
+            patience: PUBLISH_PATIENCE,
             returns: false,
             last: 0,
             sent: 0,
@@ -146,6 +149,12 @@ impl Agent {
     #[must_use]
     pub fn for_return(queue: QueueId, session: ConnectionId) -> Agent {
         Agent { returns: true, ..Agent::new(queue, session) }
+    }
+
+    /// The same with another patience (`publish_failover_timeout`).
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Agent {
+        Agent { patience, ..self }
     }
 
     /// Bytes of publishes without a report.
@@ -184,7 +193,7 @@ impl Agent {
             return None;
         }
         let publish = self.kept.first().filter(|(_, kept)| kept.is_refusable());
-        let publish = publish.map(|(_, kept)| kept.since + PUBLISH_PATIENCE);
+        let publish = publish.map(|(_, kept)| kept.since + self.patience);
         let question = self.questions.values().map(|(since, _)| *since + QUESTION_PATIENCE).min();
         publish.into_iter().chain(question).min()
     }
@@ -415,7 +424,7 @@ impl Agent {
         let old: Vec<u64> = self
             .kept
             .iter()
-            .filter(|(_, kept)| kept.is_refusable() && now.since(kept.since) >= PUBLISH_PATIENCE)
+            .filter(|(_, kept)| kept.is_refusable() && now.since(kept.since) >= self.patience)
             .map(|(number, _)| number)
             .collect();
         for number in old {

@@ -42,7 +42,7 @@ fn start_with(node: &Arc<Node>, id: QueueId, make: fn(QueueId, ConnectionId) -> 
     let driver = Driver {
         node: Arc::clone(node),
         id,
-        agent: make(id, session),
+        agent: make(id, session).with_patience(node.config.cluster.publish_failover_timeout),
         mailbox,
         reports,
         fx: AgentEffects::default(),

@@ -4,15 +4,18 @@
 //! Every step is a command that is void if things have changed meanwhile, so that it does no harm when
 //! two nodes believe that they lead, or one is told something twice.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::metadata::{Command, NodeKind, Tables};
+use broker::metadata::{Command, MirrorMode, NodeKind, Queue, Scope, Tables, ViewChange};
 use cluster::metadata_log::{Member, NodeId};
 use consensus::{Consensus, Role};
+use stdx::Time;
 use tokio::task::JoinHandle;
 
 use crate::clock;
+use crate::config::Rebalance;
 use crate::node::Node;
 
 /// More voters make the log slower, not safer.
@@ -22,6 +25,8 @@ const ROUND: Duration = Duration::from_millis(200);
 /// A node that somebody in reach still hears is given so long for the link between the two to come back.
 const PARTIAL_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Leaders moved in one turn of the timer.
+const MOVES_MAX: usize = 10;
 /// Between two attempts to arrange the voters.
 const ARRANGE_AGAIN: Duration = Duration::from_millis(300);
 
@@ -29,6 +34,8 @@ const ARRANGE_AGAIN: Duration = Duration::from_millis(300);
 pub(crate) async fn run(node: Arc<Node>) {
     let mut changes = node.changes.subscribe();
     let mut voters = Voters::default();
+    let mut absences = Absences::default();
+    let mut spread_at = clock::awake();
     loop {
         let lone = node.tables.load().nodes.len() <= 1;
         let timer = async {
@@ -48,7 +55,9 @@ pub(crate) async fn run(node: Arc<Node>) {
         if consensus.is_leader() {
             say_who_is_down(&node).await;
             voters.arrange(&node, &consensus);
-            step_views(&node).await;
+            absences.note(&node.tables.load(), clock::awake());
+            step_views(&node, &absences).await;
+            spread_leaders(&node, &mut spread_at);
         } else {
             bury_leader(&node, &consensus).await;
         }
@@ -150,10 +159,58 @@ impl Voters {
     }
 }
 
-async fn step_views(node: &Node) {
+/// Since when nodes are down, as far as this node has seen it.
+#[derive(Default)]
+struct Absences(BTreeMap<NodeId, Time>);
+
+impl Absences {
+    fn note(&mut self, tables: &Tables, now: Time) {
+        let down = tables.nodes.iter().filter(|member| !member.is_up()).map(|member| member.id);
+        self.0 = down.map(|id| (id, self.0.get(&id).copied().unwrap_or(now))).collect();
+    }
+
+    /// Whether a mirror that would be added takes the place of one that may still come back
+    /// (`ha-replace-after`).
+    fn is_too_early(&self, record: &Queue, added: NodeId, now: Time) -> bool {
+        let Some(mirroring) = record.mirroring.as_deref() else { return false };
+        if !matches!(mirroring.mode, MirrorMode::Exactly(_)) || record.view.recoverable.contains(&added) {
+            return false;
+        }
+        let mut away = record.view.recoverable.iter().filter_map(|gone| self.0.get(gone));
+        away.any(|since| now.since(*since) < mirroring.replace_after)
+    }
+}
+
+/// Spreads the leaders of mirrored queues, if that is to be done by itself and nothing else is under way.
+fn spread_leaders(node: &Node, last: &mut Time) {
+    let Rebalance::Timer(interval) = node.config.cluster.rebalance else { return };
+    let now = clock::awake();
+    if now.since(*last) < interval {
+        return;
+    }
+    *last = now;
+    let tables = node.tables.load_full();
+    let in_order = |record: &Arc<Queue>| record.view.is_running() && record.view.catching_up.is_empty();
+    if !tables.nodes.iter().all(|member| member.is_up()) || !tables.queues.values().all(in_order) {
+        return;
+    }
+    for step in tables.rebalance(Scope { vhost: None, queue: None }, |_| 0).into_iter().take(MOVES_MAX) {
+        if let Some(record) = tables.queues.get(&step.step.queue).filter(|record| record.view.is_in_sync(step.to)) {
+            tracing::info!("queue '{}' in vhost '{}' moves to node {}", record.name, record.vhost, tables.node_name(step.to));
+            crate::mirrors::ask_to_yield(node, record, step.to);
+        }
+    }
+}
+
+async fn step_views(node: &Node, absences: &Absences) {
     let tables = node.tables.load_full();
     for step in tables.next_steps(None, clock::random()) {
-        if let broker::metadata::ViewChange::Transfer(to) = step.change {
+        if let ViewChange::AddMirror(added) = step.change
+            && tables.queues.get(&step.queue).is_some_and(|record| absences.is_too_early(record, added, clock::awake()))
+        {
+            continue;
+        }
+        if let ViewChange::Transfer(to) = step.change {
             // The leader first comes to rest.
             if let Some(record) = tables.queues.get(&step.queue) {
                 crate::mirrors::ask_to_yield(node, record, to);

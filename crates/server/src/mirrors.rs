@@ -7,12 +7,13 @@
 //!
 //! [`view_changed`] brings both to what a view says; it is called with the lock of [`crate::follow`] held.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use broker::QueueId;
-use broker::metadata::{Command, Queue as Record, ViewChange};
+use broker::metadata::{Command, Queue as Record, SyncStrategy, ViewChange};
 use broker::mirror::{Care, Effects, Packet, Report, Runs};
 use bytes::Bytes;
 use cluster::metadata_log::NodeId;
@@ -118,9 +119,13 @@ pub(crate) fn care(node: &Node, record: &Record) -> Care {
     let mirroring = record.mirroring.as_deref();
     let batch = mirroring.and_then(|mirroring| mirroring.sync_batch_size).filter(|size| *size > 1);
     Care {
-        automatic: mirroring.is_some_and(|mirroring| mirroring.sync_automatic),
+        automatic: mirroring.is_some_and(|mirroring| {
+            mirroring.sync_automatic && mirroring.sync_strategy != SyncStrategy::Event
+        }),
         batch_messages: batch.unwrap_or(u64::from(default_batch)).clamp(1, 1 << 16) as usize,
         patience: cluster.replica_timeout,
+        backlog_per_second: NonZeroU64::new(cluster.mirroring_sync_max_throughput),
+        reports_alone: mirroring.is_some_and(|mirroring| mirroring.ack_async),
     }
 }
 

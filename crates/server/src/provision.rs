@@ -6,6 +6,7 @@
 //! several nodes that ask at once, each may add one more.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use amqp::{ShortStr, Table, Value};
 use broker::Name;
@@ -69,6 +70,41 @@ pub(crate) fn complete(node: &Node, command: Command) -> Result<(Command, Asked)
                 }
             }
         }
+    }
+}
+
+/// The policy that `cluster_nodes.disc_copies` stands for.
+const DISC_COPIES: &str = "legacy-disc-copies";
+
+/// Has the queues that `cluster_nodes.disc_copies` names mirrored on all nodes, as far as no policy says
+/// anything else of them.
+pub(crate) async fn mirror_disc_copies(node: Arc<Node>) {
+    let names = &node.config.cluster.disc_copies;
+    if names.is_empty() {
+        return;
+    }
+    tracing::warn!("cluster_nodes.disc_copies is set as policy '{DISC_COPIES}': policies say more, and can be changed while nodes run");
+    let names: Vec<String> = names.iter().map(|name| regex::escape(name)).collect();
+    let text = |text: &str| Value::LongStr(text.as_bytes().to_vec());
+    let policy = PolicySpec {
+        name: DISC_COPIES.into(),
+        pattern: format!("^({})$", names.join("|")),
+        apply_to: "queues".into(),
+        // Whatever else matches comes first.
+        priority: i64::from(i32::MIN),
+        definition: [("ha-mode", "all"), ("ha-sync-mode", "automatic")]
+            .into_iter()
+            .map(|(key, value)| (ShortStr::truncated(key), text(value)))
+            .collect(),
+    };
+    let vhost: Name = node.config.access.default_vhost.as_str().into();
+    let tables = node.tables.load_full();
+    let present = tables.vhosts.get(&vhost).and_then(|vhost| vhost.policies.get(&policy.name));
+    if present.is_some_and(|present| present.spec == policy) {
+        return;
+    }
+    if let Err(error) = node.propose(Command::SetPolicy { vhost, kind: PolicyKind::User, policy }).await {
+        tracing::error!("policy '{DISC_COPIES}' could not be set: {error}");
     }
 }
 

@@ -6,6 +6,7 @@
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -77,6 +78,9 @@ pub(super) struct Feed {
     pub(super) held_something: bool,
     pub(super) messages_sent: u64,
     batch_messages: usize,
+    per_second: Option<NonZeroU64>,
+    /// Nothing of the backlog is read before this.
+    load_after: Time,
 }
 
 impl Feed {
@@ -112,7 +116,14 @@ impl Feed {
             held_something,
             messages_sent: 0,
             batch_messages: care.batch_messages,
+            per_second: care.backlog_per_second,
+            load_after: Time::START,
         }
+    }
+
+    pub(super) fn set_care(&mut self, care: Care) {
+        self.batch_messages = care.batch_messages;
+        self.per_second = care.backlog_per_second;
     }
 
     /// Messages that the mirror lacks; `None` while that is not known.
@@ -204,10 +215,13 @@ impl Feed {
         }
         let next = self.missing.iter().find_map(|(level, runs)| Some((*level, runs.first()?)));
         match next {
-            Some((level, from)) if self.sends_backlog && self.sent_bytes < WINDOW_BYTES => {
+            Some((level, from)) if self.sends_backlog && self.sent_bytes < WINDOW_BYTES && now >= self.load_after => {
                 self.loading = true;
                 let key = level_key(self.queue, level);
-                let load = Load { key, from, messages: self.batch_messages, bytes: LOAD_BYTES };
+                // Small enough for several in a second.
+                let share = self.per_second.map_or(LOAD_BYTES as u64, |bytes| bytes.get() / 8 + 1);
+                let bytes = LOAD_BYTES.min(usize::try_from(share).unwrap_or(LOAD_BYTES));
+                let load = Load { key, from, messages: self.batch_messages, bytes };
                 out.loads.push((self.node, self.id, load));
             }
             Some(_) => {}
@@ -222,7 +236,7 @@ impl Feed {
     }
 
     /// Part of the backlog, from `from` on.
-    pub(super) fn loaded(&mut self, level: u8, messages: &[(Seq, Bytes)], out: &mut Effects) {
+    pub(super) fn loaded(&mut self, now: Time, level: u8, messages: &[(Seq, Bytes)], out: &mut Effects) {
         self.loading = false;
         let Some(missing) = self.missing.get_mut(&level) else { return };
         let Some((last, _)) = messages.last() else {
@@ -237,6 +251,10 @@ impl Feed {
         }
         missing.drop_up_to(*last);
         if !batch.is_empty() {
+            if let Some(per_second) = self.per_second {
+                let nanos = batch.len_bytes() as u64 * 1_000_000_000 / per_second;
+                self.load_after = now.max(self.load_after) + Duration::from_nanos(nanos);
+            }
             self.step(operation::encode(batch.as_bytes(), &Sessions::new()), None, out);
         }
     }

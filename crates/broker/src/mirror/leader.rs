@@ -1,6 +1,7 @@
 //! The replica that leads: the ring's publisher, and the source of every feed.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,11 +32,22 @@ pub struct Care {
     pub batch_messages: usize,
     /// A mirror that has not stored a batch for so long loses its seat.
     pub patience: Duration,
+    /// Bytes of the backlog that one mirror gets in a second, at most (`mirroring_sync_max_throughput`).
+    pub backlog_per_second: Option<NonZeroU64>,
+    /// What the leader has stored is reported before mirrors have it (`ha-ack-mode: async`): it is lost with
+    /// the leader.
+    pub reports_alone: bool,
 }
 
 impl Default for Care {
     fn default() -> Care {
-        Care { automatic: false, batch_messages: 4096, patience: Duration::from_secs(10) }
+        Care {
+            automatic: false,
+            batch_messages: 4096,
+            patience: Duration::from_secs(10),
+            backlog_per_second: None,
+            reports_alone: false,
+        }
     }
 }
 
@@ -77,6 +89,8 @@ pub struct Leader {
     /// What the ring has completed.
     ring_completed: u64,
     completed: u64,
+    /// What this node has stored.
+    stored: u64,
     feeds: BTreeMap<NodeId, Feed>,
     /// What the store held when this node began to lead. An old copy need not put back what has gone since.
     began_with: Vec<(u8, Runs)>,
@@ -117,6 +131,7 @@ impl Leader {
             view: view.clone(),
             ring_completed: ring.completed(),
             completed: ring.completed(),
+            stored: ring.completed(),
             ring,
             care,
             sessions,
@@ -168,6 +183,9 @@ impl Leader {
                 feed.sends_backlog = true;
             }
         }
+        for feed in self.feeds.values_mut() {
+            feed.set_care(care);
+        }
         self.care = care;
     }
 
@@ -198,6 +216,9 @@ impl Leader {
         {
             if breaks(Mutant::CompleteAlone) {
                 self.ring_completed = self.ring_completed.max(number);
+            }
+            if publisher == self.seat.0 {
+                self.stored = self.stored.max(number);
             }
             let mut effects = Vec::new();
             self.ring.stored(MemberId(publisher), number, &mut effects);
@@ -381,7 +402,7 @@ impl Leader {
     /// Part of the backlog for the feed of this node.
     pub fn loaded(&mut self, now: Time, node: NodeId, id: u64, level: u8, messages: &[(Seq, Bytes)], out: &mut Effects) {
         if let Some(feed) = self.feeds.get_mut(&node).filter(|feed| feed.id == id) {
-            feed.loaded(level, messages, out);
+            feed.loaded(now, level, messages, out);
         }
         self.tick(now, out);
     }
@@ -502,15 +523,16 @@ impl Leader {
     /// Completes what every seat has stored, and every mirror that may have a seat.
     fn complete(&mut self, out: &mut Effects) {
         let joining = self.feeds.values().filter(|feed| feed.joining && !breaks(Mutant::CompleteWithoutJoining)).map(|feed| feed.has().unwrap_or(0));
-        let completed = joining.fold(self.ring_completed, u64::min);
-        if completed <= self.completed || self.deposed {
+        let completed = joining.fold(self.ring_completed, u64::min).max(self.completed);
+        if self.deposed {
             return;
         }
         self.completed = completed;
         while self.pending.front().is_some_and(|oldest| oldest.number <= completed) {
             self.pending.pop_front();
         }
-        while let Some((_, ticket)) = self.tickets.front().copied().filter(|(number, _)| *number <= completed) {
+        let reported = if self.care.reports_alone { completed.max(self.stored) } else { completed };
+        while let Some((_, ticket)) = self.tickets.front().copied().filter(|(number, _)| *number <= reported) {
             out.complete = Some(ticket);
             self.tickets.pop_front();
         }

@@ -1,6 +1,7 @@
 //! Bugs that random lives met too seldom to wait for, each as a short play; with the rule broken again the
 //! play must fail.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use cluster::metadata_log::NodeId;
@@ -8,7 +9,7 @@ use stdx::Time;
 use store::{Batch, Seq};
 
 use super::super::operation::{self, Sessions};
-use super::super::{Care, Effects, Follower, Leader, Packet};
+use super::super::{Care, Effects, Follower, Leader, Packet, Runs};
 use super::world::QUEUE;
 use crate::id::ConnectionId;
 use crate::metadata::{View, ViewChange};
@@ -115,6 +116,52 @@ fn a_late_refusal_says_nothing_of_a_later_proposal() {
         out.complete.is_none()
     };
     holds(play, Mutant::HeedLateRefusals);
+}
+
+/// `ha-ack-mode: async`.
+#[test]
+fn a_leader_that_reports_alone_waits_for_its_own_disk_only() {
+    let reports = |reports_alone| {
+        let mut out = Effects::default();
+        let care = Care { reports_alone, ..Care::default() };
+        let mut leader = Leader::found(QUEUE, ONE, &View::new([ONE, TWO], true), Sessions::new(), care);
+        let report = leader.write(NOW, &message(), Sessions::new(), Some(1), &mut out);
+        assert_eq!(out.complete, None, "nothing is stored anywhere");
+        leader.stored(report, &mut out);
+        assert!(!leader.is_quiet(), "the mirror lacks it");
+        assert_eq!(leader.first_incomplete(), Some(Seq(1)));
+        out.complete
+    };
+    assert_eq!((reports(false), reports(true)), (None, Some(1)));
+}
+
+/// `mirroring_sync_max_throughput`.
+#[test]
+fn a_mirror_gets_no_more_of_the_backlog_in_a_second_than_it_may() {
+    let payload = vec![0; 1000];
+    let mut out = Effects::default();
+    let mut leader = leader_with_feed(&mut out);
+    let care = Care { automatic: true, backlog_per_second: NonZeroU64::new(10_000), ..Care::default() };
+    leader.set_care(care);
+    leader.surveyed(NOW, TWO, 1, vec![(0, Runs::new([(Seq(1), Seq(100))]))], None, &mut out);
+    let (mut now, mut next, mut sent) = (NOW, 1, 0);
+    while now.since(NOW) < Duration::from_secs(2) {
+        leader.tick(now, &mut out);
+        for (_, id, load) in std::mem::take(&mut out.loads) {
+            assert!(load.bytes <= 10_000 / 4, "several in a second");
+            let found: Vec<_> = (next..next + 2).map(|seq| (Seq(seq), payload.clone().into())).collect();
+            next += 2;
+            sent += 2000;
+            leader.loaded(now, TWO, id, 0, &found, &mut out);
+        }
+        for (_, packet) in std::mem::take(&mut out.to_peers) {
+            if let Packet::Step { feed, number, .. } = packet {
+                leader.receive(now, TWO, Packet::Has { feed, number }, &mut out);
+            }
+        }
+        now = now + Duration::from_millis(50);
+    }
+    assert!((15_000..=24_000).contains(&sent), "{sent} bytes in two seconds");
 }
 
 /// The leader dies when a mirror has its seat and was not made a member of the ring. The mirror has all

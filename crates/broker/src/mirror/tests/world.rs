@@ -64,6 +64,7 @@ impl Setup {
             automatic: !rng.one_in(4),
             batch_messages: 1 + rng.below(4) as usize,
             patience: Duration::from_secs(1 + rng.below(9)),
+            ..Care::default()
         };
         Setup { nodes, levels: 1 + rng.below(3) as u8, steps: 300 * nodes, care, leaps: rng.one_in(2), slow_stores: rng.one_in(3) }
     }

@@ -449,6 +449,7 @@ impl World {
             automatic: mirroring.is_some_and(|mirroring| mirroring.sync_automatic),
             batch_messages: self.plan.batch_messages,
             patience: self.plan.replica_timeout,
+            ..Care::default()
         }
     }
 
