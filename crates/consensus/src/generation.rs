@@ -132,6 +132,17 @@ pub fn refound(
     })
 }
 
+/// The generation of the log in `data_dir`, of which nobody may have a handle; `None` if there is no log, or
+/// it has none yet. Blocks.
+pub fn generation(data_dir: &Path, node: NodeId) -> Result<Option<u64>, StartError> {
+    let path = data_dir.join(LOG_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let (_, stored) = LogFile::open(&path, node.0)?;
+    Ok(stored.generation)
+}
+
 /// The membership entries of the log, encoded without their memberships.
 fn blank_memberships(
     file: &LogFile,

@@ -35,7 +35,7 @@ pub use arrange::Role;
 pub use cluster::metadata_log::{Member, NodeId, ProposeError, Status};
 pub use consensus::{ChangeError, Consensus};
 pub use error::StartError;
-pub use generation::{Refounded, forget, refound};
+pub use generation::{Refounded, forget, generation, refound};
 pub use network::{Alone, Network, UnreachableError};
 pub use start::start;
 

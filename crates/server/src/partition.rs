@@ -310,9 +310,16 @@ async fn change_over(
     crate::returning::remember_fork(node, generation).await?;
     old.shutdown().await;
     let folder = node.config.data_dir.join("metadata");
-    tokio::task::spawn_blocking(move || change(&folder)).await??;
     let identity = Identity { generation, founder, ..node.identity.clone() };
-    identity.save(&node.config.data_dir)?;
+    // A log founded anew is worth something without the identity, and one to be left is worth nothing with it:
+    // so every start finds out where this one was cut short.
+    if founder {
+        tokio::task::spawn_blocking(move || change(&folder)).await??;
+        identity.save(&node.config.data_dir)?;
+    } else {
+        identity.save(&node.config.data_dir)?;
+        tokio::task::spawn_blocking(move || change(&folder)).await??;
+    }
     start_log(node, generation, founder).await?;
     Ok(true)
 }

@@ -8,6 +8,7 @@
 //! cluster says so; until then it waits, and says for what.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -92,6 +93,7 @@ const DISOWNED_MAX: u32 = 3;
 /// Starts a node as far as others can find it: store, links and metadata log. It is not up yet.
 pub(crate) async fn open_node(host: &ProcessHost, mut identity: Identity, log: LogWriter) -> Result<Arc<Node>> {
     let config = Arc::clone(&host.config);
+    finish_change_over(&config.data_dir.join("metadata"), &mut identity)?;
     identity.incarnation += 1;
     identity.save(&config.data_dir)?;
     let name: Name = identity.name.as_str().into();
@@ -125,6 +127,20 @@ pub(crate) async fn open_node(host: &ProcessHost, mut identity: Identity, log: L
     }));
     call_members(&node);
     Ok(node)
+}
+
+/// A change of generation that was cut short is finished: a log founded anew is the node's own, and one that
+/// it was leaving goes.
+fn finish_change_over(folder: &Path, identity: &mut Identity) -> Result<()> {
+    match consensus::generation(folder, identity.id())? {
+        Some(found) if found > identity.generation => {
+            tracing::warn!("the metadata log was founded anew, as generation {found}, when this node was cut short");
+            (identity.generation, identity.founder) = (found, true);
+        }
+        Some(found) if found < identity.generation => consensus::forget(folder)?,
+        _ => {}
+    }
+    Ok(())
 }
 
 /// The members that the tables name, or those it was told of when it joined.
@@ -414,4 +430,42 @@ async fn say_goodbye(node: &Arc<Node>) {
     }
     let down = Command::NodeDown { node: me.id, incarnation: me.incarnation, clean: true };
     let _ = tokio::time::timeout(Duration::from_secs(3), node.propose(down)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A lone node's log, in generation 1.
+    async fn log(folder: &Path) {
+        let mut options = consensus::Options::new(folder.to_owned(), cluster::metadata_log::NodeId(1), "here".to_owned());
+        options.found_cluster = true;
+        options.generation = Some(1);
+        let tables = Arc::new(ArcSwap::from_pointee(Tables::default()));
+        let machine = Machine::new(tables, Default::default());
+        let log = consensus::start(options, machine, consensus::Alone).await.expect("it starts");
+        log.propose(Command::FoundCluster { id: 7, generation: 1 }.encode().into()).await.expect("it is alone");
+        log.shutdown().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_change_of_generation_that_was_cut_short_is_finished() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut identity = Identity::founder("warren@here", || 1 << 20);
+        finish_change_over(folder.path(), &mut identity).expect("there is no log");
+        log(folder.path()).await;
+        finish_change_over(folder.path(), &mut identity).expect("nothing is to be done");
+        assert_eq!((identity.generation, identity.founder), (1, true));
+
+        // Founded anew, and not written down.
+        identity.founder = false;
+        consensus::refound(folder.path(), identity.id(), "here", Some(2)).expect("it is founded anew");
+        finish_change_over(folder.path(), &mut identity).expect("the log is taken");
+        assert_eq!((identity.generation, identity.founder), (2, true));
+
+        // Written down as a member of the next one, and the old log not deleted.
+        (identity.generation, identity.founder) = (3, false);
+        finish_change_over(folder.path(), &mut identity).expect("the log is left");
+        assert_eq!(consensus::generation(folder.path(), identity.id()).expect("reads"), None);
+    }
 }

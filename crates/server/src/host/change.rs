@@ -253,7 +253,10 @@ impl ProcessHost {
         if starts {
             self.order_stop().await?;
         }
-        let done = self.found_anew();
+        let done = self.identity().and_then(|identity| match identity {
+            Some(identity) => self.found_anew(&identity, later_generation(&identity)),
+            None => Ok(()),
+        });
         if starts {
             self.order_start().await?;
         }
@@ -261,19 +264,20 @@ impl ProcessHost {
     }
 
     /// Makes the metadata log one whose only voter is this node, in a new generation.
-    pub(super) fn found_anew(&self) -> Result<(), HostFailure> {
-        let Some(mut identity) = self.identity()? else {
-            return Ok(());
-        };
-        let generation = identity.generation + 1;
+    pub(super) fn found_anew(&self, identity: &Identity, generation: u64) -> Result<(), HostFailure> {
         let folder = self.config.data_dir.join("metadata");
         let name = self.own_name();
         let refounded = consensus::refound(&folder, identity.id(), &name, Some(generation));
         refounded.map_err(|error| broken(&error))?;
-        identity.generation = generation;
-        identity.founder = true;
+        let identity = Identity { generation, founder: true, ..identity.clone() };
         identity.save(&self.config.data_dir).map_err(|error| broken(&format!("{error:#}")))
     }
+}
+
+/// The generation of a log that an operator has founded. Nodes that were left behind may have gone on by
+/// themselves, each time one generation further, and two logs of one generation would be taken for the same.
+pub(super) fn later_generation(identity: &Identity) -> u64 {
+    identity.generation + 2 + clock::random() % 8
 }
 
 fn remove(path: &Path) -> std::io::Result<()> {

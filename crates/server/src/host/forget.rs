@@ -18,6 +18,8 @@ use management::host::{AppState, HostFailure};
 use serde::{Deserialize, Serialize};
 
 use super::ProcessHost;
+use super::change::later_generation;
+use crate::identity::Identity;
 
 /// In the data folder.
 pub(super) const FILE: &str = "forgotten.json";
@@ -42,15 +44,16 @@ impl ProcessHost {
         if *member == own {
             return Err(HostFailure::Refused("a node does not forget itself: reset it".to_owned()));
         }
-        let is_ram = self.identity()?.is_none_or(|identity| identity.ram);
-        if is_ram || self.somebody_runs(&members).await {
+        let identity = self.identity()?.filter(|identity| !identity.ram);
+        let identity = identity.ok_or(HostFailure::RemovingNodeFromOfflineNode)?;
+        if self.somebody_runs(&members).await {
             return Err(HostFailure::RemovingNodeFromOfflineNode);
         }
         let starts = !self.is_stopped();
         if starts {
             self.order_stop().await?;
         }
-        let done = self.found_without(member);
+        let done = self.found_without(&identity, member);
         if starts {
             self.order_start().await?;
         }
@@ -70,16 +73,17 @@ impl ProcessHost {
     }
 
     /// Founds the log anew, to be one that does not have this member when the node is up.
-    fn found_without(&self, member: &str) -> Result<(), HostFailure> {
+    fn found_without(&self, identity: &Identity, member: &str) -> Result<(), HostFailure> {
         let broken = |error: anyhow::Error| HostFailure::Broken(format!("{error:#}"));
         let folder = &self.config.data_dir;
         let earlier = read(folder).map_err(broken)?;
-        // In front of the log that it belongs to, and of no effect without it.
-        let next = self.identity()?.map_or(0, |identity| identity.generation + 1);
-        let mut nodes = earlier.filter(|earlier| earlier.generation + 1 == next).map_or_else(Vec::new, |earlier| earlier.nodes);
+        let earlier = earlier.filter(|earlier| earlier.generation == identity.generation);
+        let mut nodes = earlier.map_or_else(Vec::new, |earlier| earlier.nodes);
         nodes.push(member.to_owned());
-        write(folder, &Forgotten { generation: next, nodes }).map_err(broken)?;
-        self.found_anew()?;
+        let generation = later_generation(identity);
+        // In front of the log that it belongs to, and of no effect without it.
+        write(folder, &Forgotten { generation, nodes }).map_err(broken)?;
+        self.found_anew(identity, generation)?;
         self.unremember(member);
         Ok(())
     }
