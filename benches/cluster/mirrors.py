@@ -8,12 +8,17 @@ from .tools import Failure, goal, perf, progress, quantile, table, time_text, un
 from .warren import Warren
 from .workers import Burst, Consumer, Declarer, Publisher, declare_all
 
+# Messages a second of the publisher and the consumer beside.
 RATE = 500
-"""Messages a second of the publisher and the consumer beside."""
+
+FILL = "-s 1024 -f persistent -y 0 -c 1000"
+
+# Messages that tell how many bytes one takes between nodes.
+CALIBRATION = 1000
 
 
 def fill(options, node, queue, count):
-    report = perf(options.binary, node, queue, f"-s 1024 -f persistent -y 0 -c 1000 -C {count}")
+    report = perf(options.binary, node, queue, f"{FILL} -C {count}")
     if report["confirmed"] != count:
         raise Failure(f"of {count} messages {report['confirmed']} were confirmed ({report['error'] or report['stop_reason']})")
     progress(f"  {count:,} messages in {report['seconds']:.0f} s")
@@ -31,11 +36,11 @@ def sync(options):
 
 
 def sync_of(options, cluster):
-    count, ours = options.messages, cluster.name == "Warren"
+    length, ours = options.messages, cluster.name == "Warren"
     leader, second, third = cluster.nodes
     client = Client(leader)
     client.declare_queue("sync")
-    fill(options, leader, "sync", count)
+    fill(options, leader, "sync", length)
     # What the fill has left to do for the disk is not what is measured.
     time.sleep(3)
     publisher, consumer = Publisher(second, "sync", RATE, patience=60).begin(), Consumer(third, "sync", RATE).begin()
@@ -45,17 +50,17 @@ def sync_of(options, cluster):
     sent = cluster.sent_bytes() if ours else None
     begin = time.monotonic()
     cluster.mirror("sync")
-    wait_seconds = 120 + count / 5000
+    wait_seconds = 120 + length / 5000
     until("both mirrors are in sync", lambda: cluster.in_sync("sync") == 2, wait_seconds, 0.25)
     end = time.monotonic()
-    carried = sum(cluster.sent_bytes().values()) - sum(sent.values()) if ours else None
+    carried = sum(count - sent.get(link, 0) for link, count in cluster.sent_bytes().items()) if ours else None
     time.sleep(2)
     after = time.monotonic()
     confirms, deliveries = publisher.end(120), consumer.end()
     seconds = end - begin
-    text = f"{count:,} messages of 1 KiB in {seconds:.1f} s"
+    text = f"{length:,} messages of 1 KiB in {seconds:.1f} s"
     if carried is not None:
-        text += f", {carried / 1e6:,.0f} MB between nodes, {carried / count / 1024:.2f} × the messages"
+        text += f", {carried / 1e6:,.0f} MB between nodes, {carried / length / 1024:.2f} × the messages"
     progress(f"  {cluster.name}: {text}; p99 after it {time_text(quantile(confirms.latencies(end, after), 0.99))}")
     rows = [[f"{cluster.name}: {text}", "", "", "", ""]]
     for title, found in (("confirms", confirms), ("deliveries", deliveries)):
@@ -78,10 +83,8 @@ def rejoin(options):
         client = Client(leader)
         client.declare_queue("rejoin")
         cluster.wait_in_sync("rejoin")
-        # What a message costs between nodes, while all is well.
-        received = received_bytes(victim)
-        fill(options, leader, "rejoin", backlog)
-        each = (received_bytes(victim) - received) / backlog
+        each, extra = bytes_a_message(options, leader, victim)
+        fill(options, leader, "rejoin", backlog - extra)
         until("the backlog counts", lambda: cluster.queue("rejoin")["messages"] == backlog, 30)
         victim.kill()
         victim.forget_connection()
@@ -118,9 +121,20 @@ def rejoin(options):
         print(f"- a mirror is away: {confirms.complaint()}", flush=True)
 
 
+def bytes_a_message(options, leader, mirror):
+    """What a message costs between nodes while all is well, and how many were sent to find out."""
+    for number in range(1, 6):
+        before = mirror.links()
+        perf(options.binary, leader, "rejoin", f"{FILL} -C {CALIBRATION}")
+        after = mirror.links()
+        if before.keys() == after.keys():
+            grown = sum(after[link]["recv_bytes"] - before[link]["recv_bytes"] for link in after)
+            return grown / CALIBRATION, number * CALIBRATION
+    raise Failure("the links between nodes do not last: the machine is too busy, run it again when it is quiet")
+
+
 def received_bytes(node):
-    links = node.api("GET", f"nodes/{node.name}").get("cluster_links", [])
-    return sum(link["stats"]["recv_bytes"] for link in links)
+    return sum(stats["recv_bytes"] for stats in node.links().values())
 
 
 def wait_back(cluster, victim, leader):
@@ -143,7 +157,7 @@ def many(options):
     with Warren(options) as cluster:
         cluster.mirror("many")
         victim, second, third = cluster.nodes
-        seconds = declare_all([Declarer(victim, names[place::4]) for place in range(4)])
+        seconds = declare_all([Declarer(victim, names[place::12]) for place in range(12)])
         progress(f"  {len(names):,} queues declared in {seconds:.1f} s")
         until("all queues are in sync", lambda: states(third)[1] == len(names), 300, 0.5)
         confirmed, refused = Burst(third, names).begin().result(150)

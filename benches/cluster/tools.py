@@ -106,9 +106,9 @@ class Background:
         time.sleep(1)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         ended = self.process.poll() is not None
         self.process.kill()
         self.process.wait()
-        if ended:
+        if ended and kind is None:
             raise Failure(f"{' '.join(self.command)}: has ended too early; run it by hand to see why")
