@@ -56,6 +56,7 @@ def arguments():
     add("--declare-clients", default="1,8", help="connections to each node that declare at once, default %(default)s")
     add("--declare-rounds", type=int, default=1, help="default %(default)s")
     add("--messages", type=int, default=1_000_000, help="length of the queue that gets mirrors, default %(default)s")
+    add("--rabbitmq-messages", type=int, default=100_000, help="the same for RabbitMQ, which takes long, default %(default)s")
     add("--backlog", type=int, default=100_000, help="length of the queue that a mirror comes back to, default %(default)s")
     add("--queues", type=int, default=10_000, help="queues whose node is killed at once, default %(default)s")
     options = parser.parse_args()

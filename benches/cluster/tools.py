@@ -81,16 +81,16 @@ def fdatasyncs(folder, count):
         os.unlink(path)
 
 
-def perf(binary, node, queue, load, seconds=0, pids=()):
+def perf(binary, node, queue, load, seconds=0, pids=(), patience=300):
     """A run of `warren perf` on a queue that is there; its report."""
     command = [binary, "perf", "--uri", f"amqp://guest:guest@{node.address}:{node.port}", "--json"]
     command += f"-u {queue} -p -z {seconds} {load}".split()
     if pids:
         command += ["--broker-pid", ",".join(map(str, pids))]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 300)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + patience)
     except subprocess.TimeoutExpired as error:
-        raise Failure(f"{' '.join(command)}: does not end") from error
+        raise Failure(f"{' '.join(command)}: has not ended within {seconds + patience:.0f} s") from error
     if done.returncode:
         raise Failure(f"{' '.join(command)}: {done.stderr[-2000:]}")
     return json.loads(done.stdout)
