@@ -17,10 +17,11 @@ running; the exit code tells.
 
 import argparse
 import os
+import signal
 import sys
 import time
 
-from cluster import declare, failures, load, mirrors
+from cluster import declare, failures, load, mirrors, workers
 from cluster.rabbitmq import RabbitMQ
 from cluster.tools import Failure, progress
 
@@ -52,12 +53,15 @@ def arguments():
     add("--stops", type=int, default=10, help="clean stops, default %(default)s")
     add("--freezes", type=int, default=10, help="suspended nodes, default %(default)s")
     add("--declarations", type=int, default=2000, help="queues declared through three nodes, default %(default)s")
+    add("--declare-clients", default="1,8", help="connections to each node that declare at once, default %(default)s")
     add("--declare-rounds", type=int, default=1, help="default %(default)s")
     add("--messages", type=int, default=1_000_000, help="length of the queue that gets mirrors, default %(default)s")
+    add("--rabbitmq-messages", type=int, default=100_000, help="the same for RabbitMQ, which takes long, default %(default)s")
     add("--backlog", type=int, default=100_000, help="length of the queue that a mirror comes back to, default %(default)s")
     add("--queues", type=int, default=10_000, help="queues whose node is killed at once, default %(default)s")
     options = parser.parse_args()
     options.parts = options.parts.split(",")
+    options.declare_clients = [int(count) for count in options.declare_clients.split(",")]
     unknown = [name for name in options.parts if name not in PARTS]
     if unknown:
         parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
@@ -81,11 +85,15 @@ def main():
         except (Failure, OSError) as failure:
             failed = True
             print(f"\n{name} failed: {failure}\n", flush=True)
+        finally:
+            workers.end_all()
         progress(f"{name} took {time.monotonic() - begin:.0f} s")
     sys.exit(failed)
 
 
 if __name__ == "__main__":
+    # Ended in any way, it ends what it has started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main()
     except KeyboardInterrupt:

@@ -8,6 +8,8 @@ from .tools import fdatasyncs, goal, median, progress, table, time_text
 from .warren import Warren
 from .workers import Declarer, declare_all
 
+KINDS = {"plain": "unmirrored", "mirrored": "mirrored on three nodes"}
+
 
 def measure(options):
     """Declarations through three nodes, and a commit beside one fdatasync."""
@@ -24,24 +26,26 @@ def measure(options):
 
 def rates(options, ours, theirs):
     clusters = [ours, theirs] if theirs else [ours]
-    found = {(kind, cluster.name): [] for kind in ("plain", "mirrored") for cluster in clusters}
+    found, names = {}, iter(range(1 << 30))
     for cluster in clusters:
         cluster.mirror("mirrored")
-    for number in range(options.declare_rounds):
-        for kind in ("plain", "mirrored"):
-            for cluster in clusters:
-                count = options.declarations
-                names = [f"{kind}-{number}-{each}" for each in range(count)]
-                seconds = declare_all([Declarer(node, names[place::3]) for place, node in enumerate(cluster.nodes)])
-                found[kind, cluster.name].append(count / seconds)
-                progress(f"  {cluster.name}: {count} {kind} queues in {seconds:.2f} s")
+    for _ in range(options.declare_rounds):
+        for clients in options.declare_clients:
+            for kind in KINDS:
+                for cluster in clusters:
+                    queues = [f"{kind}-{next(names)}" for _ in range(options.declarations)]
+                    nodes = cluster.nodes * clients
+                    seconds = declare_all([Declarer(node, queues[place :: len(nodes)]) for place, node in enumerate(nodes)])
+                    found.setdefault((clients, kind), {}).setdefault(cluster.name, []).append(len(queues) / seconds)
+                    progress(f"  {cluster.name}: {len(queues)} {kind} queues, {clients} connections a node: {seconds:.2f} s")
     rows = []
-    for kind, title in (("plain", "unmirrored"), ("mirrored", "mirrored on three nodes")):
-        ours_rate = median(found[kind, "Warren"])
-        row = [f"{options.declarations:,} durable queues, {title}, declared through three nodes at once", f"{ours_rate:,.0f} /s"]
+    for (clients, kind), rates in found.items():
+        many = "one connection" if clients == 1 else f"{clients} connections"
+        row = [f"{options.declarations:,} durable queues, {KINDS[kind]}, declared through three nodes at once, {many} each"]
+        row += [f"{median(values):,.0f} /s" for values in rates.values()]
         if theirs:
-            times = ours_rate / median(found[kind, "RabbitMQ"])
-            row += [f"{median(found[kind, 'RabbitMQ']):,.0f} /s", f"{times:.1f} ×", goal(times >= 20)]
+            times = median(rates["Warren"]) / median(rates["RabbitMQ"])
+            row += [f"{times:.1f} ×", goal(times >= 20)]
         rows.append(row)
     table(["declared", "Warren", RabbitMQ.version(), "Warren is faster by", "goal: 20 ×"] if theirs else ["declared", "Warren"], rows)
 

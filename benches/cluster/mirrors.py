@@ -8,12 +8,17 @@ from .tools import Failure, goal, perf, progress, quantile, table, time_text, un
 from .warren import Warren
 from .workers import Burst, Consumer, Declarer, Publisher, declare_all
 
+# Messages a second of the publisher and the consumer beside.
 RATE = 500
-"""Messages a second of the publisher and the consumer beside."""
+
+FILL = "-s 1024 -f persistent -y 0 -c 1000"
+
+# Messages that tell how many bytes one takes between nodes.
+CALIBRATION = 1000
 
 
 def fill(options, node, queue, count):
-    report = perf(options.binary, node, queue, f"-s 1024 -f persistent -y 0 -c 1000 -C {count}")
+    report = perf(options.binary, node, queue, f"{FILL} -C {count}", patience=120 + count / 1000)
     if report["confirmed"] != count:
         raise Failure(f"of {count} messages {report['confirmed']} were confirmed ({report['error'] or report['stop_reason']})")
     progress(f"  {count:,} messages in {report['seconds']:.0f} s")
@@ -21,21 +26,19 @@ def fill(options, node, queue, count):
 
 def sync(options):
     """Mirrors are added to a long queue while it is used."""
-    rows = []
     with Warren(options) as cluster:
-        rows += sync_of(options, cluster)
+        sync_of(options, cluster, options.messages)
     if options.rabbitmq:
         with RabbitMQ(options) as cluster:
-            rows += sync_of(options, cluster)
-    table(["two mirrors are added to a queue in use", "before", "during", "goal", ""], rows)
+            sync_of(options, cluster, options.rabbitmq_messages)
 
 
-def sync_of(options, cluster):
-    count, ours = options.messages, cluster.name == "Warren"
+def sync_of(options, cluster, length):
+    ours = cluster.name == "Warren"
     leader, second, third = cluster.nodes
     client = Client(leader)
     client.declare_queue("sync")
-    fill(options, leader, "sync", count)
+    fill(options, leader, "sync", length)
     # What the fill has left to do for the disk is not what is measured.
     time.sleep(3)
     publisher, consumer = Publisher(second, "sync", RATE, patience=60).begin(), Consumer(third, "sync", RATE).begin()
@@ -45,28 +48,28 @@ def sync_of(options, cluster):
     sent = cluster.sent_bytes() if ours else None
     begin = time.monotonic()
     cluster.mirror("sync")
-    wait_seconds = 120 + count / 5000
-    until("both mirrors are in sync", lambda: cluster.in_sync("sync") == 2, wait_seconds, 0.25)
+    # RabbitMQ's tool takes seconds of processor time: it is asked less often.
+    until("both mirrors are in sync", lambda: cluster.in_sync("sync") == 2, 180 + length / 1000, 0.25 if ours else 3)
     end = time.monotonic()
-    carried = sum(cluster.sent_bytes().values()) - sum(sent.values()) if ours else None
+    carried = sum(count - sent.get(link, 0) for link, count in cluster.sent_bytes().items()) if ours else None
     time.sleep(2)
     after = time.monotonic()
     confirms, deliveries = publisher.end(120), consumer.end()
     seconds = end - begin
-    text = f"{count:,} messages of 1 KiB in {seconds:.1f} s"
+    text = f"{length:,} messages of 1 KiB in {seconds:.1f} s"
     if carried is not None:
-        text += f", {carried / 1e6:,.0f} MB between nodes, {carried / count / 1024:.2f} × the messages"
+        text += f", {carried / 1e6:,.0f} MB between nodes, {carried / length / 1024:.2f} × the messages"
     progress(f"  {cluster.name}: {text}; p99 after it {time_text(quantile(confirms.latencies(end, after), 0.99))}")
-    rows = [[f"{cluster.name}: {text}", "", "", "", ""]]
+    rows = []
     for title, found in (("confirms", confirms), ("deliveries", deliveries)):
         gaps = found.longest(before, begin), found.longest(begin, end)
-        rows.append([f"{cluster.name}: longest gap between {title}", *map(time_text, gaps), "≤ 1 s", goal(gaps[1] <= 1)])
+        rows.append([f"longest gap between {title}", *map(time_text, gaps), "≤ 1 s", goal(gaps[1] <= 1)])
         p99 = [quantile(found.latencies(*span), 0.99) for span in ((before, begin), (begin, end))]
-        rows.append([f"{cluster.name}: latency of {title}, 99 %", *map(time_text, p99), "≤ 2 × before", goal(p99[1] <= 2 * p99[0])])
+        rows.append([f"latency of {title}, 99 %", *map(time_text, p99), "≤ 2 × before", goal(p99[1] <= 2 * p99[0])])
     if confirms.complaint():
-        rows.append([f"{cluster.name}: {confirms.complaint()}", "", "", "", ""])
+        print(f"- {cluster.name}: {confirms.complaint()}", flush=True)
     client.close()
-    return rows
+    table([f"{cluster.name}: two mirrors are added to a queue in use, {text}", "before", "during", "goal", ""], rows)
 
 
 def rejoin(options):
@@ -78,10 +81,8 @@ def rejoin(options):
         client = Client(leader)
         client.declare_queue("rejoin")
         cluster.wait_in_sync("rejoin")
-        # What a message costs between nodes, while all is well.
-        received = received_bytes(victim)
-        fill(options, leader, "rejoin", backlog)
-        each = (received_bytes(victim) - received) / backlog
+        each, extra = bytes_a_message(options, leader, victim)
+        fill(options, leader, "rejoin", backlog - extra)
         until("the backlog counts", lambda: cluster.queue("rejoin")["messages"] == backlog, 30)
         victim.kill()
         victim.forget_connection()
@@ -118,9 +119,20 @@ def rejoin(options):
         print(f"- a mirror is away: {confirms.complaint()}", flush=True)
 
 
+def bytes_a_message(options, leader, mirror):
+    """What a message costs between nodes while all is well, and how many were sent to find out."""
+    for number in range(1, 6):
+        before = mirror.links()
+        perf(options.binary, leader, "rejoin", f"{FILL} -C {CALIBRATION}")
+        after = mirror.links()
+        if before.keys() == after.keys():
+            grown = sum(after[link]["recv_bytes"] - before[link]["recv_bytes"] for link in after)
+            return grown / CALIBRATION, number * CALIBRATION
+    raise Failure("the links between nodes do not last: the machine is too busy, run it again when it is quiet")
+
+
 def received_bytes(node):
-    links = node.api("GET", f"nodes/{node.name}").get("cluster_links", [])
-    return sum(link["stats"]["recv_bytes"] for link in links)
+    return sum(stats["recv_bytes"] for stats in node.links().values())
 
 
 def wait_back(cluster, victim, leader):
@@ -143,7 +155,7 @@ def many(options):
     with Warren(options) as cluster:
         cluster.mirror("many")
         victim, second, third = cluster.nodes
-        seconds = declare_all([Declarer(victim, names[place::4]) for place in range(4)])
+        seconds = declare_all([Declarer(victim, names[place::12]) for place in range(12)])
         progress(f"  {len(names):,} queues declared in {seconds:.1f} s")
         until("all queues are in sync", lambda: states(third)[1] == len(names), 300, 0.5)
         confirmed, refused = Burst(third, names).begin().result(150)
@@ -161,15 +173,45 @@ def many(options):
         until("all mirrors are in sync again", lambda: states(second)[1] == len(names), 300, 0.5)
         back = time.monotonic() - back
         messages = [queue["messages"] for queue in second.api("GET", "queues?columns=messages", seconds=60)]
+        gaps = [again(cluster, turn, len(names)) for turn in range(3)]
     rows = [
         ["all run on other nodes, asked every 250 ms", time_text(running), goal(running <= 5)],
         ["one message to each, published at once through another node: last confirm", time_text(last), goal(last <= 5)],
         ["killed node started again: all mirrors in sync", time_text(back), ""],
+        [f"another node is killed while they come back: next confirm, worst of {len(gaps)}", time_text(max(gaps)), f"1 s: {goal(max(gaps) <= 1)}"],
     ]
     table([f"{len(names):,} mirrored queues, the node that leads all is killed", "measured", "goal: 5 s"], rows)
     unconfirmed, lost = confirmed.count(None), sum(count < 2 for count in messages)
     if refused or unconfirmed or (lost and lost > unconfirmed):
         print(f"- {refused} publishes were refused, {unconfirmed} not confirmed; {lost} queues have less than two messages", flush=True)
+
+
+def again(cluster, turn, count):
+    """Kills the leader of one queue while the mirrors of all come back to another node; the gap between its confirms."""
+    back, victim, stays = (cluster.nodes[(turn + place) % 3] for place in range(3))
+    through, queue = cluster.nodes.index(stays), f"many-again-{turn}"
+    client = Client(victim)
+    client.declare_queue(queue)
+    cluster.wait_in_sync(queue, through=through)
+    back.kill()
+    back.forget_connection()
+    until("the killed node's mirrors are out", lambda: states(stays)[1] == 0, 120, 0.25)
+    publisher = Publisher(stays, queue, patience=150).begin()
+    back.start()
+    until("some mirrors are back", lambda: states(stays)[1], 120, 0.25)
+    in_sync, begin = states(stays)[1], time.monotonic()
+    victim.kill()
+    victim.forget_connection()
+    shown = cluster.wait_shown_down(victim, stays, begin)
+    time.sleep(1)
+    confirms = publisher.end(200)
+    gap = confirms.longest(begin, time.monotonic())
+    progress(f"  {in_sync:,} were back when {victim.name} was killed: gap {time_text(gap)}, shown as down after {time_text(shown)}")
+    if confirms.complaint():
+        print(f"- another node is killed while mirrors come back: {confirms.complaint()}", flush=True)
+    victim.start()
+    until("all mirrors are in sync again", lambda: states(stays)[1] == count + turn + 1, 300, 0.5)
+    return gap
 
 
 def states(node, victim=None):

@@ -63,14 +63,16 @@ def time_text(seconds):
 
 
 def fdatasyncs(folder, count):
-    """How long each of some small appends takes to reach the disk."""
+    """How long a written block takes to reach the disk, over blocks that are there: the least that a commit costs."""
     path = os.path.join(folder, "fdatasync")
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    file = os.open(path, os.O_RDWR | os.O_CREAT)
     try:
+        os.write(file, bytes(4096 * count))
+        os.fsync(file)
         found = []
-        for _ in range(count):
+        for number in range(count):
             start = time.perf_counter()
-            os.write(file, bytes(512))
+            os.pwrite(file, b"x" * 4096, 4096 * number)
             os.fdatasync(file)
             found.append(time.perf_counter() - start)
         return found
@@ -79,16 +81,16 @@ def fdatasyncs(folder, count):
         os.unlink(path)
 
 
-def perf(binary, node, queue, load, seconds=0, pids=()):
+def perf(binary, node, queue, load, seconds=0, pids=(), patience=300):
     """A run of `warren perf` on a queue that is there; its report."""
     command = [binary, "perf", "--uri", f"amqp://guest:guest@{node.address}:{node.port}", "--json"]
     command += f"-u {queue} -p -z {seconds} {load}".split()
     if pids:
         command += ["--broker-pid", ",".join(map(str, pids))]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 300)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + patience)
     except subprocess.TimeoutExpired as error:
-        raise Failure(f"{' '.join(command)}: does not end") from error
+        raise Failure(f"{' '.join(command)}: has not ended within {seconds + patience:.0f} s") from error
     if done.returncode:
         raise Failure(f"{' '.join(command)}: {done.stderr[-2000:]}")
     return json.loads(done.stdout)
@@ -106,9 +108,9 @@ class Background:
         time.sleep(1)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         ended = self.process.poll() is not None
         self.process.kill()
         self.process.wait()
-        if ended:
+        if ended and kind is None:
             raise Failure(f"{' '.join(self.command)}: has ended too early; run it by hand to see why")

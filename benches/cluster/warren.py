@@ -101,6 +101,11 @@ class Node:
             raise Failure(f"{what} {path} at {self.name}: {answer.status} {text.decode(errors='replace')[:500]}")
         return json.loads(text) if text else None
 
+    def links(self):
+        """The counters of the links with other nodes; a link that was lost and made anew counts from zero."""
+        links = self.api("GET", f"nodes/{self.name}").get("cluster_links", [])
+        return {(link["name"], link["sock_port"], link["peer_port"]): link["stats"] for link in links}
+
     def forget_connection(self):
         if self.connection is not None:
             self.connection.close()
@@ -175,11 +180,11 @@ class Warren:
         return next(node for node in self.nodes if node.name == name)
 
     def sent_bytes(self):
-        """What the links between nodes have carried, by sender and receiver."""
+        """What the present links between nodes have carried."""
         found = {}
         for node in self.nodes:
-            for link in node.api("GET", f"nodes/{node.name}").get("cluster_links", []):
-                found[node.name, link["name"]] = link["stats"]["send_bytes"]
+            for link, stats in node.links().items():
+                found[node.name, *link] = stats["send_bytes"]
         return found
 
     def wait_shown_down(self, victim, by, since, seconds=30):

@@ -26,6 +26,7 @@ class Worker(FORK.Process):
 
     def run(self):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         try:
             self.client = Client(self.node)
             self.theirs.send(self.work())
@@ -200,6 +201,13 @@ class Confirms:
         if self.refused or self.missing:
             return f"{self.refused} of {self.count} publishes were refused and {self.missing} never answered"
         return None
+
+
+def end_all():
+    """Ends the workers that a failed part has left."""
+    for child in multiprocessing.active_children():
+        child.kill()
+        child.join()
 
 
 def longest_gap(times, begin=0, end=float("inf")):
