@@ -47,6 +47,16 @@ pub enum Mutant {
     LeadBeforeLeasesEnd,
     /// A leader that must not serve delivers when a batch is complete.
     SettleWithoutServing,
+    /// A new leader waits for the leases of one that is back in another life.
+    WaitForNextLife,
+    /// What is written is reported before it is synced.
+    ReportUnsynced,
+    /// Refused publishes are confirmed.
+    ConfirmRefused,
+    /// An agent does not heed that whom it takes for the leader does not lead.
+    HeedNoRefusal,
+    /// A node that was declared down and lives goes on.
+    StayDeclaredDown,
 }
 
 /// What lives were like.

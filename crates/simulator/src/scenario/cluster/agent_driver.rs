@@ -121,6 +121,9 @@ impl AgentDriver {
             Leader::Here(_) => self.node,
             Leader::Nobody => return,
         };
+        if world.breaks(super::Mutant::HeedNoRefusal) {
+            return;
+        }
         if asked == from && (attempt == 0 || attempt == self.refusals) {
             self.refusals += 1;
             self.leader = Leader::Nobody;

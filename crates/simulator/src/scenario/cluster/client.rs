@@ -272,6 +272,10 @@ impl ConnectionDriver {
                 }
             }
             ChannelEvent::Rejected { numbers, .. } => {
+                if world.breaks(super::Mutant::ConfirmRefused) {
+                    let runs = numbers.into_iter().map(|number| (number, number)).collect();
+                    return self.hear(world, ChannelEvent::Confirmed { channel: self.key, runs });
+                }
                 for number in numbers {
                     world.coverage.refused += u64::from(self.unconfirmed.remove(&number));
                 }

@@ -142,6 +142,9 @@ impl World {
                 return self.checks.fail(format!("the store of {node} fails: {error}"));
             }
         }
+        if self.breaks(super::Mutant::ReportUnsynced) {
+            self.report(node);
+        }
         let now = self.now;
         let log = &mut self.process(node).log;
         let late = log.dirty_since.is_some_and(|since| now.since(since) >= LAZY_SYNC);
@@ -199,22 +202,27 @@ impl World {
         let log = &mut self.process(node).log;
         let done = log.store.sync().map(drop).and_then(|()| log.store.maintain(64 << 10).map(drop));
         log.dirty_since = None;
-        let (reports, barriers) = (std::mem::take(&mut log.reports), std::mem::take(&mut log.barriers));
+        let barriers = std::mem::take(&mut log.barriers);
         if let Err(error) = done {
             return self.checks.fail(format!("the store of {node} fails: {error}"));
         }
-        for (task, receipt) in reports {
-            let mail = match receipt {
-                Receipt::Ticket(ticket) => Mail::Event(QueueEvent::Stored { ticket }),
-                Receipt::Mirror(report) => Mail::Mirror(ReplicaMail::Stored(report)),
-            };
-            let _ = self.push(node, task, mail);
-        }
+        self.report(node);
         for then in barriers {
             let turn = self.turn(node);
             self.in_node(node, turn, NodeEvent::Settled(then));
         }
         let turn = self.turn(node);
         self.in_node(node, turn, NodeEvent::LogWork);
+    }
+
+    /// Tells who waits for it what is stored.
+    fn report(&mut self, node: NodeId) {
+        for (task, receipt) in std::mem::take(&mut self.process(node).log.reports) {
+            let mail = match receipt {
+                Receipt::Ticket(ticket) => Mail::Event(QueueEvent::Stored { ticket }),
+                Receipt::Mirror(report) => Mail::Mirror(ReplicaMail::Stored(report)),
+            };
+            let _ = self.push(node, task, mail);
+        }
     }
 }

@@ -131,9 +131,10 @@ impl MirrorDriver {
             return true;
         }
         let now = world.clock(self.node);
+        let knows_lives = !world.breaks(super::Mutant::WaitForNextLife);
         self.follower.leaders_before().all(|old| {
             let process = world.process(self.node);
-            process.tables.nodes.is_up(old)
+            (knows_lives && process.tables.nodes.is_up(old))
                 || process.gone.get(&old).is_some_and(|verdict| verdict.certain)
                 || now >= world.granted_until(self.node, old)
         })

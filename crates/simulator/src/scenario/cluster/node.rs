@@ -677,7 +677,8 @@ impl World {
         let me = tables.nodes.get(node);
         let incarnation = self.nodes[&node].incarnation;
         let process = self.process(node);
-        if process.registered && process.stopping.is_none() && me.is_some_and(|me| !me.is_up() && me.incarnation >= incarnation) {
+        let is_outcast = me.is_some_and(|me| !me.is_up() && me.incarnation >= incarnation);
+        if process.registered && process.stopping.is_none() && is_outcast && !self.breaks(super::Mutant::StayDeclaredDown) {
             self.tell(|| format!("{node} was declared down and lives: it starts again"));
             self.coverage.outcasts += 1;
             self.begin_to_stop(node, true);

