@@ -12,6 +12,7 @@ mod access;
 mod arguments;
 mod binding;
 mod equivalence;
+mod exhaustive;
 mod failover;
 mod lives;
 mod log;
