@@ -16,6 +16,7 @@
 //!
 //! A node that was declared down and lives starts again too: others have gone on without it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -168,7 +169,9 @@ impl Watch {
         if founder != Some(self.node.id()) {
             return;
         }
-        let generation = self.node.generation.load(Ordering::Acquire).max(tables.cluster.generation) + 1;
+        let before = self.node.generation.load(Ordering::Acquire).max(tables.cluster.generation);
+        let members = tables.nodes.iter().map(|member| member.name.to_string());
+        let generation = own_generation(before, &self.node.name, members);
         tracing::warn!("the metadata log is founded anew among the nodes in reach, as generation {generation}");
         if let Err(error) = found(&self.node, generation).await {
             tracing::error!("the metadata log could not be founded anew: {error:#}");
@@ -276,6 +279,17 @@ fn give_way(host: &ProcessHost, node: &Arc<Node>, to: NodeId, theirs: &Standing)
     let _ = host.orders.send(Order::Restart("the other side of a partition stays".to_owned()));
 }
 
+/// The next generation that this member founds. No other member founds one of the same number: where nobody
+/// sees anybody, all may do so at once.
+pub(crate) fn own_generation(before: u64, name: &str, members: impl IntoIterator<Item = String>) -> u64 {
+    let members: BTreeSet<String> = members.into_iter().chain([name.to_owned()]).collect();
+    let rank = members.iter().position(|member| member == name).unwrap_or_default() as u64;
+    // A power of two, so that a member more or less seldom changes it.
+    let step = members.len().max(2).next_power_of_two() as u64;
+    let next = before + 1;
+    next + (rank + step - next % step) % step
+}
+
 /// Founds the log anew from what this node has, as its only voter. Queues and connections go on.
 pub(crate) async fn found(node: &Arc<Node>, generation: u64) -> anyhow::Result<()> {
     let (id, name) = (node.id(), node.name.to_string());
@@ -367,5 +381,26 @@ pub(crate) fn hear(node: &Arc<Node>, peer: NodeId, standing: Standing) {
                 tracing::error!("the metadata log that was founded anew cannot be followed: {error:#}");
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::own_generation;
+
+    #[test]
+    fn members_that_go_on_by_themselves_at_once_do_so_in_generations_of_their_own() {
+        let of = |before, name: &str| own_generation(before, name, ["a", "b", "c"].map(str::to_owned));
+        assert_eq!([of(1, "a"), of(1, "b"), of(1, "c")], [4, 5, 2]);
+        assert_eq!([of(2, "a"), of(4, "a"), of(4, "b")], [4, 8, 5]);
+        for (name, rank) in [("a", 0), ("b", 1), ("c", 2)] {
+            let mut generation = 1;
+            for _ in 0..20 {
+                let next = of(generation, name);
+                assert!(next > generation && next <= generation + 4 && next % 4 == rank);
+                generation = next;
+            }
+        }
+        assert!(own_generation(1, "alone", []) > 1);
     }
 }

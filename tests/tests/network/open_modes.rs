@@ -52,6 +52,23 @@ fn two_nodes_that_meet_are_put_together_by_themselves() {
     load.finish(&cluster[0]);
 }
 
+/// Each of them founds the metadata log anew, and no two of these are taken for the same.
+#[test]
+fn nodes_of_which_none_sees_another_are_put_together_by_themselves() {
+    let cluster = mirrored(3, "autoheal");
+    let load = Load::start(&cluster);
+    cluster.network().isolate(0);
+    cluster.network().isolate(1);
+    for place in 0..3 {
+        wait_for_running(&cluster[place], 1);
+        load.wait_for_confirms(place);
+    }
+    cluster.network().heal();
+    wait_for_mirrors(&cluster);
+    (0..3).for_each(|place| load.wait_for_confirms(place));
+    load.finish(&cluster[0]);
+}
+
 #[test]
 fn sides_that_meet_go_on_until_they_are_told() {
     let cluster = mirrored(3, "ignore");

@@ -254,7 +254,7 @@ impl ProcessHost {
             self.order_stop().await?;
         }
         let done = self.identity().and_then(|identity| match identity {
-            Some(identity) => self.found_anew(&identity, later_generation(&identity)),
+            Some(identity) => self.found_anew(&identity, self.next_generation(&identity)),
             None => Ok(()),
         });
         if starts {
@@ -272,12 +272,11 @@ impl ProcessHost {
         let identity = Identity { generation, founder: true, ..identity.clone() };
         identity.save(&self.config.data_dir).map_err(|error| broken(&format!("{error:#}")))
     }
-}
 
-/// The generation of a log that an operator has founded. Nodes that were left behind may have gone on by
-/// themselves, each time one generation further, and two logs of one generation would be taken for the same.
-pub(super) fn later_generation(identity: &Identity) -> u64 {
-    identity.generation + 2 + clock::random() % 8
+    /// The generation of a log that this node founds.
+    pub(super) fn next_generation(&self, identity: &Identity) -> u64 {
+        crate::partition::own_generation(identity.generation, &identity.name, self.members())
+    }
 }
 
 fn remove(path: &Path) -> std::io::Result<()> {

@@ -18,7 +18,6 @@ use management::host::{AppState, HostFailure};
 use serde::{Deserialize, Serialize};
 
 use super::ProcessHost;
-use super::change::later_generation;
 use crate::identity::Identity;
 
 /// In the data folder.
@@ -80,7 +79,7 @@ impl ProcessHost {
         let earlier = earlier.filter(|earlier| earlier.generation == identity.generation);
         let mut nodes = earlier.map_or_else(Vec::new, |earlier| earlier.nodes);
         nodes.push(member.to_owned());
-        let generation = later_generation(identity);
+        let generation = self.next_generation(identity);
         // In front of the log that it belongs to, and of no effect without it.
         write(folder, &Forgotten { generation, nodes }).map_err(broken)?;
         self.found_anew(identity, generation)?;
