@@ -12,7 +12,7 @@ use broker::metadata::{Command, MirrorMode, NodeKind, Queue, Scope, Tables, View
 use cluster::metadata_log::{Member, NodeId};
 use consensus::{Consensus, Role};
 use stdx::Time;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::clock;
 use crate::config::Rebalance;
@@ -25,6 +25,8 @@ const ROUND: Duration = Duration::from_millis(200);
 /// A node that somebody in reach still hears is given so long for the link between the two to come back.
 const PARTIAL_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Steps of views on their way to the log.
+const STEPS_AT_ONCE: usize = 256;
 /// Leaders moved in one turn of the timer.
 const MOVES_MAX: usize = 10;
 /// Between two attempts to arrange the voters.
@@ -33,7 +35,7 @@ const ARRANGE_AGAIN: Duration = Duration::from_millis(300);
 /// Runs until the node stops.
 pub(crate) async fn run(node: Arc<Node>) {
     let mut changes = node.changes.subscribe();
-    let mut voters = Voters::default();
+    let (mut voters, mut views) = (Voters::default(), Views::default());
     let mut absences = Absences::default();
     let mut spread_at = clock::awake();
     loop {
@@ -56,7 +58,7 @@ pub(crate) async fn run(node: Arc<Node>) {
             say_who_is_down(&node).await;
             voters.arrange(&node, &consensus);
             absences.note(&node.tables.load(), clock::awake());
-            step_views(&node, &absences).await;
+            views.step(&node, &absences);
             spread_leaders(&node, &mut spread_at);
         } else {
             bury_leader(&node, &consensus).await;
@@ -202,23 +204,50 @@ fn spread_leaders(node: &Node, last: &mut Time) {
     }
 }
 
-async fn step_views(node: &Node, absences: &Absences) {
-    let tables = node.tables.load_full();
-    for step in tables.next_steps(None, clock::random()) {
-        if let ViewChange::AddMirror(added) = step.change
-            && tables.queues.get(&step.queue).is_some_and(|record| absences.is_too_early(record, added, clock::awake()))
-        {
-            continue;
+/// Steps of views are under way: with very many queues that takes long, and nothing else waits for it.
+#[derive(Default)]
+struct Views {
+    under_way: Option<JoinHandle<()>>,
+}
+
+impl Views {
+    fn step(&mut self, node: &Arc<Node>, absences: &Absences) {
+        if self.under_way.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
         }
-        if let ViewChange::Transfer(to) = step.change {
-            // The leader first comes to rest.
-            if let Some(record) = tables.queues.get(&step.queue) {
-                crate::mirrors::ask_to_yield(node, record, to);
+        let tables = node.tables.load_full();
+        let mut commands = Vec::new();
+        for step in tables.next_steps(None, clock::random()) {
+            let Some(record) = tables.queues.get(&step.queue) else { continue };
+            match step.change {
+                // The leader first comes to rest.
+                ViewChange::Transfer(to) => crate::mirrors::ask_to_yield(node, record, to),
+                ViewChange::AddMirror(added) if absences.is_too_early(record, added, clock::awake()) => {}
+                _ => commands.push(Command::from(step)),
             }
-            continue;
         }
-        if let Err(error) = node.propose(Command::from(step)).await {
-            tracing::debug!(?error, ?step, "a step of a queue's view was not taken");
+        if !commands.is_empty() {
+            self.under_way = Some(tokio::spawn(propose_all(Arc::clone(node), commands)));
         }
     }
+}
+
+/// Proposes many at once, so that they share what a commit costs. One that is refused was overtaken.
+async fn propose_all(node: Arc<Node>, commands: Vec<Command>) {
+    let mut under_way = JoinSet::new();
+    for command in commands {
+        if under_way.len() >= STEPS_AT_ONCE {
+            under_way.join_next().await;
+        }
+        if node.is_stopping() {
+            return;
+        }
+        let node = Arc::clone(&node);
+        under_way.spawn(async move {
+            if let Err(error) = node.propose(command).await {
+                tracing::debug!(?error, "a step of a queue's view was not taken");
+            }
+        });
+    }
+    while under_way.join_next().await.is_some() {}
 }
