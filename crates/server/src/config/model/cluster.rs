@@ -128,7 +128,7 @@ impl Default for Cluster {
             rebalance: Rebalance::OnDemand,
             disc_copies: Vec::new(),
             metadata_witness: None,
-            failure_timeout: Duration::from_secs(3),
+            failure_timeout: Duration::from_millis(2800),
             replica_timeout: Duration::from_secs(10),
             publish_failover_timeout: Duration::from_secs(60),
             mirroring_sync_batch_size: 4096,
