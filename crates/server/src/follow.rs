@@ -79,13 +79,11 @@ pub(crate) async fn follow_all(node: &Arc<Node>) {
             start_found(node, record, &found);
         }
     }
-    let gone: Vec<QueueId> = {
-        let leading = node.leading.read();
-        let doors = node.doors.read();
-        let all = leading.keys().chain(doors.keys()).copied();
-        all.filter(|id| *id != broker::delay::DELAY_ID && tables.queues.get(id).is_none()).collect()
-    };
-    for id in gone {
+    // One after the other: whoever opens a door asks for the leader with the doors locked.
+    let mut known: Vec<QueueId> = node.leading.read().keys().copied().collect();
+    known.extend(node.doors.read().keys());
+    let is_gone = |id: &QueueId| *id != broker::delay::DELAY_ID && tables.queues.get(id).is_none();
+    for id in known.into_iter().filter(is_gone) {
         queue_deleted(node, id);
     }
     for record in tables.queues.values() {

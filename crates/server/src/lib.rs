@@ -47,4 +47,5 @@ mod start;
 mod returning;
 mod tls;
 mod watch;
+mod watchdog;
 mod wire;

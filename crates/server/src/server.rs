@@ -22,7 +22,7 @@ use crate::logging::Logs;
 use crate::node::Node;
 use crate::node_tls::NodeTls;
 use crate::tls::Tls;
-use crate::{alarms, definitions, http, listener, log_exchange, node_port, start};
+use crate::{alarms, definitions, http, listener, log_exchange, node_port, start, watchdog};
 
 /// Runs a node until it is told to stop.
 #[must_use]
@@ -71,6 +71,7 @@ fn serve(config: Config, environment: &Environment<'_>, logs: &Logs) -> Result<(
         let (host, mut orders) = ProcessHost::new(Arc::new(config), cookie, tls, logs.clone());
         open_node_port(&host)?;
         watch_signals(&host)?;
+        watchdog::start()?;
         // Somebody may wait for the first start, or for none.
         let mut starting: Option<oneshot::Sender<Result<(), String>>> = None;
         let mut first = true;
