@@ -269,13 +269,6 @@ impl Driver {
             let _ = done.send(());
         }
         self.node.leading.write().remove(&self.record.id);
-        // Where this node leads the next term too, an agent that heard of it first has sent everything already,
-        // to this driver, and would wait for its reports.
-        let mut packet = Vec::new();
-        broker::packet::Packet::NotLeader { queue: self.record.id, attempt: 0 }.encode(&mut packet);
-        for peer in self.node.peers.all() {
-            peer.send(crate::peers::EVENTS, packet.clone());
-        }
         let newest = self.node.tables.load().queues.get(&self.record.id).map(Arc::clone);
         let Some(newest) = newest else { return };
         let (ring, sessions) = self.mirror.take().map_or_else(Default::default, Leader::step_down);

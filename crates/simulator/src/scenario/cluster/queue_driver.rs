@@ -243,14 +243,6 @@ impl QueueDriver {
         let process = world.process(node);
         process.stops_left = process.stops_left.saturating_sub(std::mem::take(&mut self.stopping));
         process.leading.remove(&id);
-        // An agent that heard of the next term first has sent everything already, to this driver.
-        let mut bytes = Vec::new();
-        broker::packet::Packet::NotLeader { queue: id, attempt: 0 }.encode(&mut bytes);
-        let peers: Vec<NodeId> = process.lines.keys().copied().collect();
-        for peer in peers {
-            world.send(node, peer, Packet::Broker(bytes.clone()));
-        }
-        let process = world.process(node);
         let Some(newest) = process.record(id) else { return };
         let (ring, sessions) = self.mirror.take().map_or_else(Default::default, Leader::step_down);
         if newest.view.is_member(node) && newest.view.is_running() {
