@@ -271,6 +271,15 @@ impl Driver {
         self.node.leading.write().remove(&self.record.id);
         let newest = self.node.tables.load().queues.get(&self.record.id).map(Arc::clone);
         let Some(newest) = newest else { return };
+        if newest.leader() == self.node.id() {
+            // An agent that heard of this node's next term first has sent everything already, to this driver,
+            // and would wait for its reports.
+            let mut packet = Vec::new();
+            broker::packet::Packet::NotLeader { queue: self.record.id, attempt: 0 }.encode(&mut packet);
+            for peer in self.node.peers.all() {
+                peer.send(crate::peers::EVENTS, packet.clone());
+            }
+        }
         let (ring, sessions) = self.mirror.take().map_or_else(Default::default, Leader::step_down);
         if newest.view.is_member(self.node.id()) && newest.view.is_running() {
             let start = crate::mirror_driver::Start::AfterLeading { ring, sessions };
