@@ -16,13 +16,19 @@ fn part(cluster: &Cluster, load: &Load, alone: usize) {
     cluster.network().heal();
 }
 
+/// Waits until all nodes are together, and every publisher is served.
+#[track_caller]
+fn meet(cluster: &Cluster, load: &Load) {
+    wait_for_mirrors(cluster);
+    (0..cluster.iter().count()).for_each(|place| load.wait_for_confirms(place));
+}
+
 #[test]
 fn sides_that_meet_are_put_together_by_themselves() {
     let cluster = mirrored(3, "autoheal");
     let load = Load::start(&cluster);
     part(&cluster, &load, 2);
-    wait_for_mirrors(&cluster);
-    (0..3).for_each(|place| load.wait_for_confirms(place));
+    meet(&cluster, &load);
     load.finish(&cluster[0]);
 }
 
@@ -32,8 +38,7 @@ fn a_leader_that_was_cut_off_and_gives_way_brings_what_it_confirmed() {
     let cluster = mirrored(3, "autoheal");
     let load = Load::start(&cluster);
     part(&cluster, &load, 0);
-    wait_for_mirrors(&cluster);
-    (0..3).for_each(|place| load.wait_for_confirms(place));
+    meet(&cluster, &load);
     load.finish(&cluster[1]);
 }
 
@@ -47,8 +52,7 @@ fn two_nodes_that_meet_are_put_together_by_themselves() {
         load.wait_for_confirms(place);
     }
     cluster.network().heal();
-    wait_for_mirrors(&cluster);
-    (0..2).for_each(|place| load.wait_for_confirms(place));
+    meet(&cluster, &load);
     load.finish(&cluster[0]);
 }
 
@@ -64,8 +68,7 @@ fn nodes_of_which_none_sees_another_are_put_together_by_themselves() {
         load.wait_for_confirms(place);
     }
     cluster.network().heal();
-    wait_for_mirrors(&cluster);
-    (0..3).for_each(|place| load.wait_for_confirms(place));
+    meet(&cluster, &load);
     load.finish(&cluster[0]);
 }
 
@@ -80,7 +83,6 @@ fn sides_that_meet_go_on_until_they_are_told() {
     });
     (0..3).for_each(|place| load.wait_for_confirms(place));
     let _ = cluster[1].ctl(&["heal_partition"]).success();
-    wait_for_mirrors(&cluster);
-    (0..3).for_each(|place| load.wait_for_confirms(place));
+    meet(&cluster, &load);
     load.finish(&cluster[0]);
 }
