@@ -49,6 +49,17 @@ pub(crate) struct Met {
     pub at: Time,
 }
 
+/// Whether the log says that this life of the node is over.
+pub(crate) fn was_declared_down(node: &Node) -> bool {
+    let tables = node.tables.load();
+    tables.nodes.get(node.id()).is_some_and(|me| !me.is_up() && me.incarnation >= node.identity.incarnation)
+}
+
+/// The application begins another life.
+pub(crate) fn start_again(host: &ProcessHost) {
+    let _ = host.orders.send(Order::Restart("the cluster has gone on without this node".to_owned()));
+}
+
 struct Watch {
     host: Arc<ProcessHost>,
     node: Arc<Node>,
@@ -76,8 +87,9 @@ pub(crate) async fn run(host: Arc<ProcessHost>, node: Arc<Node>) {
 
 impl Watch {
     async fn round(&mut self) {
-        if self.was_declared_down() {
-            let _ = self.host.orders.send(Order::Restart("the cluster has gone on without this node".to_owned()));
+        let is_member = self.node.tables.load().nodes.get(self.node.id()).is_some();
+        if (!is_member || was_declared_down(&self.node)) && !self.node.is_stopping() {
+            start_again(&self.host);
             self.node.stopped().await;
             return;
         }
@@ -105,13 +117,6 @@ impl Watch {
                 self.meet(true).await;
             }
         }
-    }
-
-    /// The log says that this life of the node is over.
-    fn was_declared_down(&self) -> bool {
-        let tables = self.node.tables.load();
-        let me = tables.nodes.get(self.node.id());
-        me.is_none_or(|me| !me.is_up() && me.incarnation >= self.node.identity.incarnation) && !self.node.is_stopping()
     }
 
     /// Whether enough voters of the metadata log are in reach.

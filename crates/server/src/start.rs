@@ -169,6 +169,11 @@ pub(crate) async fn bring_up(host: &ProcessHost, node: &Arc<Node>, survived: Sur
     loop {
         match register(node).await {
             Ok(()) => break,
+            // Before it could serve: nobody would take this life up any more.
+            Err(_) if crate::partition::was_declared_down(node) => {
+                crate::partition::start_again(host);
+                std::future::pending::<()>().await;
+            }
             Err(why) => {
                 if tokio::time::Instant::now() >= look_at {
                     look_at += LOOK_FOR_CLUSTER;

@@ -669,19 +669,27 @@ impl World {
         self.nodes[&node].process.as_ref().expect("its process runs").membership.granted_until(other)
     }
 
+    /// Whether the log says that this life of the node is over; then it starts again.
+    fn leaves_a_life_that_is_over(&mut self, node: NodeId) -> bool {
+        let incarnation = self.nodes[&node].incarnation;
+        let process = self.process(node);
+        let me = process.tables.nodes.get(node);
+        let is_over = me.is_some_and(|me| !me.is_up() && me.incarnation >= incarnation);
+        if !is_over || process.stopping.is_some() || self.breaks(super::Mutant::StayDeclaredDown) {
+            return false;
+        }
+        self.tell(|| format!("{node} was declared down and lives: it starts again"));
+        self.coverage.outcasts += 1;
+        self.begin_to_stop(node, true);
+        true
+    }
+
     /// What a node does all the time, and the one that leads the metadata log for all.
     pub(super) fn duties(&mut self, node: NodeId) {
         let wait = self.between(180_000, 220_000);
         self.in_node(node, wait, NodeEvent::Duties);
         let tables = Arc::clone(&self.process(node).tables);
-        let me = tables.nodes.get(node);
-        let incarnation = self.nodes[&node].incarnation;
-        let process = self.process(node);
-        let is_outcast = me.is_some_and(|me| !me.is_up() && me.incarnation >= incarnation);
-        if process.registered && process.stopping.is_none() && is_outcast && !self.breaks(super::Mutant::StayDeclaredDown) {
-            self.tell(|| format!("{node} was declared down and lives: it starts again"));
-            self.coverage.outcasts += 1;
-            self.begin_to_stop(node, true);
+        if self.process(node).registered && self.leaves_a_life_that_is_over(node) {
             return;
         }
         self.hear_of_entries(node);
@@ -793,6 +801,9 @@ impl World {
             self.forget_orphans(node);
             let wait = self.between(0, 200_000);
             self.in_node(node, wait, NodeEvent::Duties);
+            return;
+        }
+        if self.leaves_a_life_that_is_over(node) {
             return;
         }
         let command = Command::NodeUp { node, incarnation, address: format!("{node}") };
