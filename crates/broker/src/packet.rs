@@ -12,10 +12,12 @@ mod writer;
 
 use amqp::Table;
 use bytes::Bytes;
+use cluster::metadata_log::NodeId;
 use store::Seq;
 
 use crate::id::{ConnectionId, QueueId};
 use crate::message::Message;
+use crate::metadata::Tables;
 use crate::queue::{
     ChannelEvent, ChannelKey, Consume, ConsumeError, ConsumerKey, DeleteError, Delivery, Publish, QueueEvent,
     QueueReply,
@@ -52,6 +54,18 @@ pub fn size_hint(event: &QueueEvent) -> usize {
         QueueEvent::Ack { runs, .. } | QueueEvent::Taken { runs, .. } => 16 * runs.len(),
         _ => 64,
     }
+}
+
+/// Whether this is a message from a node that does not lead the queue any more, as far as the tables say.
+/// Its successor gives it out too, flagged, and may have been faster. Nobody is subscribed where the
+/// tables of this node have not said that the leader is.
+#[must_use]
+pub fn is_overtaken(tables: &Tables, from: NodeId, event: &ChannelEvent) -> bool {
+    let queue = match event {
+        ChannelEvent::Deliver { queue, .. } | ChannelEvent::Replied { queue, reply: QueueReply::Got(Some(_)), .. } => queue,
+        _ => return false,
+    };
+    tables.queues.get(queue).is_some_and(|record| record.leader() != from)
 }
 
 impl Packet {

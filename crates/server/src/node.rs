@@ -424,7 +424,8 @@ impl Node {
                 }
             },
             Packet::ToChannel { event } => {
-                if event.channel().connection.node() == self.id() && !self.is_overtaken(peer.id, &event) {
+                let is_overtaken = broker::packet::is_overtaken(&self.tables.load(), peer.id, &event);
+                if event.channel().connection.node() == self.id() && !is_overtaken {
                     self.tell_channel(event);
                 }
             }
@@ -438,18 +439,6 @@ impl Node {
             }
             Packet::DirectReply { .. } => {}
         }
-    }
-
-    /// Whether this is a message from a node that does not lead the queue any more, as far as is known here.
-    /// Its successor gives it out too, flagged, and may have been faster. Nobody is subscribed where the
-    /// tables of this node have not said that the leader is.
-    fn is_overtaken(&self, from: NodeId, event: &ChannelEvent) -> bool {
-        let queue = match event {
-            ChannelEvent::Deliver { queue, .. }
-            | ChannelEvent::Replied { queue, reply: QueueReply::Got(Some(_)), .. } => queue,
-            _ => return false,
-        };
-        self.tables.load().queues.get(queue).is_some_and(|record| record.leader() != from)
     }
 
     pub(crate) fn connection(&self, id: ConnectionId) -> Option<Arc<ConnectionHandle>> {

@@ -374,7 +374,8 @@ impl World {
                 }
             },
             Broker::ToChannel { event } => {
-                if event.channel().connection.node() == node {
+                let is_overtaken = broker::packet::is_overtaken(&self.process(node).tables, from, &event);
+                if event.channel().connection.node() == node && !is_overtaken {
                     self.tell_channel(node, event);
                 }
             }

@@ -244,6 +244,15 @@ impl QueueDriver {
         process.stops_left = process.stops_left.saturating_sub(std::mem::take(&mut self.stopping));
         process.leading.remove(&id);
         let Some(newest) = process.record(id) else { return };
+        if newest.leader() == node {
+            // An agent that heard of this node's next term first has sent everything already, to this driver.
+            let mut bytes = Vec::new();
+            broker::packet::Packet::NotLeader { queue: id, attempt: 0 }.encode(&mut bytes);
+            let peers: Vec<NodeId> = process.lines.keys().copied().collect();
+            for peer in peers {
+                world.send(node, peer, Packet::Broker(bytes.clone()));
+            }
+        }
         let (ring, sessions) = self.mirror.take().map_or_else(Default::default, Leader::step_down);
         if newest.view.is_member(node) && newest.view.is_running() {
             MirrorDriver::start(world, node, &newest, Start::AfterLeading { ring, sessions });
