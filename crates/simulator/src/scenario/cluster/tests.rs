@@ -24,7 +24,7 @@ fn play(mut seeds: impl Iterator<Item = u64>) -> Result<Coverage, Failure> {
 #[test]
 fn nothing_promised_is_lost_in_any_life_of_a_cluster() {
     let first = number("WARREN_CLUSTER_FIRST_SEED", 0);
-    let seeds = number("WARREN_CLUSTER_SEEDS", 500);
+    let seeds = number("WARREN_CLUSTER_SEEDS", 2000);
     // Each life is on one thread, and knows nothing of the others.
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let outcomes: Vec<Result<Coverage, Failure>> = std::thread::scope(|scope| {
