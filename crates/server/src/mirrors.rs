@@ -28,6 +28,9 @@ use crate::mailbox::Mailbox;
 use crate::mirror_driver;
 use crate::node::{Node, ProposeFailure, QueueMail};
 
+/// A change of a view whose outcome nobody knows is proposed again after this time.
+const PROPOSE_AGAIN: Duration = Duration::from_millis(50);
+
 /// What replicas of a queue hear, beside what queues hear.
 pub(crate) enum Mail {
     Packet(NodeId, Packet),
@@ -191,7 +194,10 @@ pub(crate) fn obey(node: &Arc<Node>, record: &Record, epoch: u64, mailbox: &Arc<
                     // Until the outcome is known a queue that is handed over stands still, and a mirror
                     // that may have its seat is waited for.
                     Err(ProposeFailure::Unavailable(_))
-                        if !matches!(change, ViewChange::Evict(_)) && node.leading(queue).is_some() => {}
+                        if !matches!(change, ViewChange::Evict(_)) && node.leading(queue).is_some() =>
+                    {
+                        tokio::time::sleep(PROPOSE_AGAIN).await;
+                    }
                     Err(error) => {
                         tracing::debug!(?error, ?change, "a change of a queue's view did not happen");
                         let _ = mailbox.push(QueueMail::Mirror(Mail::Refused(epoch, change)), 0);

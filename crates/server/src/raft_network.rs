@@ -13,6 +13,10 @@ use crate::wire::Service;
 pub(crate) struct OverLinks(pub Arc<Peers>);
 
 impl Network for OverLinks {
+    fn is_linked(&self, peer: &Member) -> bool {
+        self.0.get(peer.id).is_some_and(|peer| peer.life().is_some())
+    }
+
     async fn call(&self, peer: &Member, request: Bytes) -> Result<Bytes, UnreachableError> {
         let unreachable = |why: &dyn std::fmt::Display| UnreachableError(format!("{}: {why}", peer.address));
         let link = self.0.get(peer.id).ok_or_else(|| unreachable(&"it is no member of the cluster"))?;

@@ -2,6 +2,8 @@
 
 use super::load::Load;
 use super::{leader, mirrored, wait_for_mirrors, wait_for_pause};
+use crate::cluster::Client;
+use crate::methods::DURABLE;
 
 #[test]
 fn a_node_that_is_cut_off_pauses_and_the_others_go_on() {
@@ -20,4 +22,17 @@ fn a_node_that_is_cut_off_pauses_and_the_others_go_on() {
         wait_for_mirrors(&cluster);
     }
     load.finish(&cluster[0]);
+}
+
+/// Nobody takes its queues over, and nobody answers what it proposes for them.
+#[test]
+fn a_node_that_is_cut_off_can_be_stopped() {
+    let mut cluster = mirrored(3, "pause_minority");
+    let mut client = Client::of(&cluster[1]);
+    (0..8).for_each(|n| client.declare(&format!("led-here-{n}"), DURABLE));
+    cluster.network().isolate(1);
+    cluster[1].stop();
+    cluster.network().heal();
+    cluster[1].launch();
+    wait_for_mirrors(&cluster);
 }
