@@ -47,6 +47,25 @@ impl Consensus {
         self.propose_as(command, Again::Safe).await
     }
 
+    /// As [`Consensus::propose`], but only while this node leads, and once: for what follows from what
+    /// this node sees, which another leader may see otherwise.
+    pub async fn propose_here(&self, command: Bytes) -> Result<Bytes, ProposeError> {
+        let deadline = Instant::now() + self.inner.options.propose_timeout;
+        let request = Request::Propose(command);
+        match tokio::time::timeout_at(deadline, self.lead(&request)).await {
+            Ok(Ok(Response::Proposed { index, answer })) => {
+                self.has_applied(index, deadline).await?;
+                Ok(answer)
+            }
+            Ok(Ok(Response::NotLeader(leader))) => Err(ProposeError::NotLeader {
+                leader: leader.map(Member::from),
+            }),
+            Ok(Ok(Response::Unknown)) | Err(_) => Err(ProposeError::Unknown),
+            Ok(Ok(other)) => Err(confused(&other)),
+            Ok(Err(error)) => Err(error),
+        }
+    }
+
     async fn propose_as(&self, command: Bytes, again: Again) -> Result<Bytes, ProposeError> {
         let size = command.len();
         if size > COMMAND_BYTES_MAX {

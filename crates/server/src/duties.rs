@@ -97,7 +97,7 @@ async fn say_who_is_down(node: &Node) {
         }
         tracing::warn!("node {} is declared down", member.name);
         let command = Command::NodeDown { node: member.id, incarnation: member.incarnation, clean: false };
-        if let Err(error) = node.propose(command).await {
+        if let Err(error) = node.propose_as_leader(&command).await {
             tracing::warn!(?error, "node {} could not be declared down", member.name);
         }
     }

@@ -217,6 +217,14 @@ pub(crate) enum ProposeFailure {
     Unavailable(String),
 }
 
+fn outcome(answer: Result<Bytes, ProposeError>) -> Result<Outcome, ProposeFailure> {
+    let answer = answer.map_err(|error| ProposeFailure::Unavailable(error.to_string()))?;
+    match decode_answer(&answer) {
+        Ok(answer) => answer.map_err(ProposeFailure::Refused),
+        Err(error) => Err(ProposeFailure::Unavailable(error.to_string())),
+    }
+}
+
 impl Node {
     pub(crate) fn new(parts: Parts) -> Arc<Node> {
         let Parts { identity, config, limits, log, tables, peers } = parts;
@@ -294,12 +302,15 @@ impl Node {
         let repeatable = command.is_repeatable();
         let command = Bytes::from(command.encode());
         let answer = if repeatable { consensus.propose_idempotent(command).await } else { consensus.propose(command).await };
-        let answer = answer.map_err(|error: ProposeError| ProposeFailure::Unavailable(error.to_string()))?;
-        match decode_answer(&answer) {
-            Ok(Ok(outcome)) => asked.answer(outcome).map_err(ProposeFailure::Refused),
-            Ok(Err(refusal)) => Err(ProposeFailure::Refused(refusal)),
-            Err(error) => Err(ProposeFailure::Unavailable(error.to_string())),
-        }
+        outcome(answer).and_then(|outcome| asked.answer(outcome).map_err(ProposeFailure::Refused))
+    }
+
+    /// Has a command committed that follows from what this node sees as the leader of the metadata log.
+    pub(crate) async fn propose_as_leader(&self, command: &Command) -> Result<Outcome, ProposeFailure> {
+        let Some(consensus) = self.consensus() else {
+            return Err(ProposeFailure::Unavailable("the node is starting".to_owned()));
+        };
+        outcome(consensus.propose_here(Bytes::from(command.encode())).await)
     }
 
     /// Whether a member answers, so far as is known; this node itself does.
