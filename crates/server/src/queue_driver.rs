@@ -46,6 +46,7 @@ pub(crate) fn start(node: &Arc<Node>, queue: Queue, record: Arc<metadata::Queue>
         complete: None,
         handing_over: None,
         stepped_down: None,
+        unsettled: false,
     };
     node.run(driver.run());
     node.refresh_door(id, mirrored);
@@ -82,6 +83,8 @@ struct Driver {
     handing_over: Option<HandOver>,
     /// Another node leads; what its view says.
     stepped_down: Option<Arc<metadata::Queue>>,
+    /// Something has happened while the queue did not serve: what follows from it is to be done when it does.
+    unsettled: bool,
 }
 
 /// A queue that waits for leases looks again after this time.
@@ -112,6 +115,7 @@ impl Driver {
             let serves = self.serves();
             for mail in mails.drain(..) {
                 if may_overtake(&mail, serves) {
+                    self.unsettled |= !serves && matches!(mail, QueueMail::Event(_));
                     self.take(now, mail);
                 } else {
                     self.held_back.push_back(mail);
@@ -133,6 +137,7 @@ impl Driver {
             if serves {
                 // Before a hand-over: what was settled here is written while this node leads.
                 self.queue.settle(now, &mut self.fx);
+                self.unsettled = false;
             }
             self.tick_mirror(now);
             self.obey(now);
@@ -192,6 +197,7 @@ impl Driver {
         self.count_copies();
         if changed {
             self.queue.handle(now, QueueEvent::Settings(settings), &mut self.fx);
+            self.unsettled = true;
         }
         self.become_mirrored();
         if let Some(mirror) = &mut self.mirror {
@@ -329,7 +335,7 @@ impl Driver {
         let take = poll_fn(|cx| self.mailbox.poll_take(cx, mails));
         let now = Now { time: clock::now(), unix_millis: clock::unix_millis(), budget_bytes: 0 };
         let mut deadline = self.queue.deadline(now);
-        if !self.held_back.is_empty() {
+        if !self.held_back.is_empty() || self.unsettled {
             let soon = now.time + if self.mirror.is_some() { LEASES } else { CONGESTION };
             deadline = Some(deadline.map_or(soon, |at| at.min(soon)));
         }
@@ -411,6 +417,7 @@ impl Driver {
                     self.queue.settle(now, &mut self.fx);
                 } else {
                     self.queue.report(&mut self.fx);
+                    self.unsettled = true;
                 }
             }
             if self.fx.is_empty() && self.replica.is_empty() {

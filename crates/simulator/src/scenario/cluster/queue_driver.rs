@@ -41,6 +41,7 @@ pub(super) struct QueueDriver {
     complete: Option<u64>,
     handing_over: Option<HandOver>,
     stepped_down: Option<Arc<Record>>,
+    unsettled: bool,
     is_new: bool,
 }
 
@@ -70,6 +71,7 @@ impl QueueDriver {
             complete: None,
             handing_over: None,
             stepped_down: None,
+            unsettled: false,
             is_new: true,
         };
         world.spawn(node, task, Actor::Queue(Box::new(driver)));
@@ -109,6 +111,7 @@ impl QueueDriver {
         let serves = self.serves(world);
         for mail in mail {
             if may_overtake(&mail, serves) {
+                self.unsettled |= !serves && matches!(mail, Mail::Event(_));
                 self.take(world, now, mail);
             } else {
                 self.held_back.push_back(mail);
@@ -125,6 +128,7 @@ impl QueueDriver {
         }
         if serves {
             self.queue.settle(now, &mut self.fx);
+            self.unsettled = false;
         }
         self.tick_mirror(now);
         self.obey(world, now);
@@ -135,7 +139,7 @@ impl QueueDriver {
 
     fn deadline(&self, now: Now) -> Option<Time> {
         let mut deadline = self.queue.deadline(now);
-        if !self.held_back.is_empty() {
+        if !self.held_back.is_empty() || self.unsettled {
             let soon = now.time + if self.mirror.is_some() { LEASES } else { CONGESTION };
             deadline = Some(deadline.map_or(soon, |at| at.min(soon)));
         }
@@ -179,6 +183,7 @@ impl QueueDriver {
         self.record = record;
         if changed {
             self.queue.handle(now, QueueEvent::Settings(settings), &mut self.fx);
+            self.unsettled = true;
         }
         self.become_mirrored(world);
         if let Some(mirror) = &mut self.mirror {
@@ -302,6 +307,7 @@ impl QueueDriver {
                     self.queue.settle(now, &mut self.fx);
                 } else {
                     self.queue.report(&mut self.fx);
+                    self.unsettled = true;
                 }
             }
             if self.fx.is_empty() && self.replica.is_empty() {
