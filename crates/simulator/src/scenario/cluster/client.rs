@@ -136,6 +136,10 @@ impl World {
 }
 
 impl ConnectionDriver {
+    pub(super) fn id(&self) -> ConnectionId {
+        self.id
+    }
+
     pub(super) fn run(&mut self, world: &mut World, mail: Vec<Mail>) -> Option<Time> {
         let mut closes = false;
         for mail in mail {
@@ -192,6 +196,7 @@ impl ConnectionDriver {
         consumer.credit = 0;
         if !again {
             consumer.asks_at = None;
+            consumer.accepted = false;
             consumer.moved = false;
             consumer.number += 1;
         }

@@ -260,11 +260,12 @@ impl World {
                     Actor::Queue(driver) => {
                         let status = driver.queue.status();
                         let mirror = driver.mirror.as_ref().map(broker::mirror::Leader::describe);
-                        format!("  leads {:?}: {} ready, {} unacked, {} consumers, {mirror:?}", status.id, status.messages_ready, status.messages_unacked, status.consumers.len())
+                        let consumers: Vec<_> = status.consumers.iter().map(|consumer| consumer.connection).collect();
+                        format!("  leads {:?}: {} ready, {} unacked, consumers of {:?}, {mirror:?}", status.id, status.messages_ready, status.messages_unacked, consumers)
                     }
                     Actor::Mirror(driver) => format!("  mirrors {:?}: {}", driver.follower.queue(), driver.follower.describe()),
                     Actor::Agent(driver) => format!("  agent, {} bytes kept", driver.agent.kept_bytes()),
-                    Actor::Connection(_) => "  a client".to_owned(),
+                    Actor::Connection(driver) => format!("  a client, {:?}", driver.id()),
                 });
             }
         }
