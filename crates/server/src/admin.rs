@@ -240,7 +240,8 @@ impl Api for Admin {
     }
 
     async fn heal_partition(&self) -> Result<(), Failure> {
-        if self.node.partitioned.lock().is_empty() {
+        // Whom this node does not hear yet it heals with when they meet.
+        if self.node.cut_off().is_empty() {
             return Err(HostFailure::Refused("the cluster is not partitioned".to_owned()).into());
         }
         self.node.heal.store(true, Ordering::Release);

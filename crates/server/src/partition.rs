@@ -93,8 +93,11 @@ impl Watch {
             self.node.stopped().await;
             return;
         }
-        self.tell_standing();
         let has_quorum = self.has_quorum();
+        if has_quorum {
+            // Nobody gives way to nodes that cannot go on.
+            self.tell_standing();
+        }
         let now = clock::awake();
         self.lost_since = if has_quorum { None } else { Some(self.lost_since.unwrap_or(now)) };
         let lost_for = self.lost_since.map_or(Duration::ZERO, |since| now.since(since));
@@ -201,14 +204,15 @@ impl Watch {
         }
     }
 
-    /// Somebody in reach has a log of another generation.
+    /// Somebody in reach has a log of another generation, and a quorum for it.
     async fn meet(&mut self, heals: bool) {
         let now = clock::awake();
         let ours = standing(&self.node);
         let fresh = |met: &Met| now.since(met.at) < Duration::from_secs(3);
+        self.node.met.lock().retain(|peer, met| fresh(met) && self.node.in_reach(*peer));
         let others: Vec<(NodeId, Standing)> = {
             let met = self.node.met.lock();
-            let different = met.iter().filter(|(_, met)| fresh(met) && met.standing.generation != ours.generation);
+            let different = met.iter().filter(|(_, met)| met.standing.generation != ours.generation);
             different.map(|(id, met)| (*id, met.standing.clone())).collect()
         };
         self.node.partitioned.lock().clone_from(&others.iter().map(|(id, _)| *id).collect());
@@ -224,7 +228,7 @@ impl Watch {
         let must = self.node.give_way_to.swap(0, Ordering::AcqRel) == theirs.generation;
         // A log that was founded anew by nodes of ours, while this one was away, is the later one.
         let abandoned = ours.nodes <= 1 && ours.connections == 0 && theirs.generation > ours.generation;
-        if must || abandoned || (heals && theirs.clone().rank() > ours.rank()) {
+        if must || abandoned || (heals && (!self.has_quorum() || theirs.clone().rank() > ours.rank())) {
             give_way(&self.host, &self.node, peer, &theirs);
             self.node.stopped().await;
         }

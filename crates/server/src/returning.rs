@@ -220,15 +220,16 @@ pub(crate) async fn put_back(node: &Arc<Node>) -> Result<()> {
         tracing::warn!("{count} messages that this node's side took during the partition are put back");
     }
     if refused.is_empty() {
-        return forget_return(node);
+        return forget_return(&node.config.data_dir);
     }
     node.put_back_later.write().extend(refused.iter().map(|restored| restored.old));
     node.run(put_back_later(Arc::clone(node), refused));
     Ok(())
 }
 
-fn forget_return(node: &Node) -> Result<()> {
-    let path = node.config.data_dir.join(FILE);
+/// All is put back, or the node stays in the generation that it wanted to leave.
+pub(crate) fn forget_return(data_dir: &std::path::Path) -> Result<()> {
+    let path = data_dir.join(FILE);
     std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
 }
 
@@ -257,7 +258,7 @@ async fn put_back_later(node: Arc<Node>, mut refused: Vec<Restored>) {
         }
         refused = still;
     }
-    if let Err(error) = forget_return(&node) {
+    if let Err(error) = forget_return(&node.config.data_dir) {
         tracing::error!("{error:#}: at the next start messages are put back a second time");
     }
 }

@@ -124,6 +124,10 @@ struct Failed {
     started: Option<oneshot::Sender<Result<(), String>>>,
 }
 
+/// So many times the failure timeout a node asks a side that it has given way to. That side may have ended
+/// meanwhile, and nothing of this one is given up before it is taken in.
+const RETURN_PATIENCE: u32 = 4;
+
 /// One life of the application, from its start to its end.
 async fn life(
     host: &Arc<ProcessHost>,
@@ -131,11 +135,19 @@ async fn life(
     mut started: Option<oneshot::Sender<Result<(), String>>>,
 ) -> Result<Ended, Failed> {
     let begun = async {
+        let mut asking_since = None;
         let identity = loop {
             match begin(host).await? {
                 Beginning::Ready(identity) => break identity,
                 Beginning::Return { identity, to, generation } => {
                     if let Err(error) = host.become_member_again(identity, &to, generation).await {
+                        let since = *asking_since.get_or_insert_with(std::time::Instant::now);
+                        let has_log = host.config.data_dir.join("metadata").exists();
+                        if has_log && since.elapsed() >= host.config.cluster.failure_timeout * RETURN_PATIENCE {
+                            tracing::warn!("{to} does not take this node back in ({error}): it goes on as before");
+                            crate::returning::forget_return(&host.config.data_dir)?;
+                            continue;
+                        }
                         tracing::warn!("{to} does not take this node back in yet: {error}");
                         host.set(AppState::Starting { why: format!("{to} does not take it back in yet: {error}") });
                         tokio::time::sleep(std::time::Duration::from_secs(1)).await;

@@ -56,6 +56,41 @@ fn two_nodes_that_meet_are_put_together_by_themselves() {
     load.finish(&cluster[0]);
 }
 
+/// What the dead said last of their side is no side to give way to.
+#[test]
+fn the_last_node_alive_goes_on_and_the_dead_come_back_to_it() {
+    let mut cluster = mirrored(3, "autoheal");
+    let load = Load::start(&cluster);
+    (0..2).for_each(|place| cluster[place].kill());
+    load.wait_for_confirms(2);
+    // Until what the dead have said is forgotten.
+    wait_for_running(&cluster[2], 1);
+    load.wait_for_confirms(2);
+    (0..2).for_each(|place| cluster[place].launch());
+    meet(&cluster, &load);
+    load.finish(&cluster[2]);
+}
+
+/// Of two sides one gives way, and the other ends before it has taken it in.
+#[test]
+fn a_node_that_gave_way_to_one_that_died_goes_on() {
+    let mut cluster = mirrored(2, "autoheal");
+    let load = Load::start(&cluster);
+    cluster.network().isolate(0);
+    for place in 0..2 {
+        wait_for_running(&cluster[place], 1);
+        load.wait_for_confirms(place);
+    }
+    cluster.network().heal();
+    let gives_way = |place: &usize| cluster[*place].said().contains("this node gives way");
+    let back = until("one side gives way", || (0..2).find(gives_way));
+    cluster[1 - back].kill();
+    load.wait_for_confirms(back);
+    cluster[1 - back].launch();
+    meet(&cluster, &load);
+    load.finish(&cluster[back]);
+}
+
 /// Each of them founds the metadata log anew, and no two of these are taken for the same.
 #[test]
 fn nodes_of_which_none_sees_another_are_put_together_by_themselves() {

@@ -66,7 +66,9 @@ pub(crate) fn refuse(reason: &str) -> Response {
 }
 
 async fn admit(State(host): State<Arc<ProcessHost>>, Json(candidate): Json<Candidate>) -> Response {
-    let Some(node) = host.node().filter(|_| matches!(*host.state.borrow(), AppState::Running)) else {
+    // A node that has sent its clients away may be waiting for just this one.
+    let is_in_service = matches!(*host.state.borrow(), AppState::Running | AppState::Paused { .. });
+    let Some(node) = host.node().filter(|_| is_in_service) else {
         return refuse("the node that was asked does not run its application");
     };
     let kind = if candidate.ram { NodeKind::Ram } else { NodeKind::Disc };
