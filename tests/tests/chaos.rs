@@ -12,6 +12,7 @@
 //! own, and are also cut off, split in pairs, or heard one way only.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -134,6 +135,10 @@ impl Fault {
 /// What all who take part share.
 struct World {
     uris: Vec<String>,
+    /// Where the nodes answer over HTTP.
+    apis: Vec<SocketAddr>,
+    /// How things stood when something was wrong for the first time.
+    evidence: parking_lot::Mutex<Option<String>>,
     ledger: parking_lot::Mutex<Ledger>,
     stop_publishing: AtomicBool,
     /// Of each publisher: messages begun, and the last of them that was confirmed.
@@ -144,6 +149,16 @@ struct World {
 }
 
 impl World {
+    fn delivered(self: &Arc<World>, id: Id, redelivered: bool, in_order: bool) {
+        let mut ledger = self.ledger.lock();
+        let before = ledger.violations().len();
+        ledger.delivered(id, redelivered, in_order);
+        if before == 0 && !ledger.violations().is_empty() {
+            let world = Arc::clone(self);
+            tokio::task::spawn_blocking(move || *world.evidence.lock() = Some(standing(&world)));
+        }
+    }
+
     fn consumer(&self, consumer: usize, waits_for: &'static str) {
         *self.consumers[consumer].lock() = waits_for;
     }
@@ -232,7 +247,7 @@ async fn consume(world: Arc<World>, consumer: usize, in_order: bool) {
     }
 }
 
-async fn consume_on(world: &World, consumer: usize, in_order: bool, channel: &Channel) -> lapin::Result<()> {
+async fn consume_on(world: &Arc<World>, consumer: usize, in_order: bool, channel: &Channel) -> lapin::Result<()> {
     let from = consumer % QUEUES;
     let waits_for = |what| world.consumer(consumer, what);
     waits_for("qos-ok");
@@ -262,7 +277,7 @@ async fn consume_on(world: &World, consumer: usize, in_order: bool, channel: &Ch
         let Some(delivery) = next else { return Ok(()) };
         let delivery = delivery?;
         let id = Id::parse(&delivery.data).expect("a body of ours");
-        world.ledger.lock().delivered(id, delivery.redelivered, in_order);
+        world.delivered(id, delivery.redelivered, in_order);
         waits_for("its ack to be sent");
         let Ok(sent) = tokio::time::timeout(ANSWER, delivery.ack(BasicAckOptions::default())).await else {
             println!("          an ack is not sent within {ANSWER:?}, channel {:?}", channel.status());
@@ -273,7 +288,7 @@ async fn consume_on(world: &World, consumer: usize, in_order: bool, channel: &Ch
 }
 
 /// Waits until every publisher has a confirm for a message that it began after now.
-fn wait_until_healed(cluster: &Cluster, world: &World, since: Instant, after: &str) {
+fn wait_until_healed(world: &World, since: Instant, after: &str) {
     let begun: Vec<u64> = world.begun.iter().map(|begun| begun.load(Ordering::Relaxed)).collect();
     loop {
         let behind: Vec<usize> =
@@ -281,7 +296,7 @@ fn wait_until_healed(cluster: &Cluster, world: &World, since: Instant, after: &s
         if behind.is_empty() {
             return;
         }
-        assert!(since.elapsed() < HEALED, "publishers {behind:?} get no confirms after: {after}\n{}", standing(cluster));
+        assert!(since.elapsed() < HEALED, "publishers {behind:?} get no confirms after: {after}\n{}", standing(world));
         std::thread::park_timeout(Duration::from_millis(10));
     }
 }
@@ -333,6 +348,8 @@ fn nothing_confirmed_is_lost_whatever_nodes_do() {
     let _ = cluster[0].ctl(&["set_policy", "chaos", "^chaos", policy]).success();
     let world = Arc::new(World {
         uris: cluster.iter().map(|node| node.uri("heartbeat=10")).collect(),
+        apis: cluster.iter().map(black_box::Node::http).collect(),
+        evidence: parking_lot::Mutex::default(),
         ledger: parking_lot::Mutex::default(),
         stop_publishing: AtomicBool::new(false),
         begun: (0..PUBLISHERS).map(|_| AtomicU64::new(0)).collect(),
@@ -355,7 +372,7 @@ fn nothing_confirmed_is_lost_whatever_nodes_do() {
         runtime.spawn(consume(Arc::clone(&world), n, alone));
     }
     let publishers: Vec<_> = (0..PUBLISHERS).map(|n| runtime.spawn(publish(Arc::clone(&world), n))).collect();
-    wait_until_healed(&cluster, &world, Instant::now(), "the start");
+    wait_until_healed(&world, Instant::now(), "the start");
 
     let started = Instant::now();
     let mut faults = 0;
@@ -369,13 +386,13 @@ fn nothing_confirmed_is_lost_whatever_nodes_do() {
         faults += 1;
         if fault.heals {
             let since = Instant::now();
-            wait_until_healed(&cluster, &world, since, &fault.to_string());
+            wait_until_healed(&world, since, &fault.to_string());
             println!("          well again after {:.2} s", since.elapsed().as_secs_f64());
         }
         check(&world, seed);
         std::thread::park_timeout(draw.millis(0, 3000));
     }
-    wait_until_healed(&cluster, &world, Instant::now(), "everything");
+    wait_until_healed(&world, Instant::now(), "everything");
     world.stop_publishing.store(true, Ordering::Relaxed);
     runtime.block_on(async {
         for publisher in publishers {
@@ -390,7 +407,7 @@ fn nothing_confirmed_is_lost_whatever_nodes_do() {
         }
         let some = &missing[..missing.len().min(20)];
         if Instant::now() >= deadline {
-            let (all, standing) = (missing.len(), standing(&cluster));
+            let (all, standing) = (missing.len(), standing(&world));
             let consumers: Vec<&str> = world.consumers.iter().map(|consumer| *consumer.lock()).collect();
             let left = after_a_restart(&mut cluster, &world);
             panic!(
@@ -423,14 +440,21 @@ fn after_a_restart(cluster: &mut Cluster, world: &World) -> usize {
 }
 
 /// What each node says of the queues.
-fn standing(cluster: &Cluster) -> String {
+fn standing(world: &World) -> String {
     let columns = "name,node,state,messages_ready,messages_unacknowledged,consumers,synchronised_slave_nodes";
-    let paths = [&format!("/api/queues?columns={columns}"), "/api/channels?columns=name,consumer_count,state,messages_unacknowledged"];
+    let paths = [
+        &format!("/api/queues?columns={columns}"),
+        "/api/channels?columns=name,consumer_count,state,messages_unacknowledged",
+        "/api/consumers?columns=queue.name,channel_details.name",
+    ];
     let mut text = String::new();
-    for node in cluster.iter() {
+    for api in &world.apis {
         for path in paths {
-            let (_, answer) = black_box::http(node.http(), "GET", path, "");
-            text.push_str(&format!("{}: {}\n", node.name(), answer.replace("},{", "},\n  {")));
+            let answer = match black_box::try_http(*api, "GET", path, "") {
+                Ok((_, answer)) => answer.replace("},{", "},\n  {"),
+                Err(error) => error.to_string(),
+            };
+            text.push_str(&format!("{api}: {answer}\n"));
         }
     }
     text
@@ -439,7 +463,9 @@ fn standing(cluster: &Cluster) -> String {
 fn check(world: &World, seed: u64) {
     let ledger = world.ledger.lock();
     let wrong = ledger.violations();
-    assert!(wrong.is_empty(), "seed {seed}: {} wrongs, first {:#?}", wrong.len(), &wrong[..wrong.len().min(20)]);
+    let first = &wrong[..wrong.len().min(20)];
+    let evidence = world.evidence.lock().take().unwrap_or_default();
+    assert!(wrong.is_empty(), "seed {seed}: {} wrongs, first {first:#?}\n{evidence}", wrong.len());
 }
 
 fn now_millis() -> u64 {
