@@ -34,14 +34,14 @@ const ARRANGE_AGAIN: Duration = Duration::from_millis(300);
 
 /// Runs until the node stops.
 pub(crate) async fn run(node: Arc<Node>) {
-    let mut changes = node.changes.subscribe();
+    let mut changes = node.rearrangements.subscribe();
     let (mut voters, mut views) = (Voters::default(), Views::default());
     let mut absences = Absences::default();
     let mut spread_at = clock::awake();
     loop {
-        let lone = node.tables.load().nodes.len() <= 1;
+        let at_rest = node.tables.load().nodes.len() <= 1 && voters.as_wanted;
         let timer = async {
-            if lone {
+            if at_rest {
                 std::future::pending::<()>().await;
             }
             tokio::time::sleep(ROUND).await;
@@ -129,6 +129,8 @@ fn roles(tables: &Tables, voters: &[NodeId], me: NodeId) -> Vec<(Member, Role)> 
 #[derive(Default)]
 struct Voters {
     under_way: Option<JoinHandle<()>>,
+    /// When this node looked last, nothing was to be done.
+    as_wanted: bool,
 }
 
 impl Voters {
@@ -148,7 +150,8 @@ impl Voters {
         let seats = |members: Vec<Member>, role| members.into_iter().map(move |member| (member, role));
         let mut present: Vec<_> = seats(status.voters, Role::Voter).chain(seats(status.learners, Role::Learner)).collect();
         present.sort_by_key(|(member, _)| member.id);
-        if wanted == present || wanted.is_empty() {
+        self.as_wanted = wanted == present;
+        if self.as_wanted || wanted.is_empty() {
             return;
         }
         let consensus = consensus.clone();

@@ -27,11 +27,11 @@ pub(crate) fn follow(node: &Arc<Node>, changes: &[Change]) {
         node.reach.grant_only_to_those_up(&tables);
     }
     // What the log told before this life was noted may name it the leader of queues that have moved on.
-    let changes = if node.registered.load(Ordering::Acquire) { changes } else { &[] };
-    if changes.is_empty() {
+    let registered = node.registered.load(Ordering::Acquire);
+    if !registered {
         members_changed(node, &tables);
     }
-    for change in changes {
+    for change in changes.iter().filter(|_| registered) {
         match change {
             Change::QueueCreated(id) => {
                 if let Some(record) = tables.queues.get(id) {
@@ -57,6 +57,9 @@ pub(crate) fn follow(node: &Arc<Node>, changes: &[Change]) {
         }
     }
     node.changes.send_modify(|count| *count += 1);
+    if !registered || changes.iter().any(rearranges) {
+        node.rearrangements.send_modify(|count| *count += 1);
+    }
 }
 
 /// Brings everything to what the tables say. Queues that are led here start from what the store holds.
@@ -91,6 +94,13 @@ pub(crate) async fn follow_all(node: &Arc<Node>) {
     }
     members_changed(node, &tables);
     node.changes.send_modify(|count| *count += 1);
+    node.rearrangements.send_modify(|count| *count += 1);
+}
+
+/// Whether a change may call for another one: of who votes, or of who holds a queue. A new queue has all that
+/// it should have.
+fn rearranges(change: &Change) -> bool {
+    matches!(change, Change::NodesChanged | Change::ViewChanged(_) | Change::QueueChanged(_))
 }
 
 /// Brings this node's part in one queue to what the tables say.
@@ -136,8 +146,9 @@ fn queue_created(node: &Arc<Node>, record: &Arc<Record>) {
         // Counted where it is led, so that all nodes together count it once.
         node.counters.queues_created.fetch_add(1, Ordering::Relaxed);
         queue_driver::start(node, Queue::new(record, &[], None, moment()), Arc::clone(record), None);
+    } else {
+        mirrors::view_changed(node, record);
     }
-    mirrors::view_changed(node, record);
 }
 
 fn queue_deleted(node: &Node, id: QueueId) {
@@ -175,6 +186,21 @@ fn close_where(node: &Node, which: impl Fn(&broker::Name, &broker::Name) -> bool
     for handle in node.connections.read().values() {
         if handle.identity.read().as_ref().is_some_and(|(user, vhost)| which(user, vhost)) {
             let _ = handle.mailbox.push(ConnectionMail::Close(reason.to_owned()), 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clients_declare_rearranges_nothing() {
+        let queue = QueueId(1);
+        let declared = [Change::QueueCreated(queue), Change::QueueDeleted(queue), Change::RightsChanged];
+        assert!(!declared.iter().any(rearranges));
+        for change in [Change::NodesChanged, Change::ViewChanged(queue), Change::QueueChanged(queue)] {
+            assert!(rearranges(&change), "{change:?}");
         }
     }
 }

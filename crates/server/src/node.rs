@@ -180,6 +180,8 @@ pub(crate) struct Node {
     pub put_back_later: RwLock<BTreeSet<QueueId>>,
     /// Counts up whenever metadata has changed.
     pub changes: watch::Sender<u64>,
+    /// Counts up whenever nodes, or which nodes hold a queue, have changed, or should.
+    pub rearrangements: watch::Sender<u64>,
     next_connection: AtomicU32,
     myself: Weak<Node>,
 }
@@ -268,6 +270,7 @@ impl Node {
             puts_back: AtomicBool::new(true),
             put_back_later: RwLock::default(),
             changes: watch::Sender::new(0),
+            rearrangements: watch::Sender::new(0),
             next_connection: AtomicU32::new(1),
             myself: Weak::clone(myself),
         })

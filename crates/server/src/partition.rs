@@ -74,7 +74,7 @@ pub(crate) async fn run(host: Arc<ProcessHost>, node: Arc<Node>) {
     let mut watch = Watch { host, node, lost_since: None, paused: false, told_at: None };
     loop {
         let lone = watch.node.tables.load().nodes.len() < 2;
-        let mut changes = watch.node.changes.subscribe();
+        let mut changes = watch.node.rearrangements.subscribe();
         changes.mark_unchanged();
         tokio::select! {
             () = async { if lone { std::future::pending().await } else { tokio::time::sleep(ROUND).await } } => {}
