@@ -30,6 +30,7 @@ use crate::mirrors::Mail;
 use crate::partition::Met;
 use crate::peers::{Peer, Peers};
 use crate::provision;
+use crate::seen::Sights;
 use crate::watch::Reach;
 
 /// What a queue's task hears.
@@ -182,6 +183,8 @@ pub(crate) struct Node {
     pub changes: watch::Sender<u64>,
     /// Counts up whenever nodes, or which nodes hold a queue, have changed, or should.
     pub rearrangements: watch::Sender<u64>,
+    /// How far the other nodes have come.
+    pub sights: Sights,
     next_connection: AtomicU32,
     myself: Weak<Node>,
 }
@@ -271,6 +274,7 @@ impl Node {
             put_back_later: RwLock::default(),
             changes: watch::Sender::new(0),
             rearrangements: watch::Sender::new(0),
+            sights: Sights::default(),
             next_connection: AtomicU32::new(1),
             myself: Weak::clone(myself),
         })

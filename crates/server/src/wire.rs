@@ -21,7 +21,7 @@ pub(crate) enum Service {
     Metadata,
     /// Questions about queues, connections and the node, for listings.
     Listing,
-    /// Answered when the tables there are of this revision, or a later one.
+    /// Answered when the tables there are of this revision or a later one, with the one they are of.
     Seen,
 }
 
