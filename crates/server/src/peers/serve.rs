@@ -187,7 +187,9 @@ async fn write_on(line: Arc<Line>, mut write: impl AsyncWrite + Unpin) {
             wake.await;
             continue;
         }
+        // In this order: mostly the socket takes everything at once, and then no timer is set.
         let ended = tokio::select! {
+            biased;
             written = write_out(&mut write, &out) => written.is_err(),
             () = until_ended(&line) => true,
         };
