@@ -6,6 +6,7 @@ mod health;
 mod listings;
 mod members;
 mod offline;
+mod placement;
 mod tls;
 
 use black_box::{Closed, Cluster, Frame, Method, Node, Wire, http, until};

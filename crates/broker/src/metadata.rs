@@ -45,7 +45,7 @@ pub use command::{
 };
 pub use mirroring::{MirrorMode, Mirroring, Promotion, PromotionOrder, SyncStrategy};
 pub use node::{Cluster, ClusterNode, NodeKind, NodeState, Nodes, first_epoch};
-pub use placement::Locator;
+pub use placement::{Hints, Load, Locator};
 pub use rebalance::{Move, Scope};
 pub use reconcile::{Desired, Step};
 pub use seating::Seating;

@@ -706,6 +706,12 @@ impl Queue {
         self.report(out);
     }
 
+    /// How many messages it has, delivered ones that are not acknowledged among them.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        self.ready_len() + self.unacked.len() as u64
+    }
+
     /// What an operator may see, as plain data.
     #[must_use]
     pub fn status(&self) -> QueueStatus {

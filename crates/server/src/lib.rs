@@ -23,6 +23,7 @@ mod http;
 mod identity;
 mod listener;
 mod listing;
+mod load;
 mod log_exchange;
 mod log_writer;
 mod logging;

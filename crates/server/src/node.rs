@@ -73,15 +73,17 @@ pub(crate) struct QueueHandle {
     pub is_agent: bool,
     /// Another for each driver that ever led here.
     pub life: u64,
+    /// How many it has, of a queue that is led here.
+    pub messages: AtomicU64,
 }
 
 impl QueueHandle {
     pub(crate) fn of_queue(mailbox: Arc<Mailbox<QueueMail>>, life: u64) -> QueueHandle {
-        QueueHandle { mailbox, retired: AtomicBool::new(false), is_agent: false, life }
+        QueueHandle { mailbox, retired: AtomicBool::new(false), is_agent: false, life, messages: AtomicU64::new(0) }
     }
 
     pub(crate) fn of_agent(mailbox: Arc<Mailbox<QueueMail>>) -> QueueHandle {
-        QueueHandle { mailbox, retired: AtomicBool::new(false), is_agent: true, life: 0 }
+        QueueHandle { mailbox, retired: AtomicBool::new(false), is_agent: true, life: 0, messages: AtomicU64::new(0) }
     }
 
     pub(crate) fn is_retired(&self) -> bool {

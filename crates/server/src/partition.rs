@@ -269,10 +269,12 @@ pub(crate) fn standing(node: &Node) -> Standing {
     let tables = node.tables.load();
     let up = tables.nodes.up().filter(|member| node.in_reach(member.id));
     let names: Vec<String> = up.map(|member| member.name.to_string()).collect();
+    let load = crate::load::own(node);
     Standing {
         generation: node.generation.load(Ordering::Acquire),
         cluster: tables.cluster.id,
-        connections: node.connections.read().len() as u64,
+        connections: load.connections,
+        messages: Some(load.messages),
         nodes: names.len() as u64,
         first: names.into_iter().min().unwrap_or_default(),
     }

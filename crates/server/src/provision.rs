@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use amqp::{ShortStr, Table, Value};
 use broker::Name;
-use broker::metadata::{Command, Outcome, PolicyKind, PolicySpec, Refusal, Tables, UserSpec, VhostSpec};
+use broker::metadata::{Command, Hints, Outcome, PolicyKind, PolicySpec, Refusal, Tables, UserSpec, VhostSpec};
 use broker::permission::Pattern;
 use broker::user::Hashing;
 
-use crate::clock;
 use crate::config::{Access, Config, CredentialValidator, DefaultPolicy, DefaultUser, PasswordHashing, PolicyValue, QueueType};
 use crate::node::Node;
+use crate::{clock, load};
 
 /// Which of the answers to the command that is proposed answer the one that was asked for.
 #[derive(Debug, PartialEq)]
@@ -46,7 +46,7 @@ impl Asked {
 /// The command with what the configuration adds, or why it may not be proposed.
 pub(crate) fn complete(node: &Node, command: Command) -> Result<(Command, Asked), Refusal> {
     let tables = node.tables.load();
-    let mut provision = Provision { config: &node.config, tables: &tables, added: Added::default() };
+    let mut provision = Provision { node, config: &node.config, tables: &tables, added: Added::default() };
     match command {
         Command::Batch(commands) => {
             let mut all = Vec::with_capacity(commands.len());
@@ -139,6 +139,7 @@ struct Added {
 }
 
 struct Provision<'a> {
+    node: &'a Node,
     config: &'a Config,
     tables: &'a Tables,
     added: Added,
@@ -149,8 +150,10 @@ impl Provision<'_> {
     /// asks for that.
     fn place(&self, command: Command) -> Command {
         let Command::DeclareQueue { vhost, spec } = command else { return command };
-        let default_locator = self.config.queues.locator().name().to_owned();
-        Command::PlaceQueue { vhost, spec, draw: clock::random(), suggestion: None, default_locator }
+        let (default_locator, draw) = (self.config.queues.locator().name(), clock::random());
+        let hints = Hints { draw, suggestion: None, default_locator };
+        let suggestion = self.tables.least_loaded(&vhost, &spec, hints, |member| load::of(self.node, member));
+        Command::PlaceQueue { vhost, spec, draw, suggestion, default_locator: default_locator.to_owned() }
     }
 
     fn add(&mut self, mut command: Command, to: &mut Vec<Command>) -> Result<(), Refusal> {

@@ -9,6 +9,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use broker::dead_letter::dead_letter;
 use broker::metadata::{self, Command, ViewChange};
@@ -29,12 +30,13 @@ pub(crate) fn start(node: &Arc<Node>, queue: Queue, record: Arc<metadata::Queue>
     let mailbox = Arc::new(Mailbox::new());
     let handle = Arc::new(QueueHandle::of_queue(Arc::clone(&mailbox), node.peers.next_life()));
     let (id, mirrored) = (record.id, record.view.mirrored);
-    node.leading.write().insert(id, handle);
+    node.leading.write().insert(id, Arc::clone(&handle));
     let driver = Driver {
         node: Arc::clone(node),
         queue,
         record,
         mailbox,
+        handle,
         fx: QueueEffects::default(),
         connections: HashMap::new(),
         leaving: HashMap::new(),
@@ -65,6 +67,8 @@ struct Driver {
     queue: Queue,
     record: Arc<metadata::Queue>,
     mailbox: Arc<Mailbox<QueueMail>>,
+    /// The queue as others see it.
+    handle: Arc<QueueHandle>,
     fx: QueueEffects,
     /// Connections that have been spoken to.
     connections: HashMap<ConnectionId, Arc<ConnectionHandle>>,
@@ -110,6 +114,7 @@ impl Driver {
             self.obey(now);
         }
         loop {
+            self.handle.messages.store(self.queue.messages(), Ordering::Relaxed);
             self.wait(&mut mails).await;
             let now = self.now();
             let serves = self.serves();

@@ -93,13 +93,16 @@ pub(crate) fn reply(call: u64, body: &[u8]) -> Vec<u8> {
 }
 
 /// One side of a cluster, of which there may be several.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Standing {
     /// Of the metadata log.
     pub generation: u64,
     pub cluster: u64,
-    /// Of clients.
+    /// Of clients, on the node that says so.
     pub connections: u64,
+    /// In the queues that this node leads; earlier versions do not say.
+    #[serde(default)]
+    pub messages: Option<u64>,
     /// Nodes that are up and in reach.
     pub nodes: u64,
     /// The first of them by name.

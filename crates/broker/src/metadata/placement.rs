@@ -4,6 +4,9 @@
 //! configuration; else the queue stays on the node that was asked. It chooses among the nodes that run
 //! and are not draining; where the policy lists nodes, among these. A new queue is empty, so all of its
 //! mirrors are in sync from the start.
+//!
+//! What nodes have to do is not in the tables. Where a strategy looks at that, the proposer looks
+//! ([`Tables::least_loaded`]), and the command says what it found: so it computes alike everywhere.
 
 use amqp::{Table, Value};
 use cluster::metadata_log::NodeId;
@@ -14,17 +17,19 @@ use super::codec::Answer;
 use super::command::{Change, QueueSpec, Refusal};
 use super::mirroring::{MirrorMode, Mirroring};
 use super::node::ClusterNode;
+use super::queue::mirroring;
 use super::reconcile::{Copies, desired};
 use super::tables::Tables;
 use super::view::View;
 use crate::id::Name;
+use crate::policy;
 
 /// What the proposer adds to a declaration.
-#[derive(Clone, Copy)]
-pub(super) struct Hints<'a> {
-    pub(super) draw: u64,
-    pub(super) suggestion: Option<NodeId>,
-    pub(super) default_locator: &'a str,
+#[derive(Clone, Copy, Debug)]
+pub struct Hints<'a> {
+    pub draw: u64,
+    pub suggestion: Option<NodeId>,
+    pub default_locator: &'a str,
 }
 
 /// A strategy of placement.
@@ -37,10 +42,19 @@ pub enum Locator {
     Random,
     /// One node after the other.
     RoundRobin,
-    /// The node with the fewest messages, which the proposer knows.
+    /// The node whose queues have the fewest messages, which the proposer knows.
     MinMessages,
     /// The node with the fewest connections, which the proposer knows.
     MinConnections,
+}
+
+/// What a node has to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// In the queues that it leads.
+    pub messages: u64,
+    /// Of clients.
+    pub connections: u64,
 }
 
 impl Locator {
@@ -83,6 +97,49 @@ impl Locator {
             .or_else(|| named(policy, "queue-leader-locator"))
             .or_else(|| Locator::of(default))
             .unwrap_or(Locator::ClientLocal)
+    }
+}
+
+impl Tables {
+    /// For a declaration whose strategy looks at what nodes have to do: the candidate that has the
+    /// least; of several the one that leads the fewest queues. `None` for other strategies, and when of
+    /// any candidate nobody knows: then the number of queues alone decides.
+    #[must_use]
+    pub fn least_loaded(
+        &self,
+        vhost: &str,
+        spec: &QueueSpec,
+        hints: Hints<'_>,
+        load: impl Fn(NodeId) -> Option<Load>,
+    ) -> Option<NodeId> {
+        if spec.exclusive {
+            return None;
+        }
+        let (policy, operator) = self.vhosts.get(vhost)?.queue_policies(&spec.name);
+        let effective = policy::effective(policy.as_deref(), operator.as_deref());
+        let locator = Locator::in_force(&spec.arguments, &effective, hints.default_locator);
+        let figure: fn(Load) -> u64 = match locator {
+            Locator::MinMessages => |load| load.messages,
+            Locator::MinConnections => |load| load.connections,
+            _ => return None,
+        };
+        let mirroring = mirroring(None, &effective);
+        let placing = Placing {
+            spec,
+            locator,
+            mirroring: mirroring.as_deref(),
+            hints,
+            turn: 0,
+        };
+        let candidates = placing.candidates(self).into_iter();
+        let figures: Option<Vec<(NodeId, u64)>> = candidates
+            .map(|node| Some((node, figure(load(node)?))))
+            .collect();
+        let figures = figures?;
+        let least = figures.iter().map(|(_, figure)| *figure).min()?;
+        let least = figures.iter().filter(|(_, figure)| *figure == least);
+        let least: Vec<NodeId> = least.map(|(node, _)| *node).collect();
+        Some(placing.least(&least, self))
     }
 }
 

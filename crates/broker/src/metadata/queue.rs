@@ -99,8 +99,7 @@ impl Metadata {
         check_limit(vhost, &spec.name)?;
         arguments::check(&describe(vhost_name, &spec.name), &spec.name, &arguments)?;
 
-        let policy = policy::in_force(&vhost.policies, Object::ClassicQueue, &spec.name);
-        let operator = policy::in_force(&vhost.operator_policies, Object::ClassicQueue, &spec.name);
+        let (policy, operator) = vhost.queue_policies(&spec.name);
         let parts = QueueParts {
             id: QueueId(self.next_queue),
             vhost: Name::clone(vhost_name),
@@ -224,6 +223,12 @@ impl Metadata {
 }
 
 impl Vhost {
+    /// The policy and the operator policy in force for a queue of this name.
+    pub(super) fn queue_policies(&self, name: &str) -> (Option<Arc<Policy>>, Option<Arc<Policy>>) {
+        let of = |policies| policy::in_force(policies, Object::ClassicQueue, name);
+        (of(&self.policies), of(&self.operator_policies))
+    }
+
     /// What a declaration is answered with if the queue is there; refused if it is another one.
     fn declared_queue(
         &self,

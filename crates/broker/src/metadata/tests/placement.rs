@@ -127,6 +127,57 @@ fn strategies_that_need_live_numbers_follow_the_proposer() {
 }
 
 #[test]
+fn the_proposer_suggests_the_candidate_with_the_least_to_do() {
+    let mut fixture = five();
+    let (node, on) = (NodeId(5), true);
+    fixture.done(Command::SetDraining { node, on });
+    let suggested = |fixture: &Fixture, spec: &QueueSpec, load: &dyn Fn(NodeId) -> Option<Load>| {
+        let (draw, suggestion, default_locator) = (3, None, "client-local");
+        let hints = Hints { draw, suggestion, default_locator };
+        fixture.tables().least_loaded("/", spec, hints, load)
+    };
+    // Few messages where many connections are. The drained node has nothing to do, and gets nothing.
+    let load = |node: NodeId| {
+        let (messages, connections) = [(9, 1), (2, 7), (4, 3), (4, 5), (0, 0)][node.0 as usize - 1];
+        Some(Load { messages, connections })
+    };
+    let by = |strategy| located("q", "x-queue-master-locator", strategy);
+    assert_eq!(suggested(&fixture, &by("min-messages"), &load), Some(NodeId(2)));
+    assert_eq!(suggested(&fixture, &by("min-connections"), &load), Some(NodeId(1)));
+    for other in ["client-local", "min-masters", "random", "round-robin"] {
+        assert_eq!(suggested(&fixture, &by(other), &load), None);
+    }
+    // Of several with the least, the one that leads the fewest queues.
+    let (even, idle) = (by("min-messages"), Load::default());
+    fixture.done(place(located("one", "x-queue-leader-locator", "client-local"), 1));
+    let suggestion = suggested(&fixture, &even, &|_| Some(idle));
+    assert!(suggestion.is_some_and(|node| (2..=4).contains(&node.0)));
+    // Nobody knows of one candidate; of one that is none, nobody needs to.
+    let not_of = |missing| move |node| load(node).filter(|_| node != NodeId(missing));
+    assert_eq!(suggested(&fixture, &even, &not_of(4)), None);
+    assert_eq!(suggested(&fixture, &even, &not_of(5)), Some(NodeId(2)));
+}
+
+#[test]
+fn a_policy_may_ask_for_the_least_to_do_among_its_nodes() {
+    let mut fixture = five();
+    let names: Vec<Value> = ["d", "b"].map(Value::from).to_vec();
+    let definition = table(&[
+        ("ha-mode", "nodes".into()),
+        ("ha-params", names.into()),
+        ("queue-master-locator", "min-connections".into()),
+    ]);
+    fixture.done(set_policy(policy("ha", "^q$", definition)));
+    let (draw, suggestion, default_locator) = (3, None, "");
+    let hints = Hints { draw, suggestion, default_locator };
+    let load = |node: NodeId| Some(Load { messages: 0, connections: node.0 });
+    let suggested = |spec: QueueSpec| fixture.tables().least_loaded("/", &spec, hints, load);
+    assert_eq!(suggested(durable("q")), Some(NodeId(2)));
+    assert_eq!(suggested(durable("other")), None);
+    assert_eq!(suggested(exclusive("q", 1)), None);
+}
+
+#[test]
 fn mirrors_are_there_and_in_sync_from_the_start() {
     let mut fixture = five();
     let definition = table(&[("ha-mode", "exactly".into()), ("ha-params", 3_i64.into())]);
