@@ -8,6 +8,7 @@ mod members;
 mod offline;
 mod placement;
 mod tls;
+mod witness;
 
 use black_box::{Closed, Cluster, Frame, Method, Node, Wire, http, until};
 use serde_json::Value as Json;

@@ -108,21 +108,24 @@ impl AppState {
     }
 }
 
-/// How a node keeps the metadata.
+/// How a node keeps the metadata, and what it is there for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum NodeKind {
     #[default]
     Disc,
     Ram,
+    /// It votes on metadata, and holds no queues.
+    Witness,
 }
 
 impl NodeKind {
-    /// `disc` or `ram`.
+    /// `disc`, `ram` or `witness`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             NodeKind::Disc => "disc",
             NodeKind::Ram => "ram",
+            NodeKind::Witness => "witness",
         }
     }
 }
@@ -140,6 +143,7 @@ pub struct LastKnown {
     pub cluster_name: String,
     pub disc_nodes: Vec<Name>,
     pub ram_nodes: Vec<Name>,
+    pub witness_nodes: Vec<Name>,
 }
 
 /// What there is to tell about a process without an application in it.

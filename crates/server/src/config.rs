@@ -64,6 +64,15 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether `metadata_witness` names this node: it votes on metadata, and holds no queues.
+    #[must_use]
+    pub fn is_witness(&self) -> bool {
+        let port = self.node_name.port().unwrap_or(25672);
+        self.cluster.metadata_witness.as_ref().is_some_and(|witness| {
+            witness.port == port && witness.host.eq_ignore_ascii_case(self.node_name.host())
+        })
+    }
+
     /// The configuration of a node of that name where nothing is configured.
     #[must_use]
     pub fn new(node_name: NodeName, data_dir: PathBuf) -> Config {

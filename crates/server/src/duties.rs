@@ -104,19 +104,27 @@ async fn say_who_is_down(node: &Node) {
 }
 
 /// Who should vote: nodes with a disk, those that vote already first. Two nodes have one voter, since
-/// two could do nothing without each other.
+/// two could do nothing without each other; unless there is a witness. It votes where the others are
+/// even in number, so that of two halves one has more.
 fn roles(tables: &Tables, voters: &[NodeId], me: NodeId) -> Vec<(Member, Role)> {
     let mut members: Vec<_> = tables.nodes.iter().collect();
     members.sort_by_key(|member| (member.id != me, !voters.contains(&member.id), member.id));
-    let disc = members.iter().filter(|member| member.kind == NodeKind::Disc).count();
-    let seats = match disc {
-        0..=2 => 1,
+    let count = |kind| members.iter().filter(|member| member.kind == kind).count();
+    let (disc, witnesses) = (count(NodeKind::Disc), count(NodeKind::Witness));
+    let with_witness = witnesses > 0 && disc > 0 && disc < VOTERS_MAX && disc.is_multiple_of(2);
+    let mut seats = match disc {
+        0..=2 if !with_witness => 1,
         count => count.min(VOTERS_MAX),
     };
-    let mut left = seats;
+    let mut witness_seats = usize::from(with_witness);
     let roles = members.into_iter().map(|member| {
-        let votes = member.kind == NodeKind::Disc && left > 0;
-        left -= usize::from(votes);
+        let left = match member.kind {
+            NodeKind::Disc => &mut seats,
+            NodeKind::Witness => &mut witness_seats,
+            NodeKind::Ram => &mut 0,
+        };
+        let votes = *left > 0;
+        *left -= usize::from(votes);
         let role = if votes { Role::Voter } else { Role::Learner };
         (Member { id: member.id, address: member.name.to_string() }, role)
     });
@@ -253,4 +261,42 @@ async fn propose_all(node: Arc<Node>, commands: Vec<Command>) {
         });
     }
     while under_way.join_next().await.is_some() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use broker::metadata::Metadata;
+
+    use super::*;
+
+    /// Who votes of so many nodes of each kind, when `me` leads; nodes are numbered from 1, the witness last.
+    fn voters(disc: u64, witness: bool, me: u64) -> Vec<u64> {
+        let mut metadata = Metadata::new();
+        let kinds = (0..disc).map(|_| NodeKind::Disc).chain(witness.then_some(NodeKind::Witness));
+        for (number, kind) in (1..).zip(kinds) {
+            let (name, address) = (format!("n{number}@here").into(), String::new());
+            metadata.apply(number, &Command::RegisterNode { name, address, kind, disk: number }).0.unwrap();
+        }
+        let roles = roles(&metadata.tables(), &[NodeId(me)], NodeId(me));
+        let voting = roles.iter().filter(|(_, role)| *role == Role::Voter);
+        voting.map(|(member, _)| member.id.0).collect()
+    }
+
+    #[test]
+    fn two_nodes_have_one_vote_and_with_a_witness_three() {
+        assert_eq!(voters(1, false, 1), [1]);
+        assert_eq!(voters(2, false, 2), [2]);
+        assert_eq!(voters(2, true, 1), [1, 2, 3]);
+        assert_eq!(voters(2, true, 3), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_witness_votes_where_the_others_are_even() {
+        assert_eq!(voters(1, true, 1), [1]);
+        assert_eq!(voters(1, true, 2), [1], "it hands over what it leads");
+        assert_eq!(voters(3, true, 1), [1, 2, 3]);
+        assert_eq!(voters(4, true, 1), [1, 2, 3, 4, 5]);
+        assert_eq!(voters(6, true, 6).len(), VOTERS_MAX);
+        assert_eq!(voters(8, true, 8), [1, 2, 3, 4, 5, 6, 8]);
+    }
 }

@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use broker::metadata::NodeKind;
 use cluster::metadata_log::NodeId;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,9 @@ pub(crate) struct Identity {
     /// Founded the cluster, as opposed to having joined it.
     pub founder: bool,
     pub ram: bool,
+    /// It votes on metadata, and holds no queues.
+    #[serde(default)]
+    pub witness: bool,
     /// Where members of the cluster were reached when it joined: until its own tables say.
     #[serde(default)]
     pub contacts: Vec<Contact>,
@@ -46,6 +50,10 @@ pub(crate) struct Contact {
 }
 
 impl Identity {
+    pub(crate) fn kind(&self) -> NodeKind {
+        NodeKind::of(self.ram, self.witness)
+    }
+
     /// A node that founds a cluster of its own.
     pub(crate) fn founder(name: &str, random: impl Fn() -> u64) -> Identity {
         // Numbers that JSON readers of any language can hold.
@@ -60,6 +68,7 @@ impl Identity {
             incarnation: 0,
             founder: true,
             ram: false,
+            witness: false,
             contacts: Vec::new(),
         }
     }

@@ -195,6 +195,7 @@ pub(crate) fn kind(kind: Kind) -> NodeKind {
     match kind {
         Kind::Disc => NodeKind::Disc,
         Kind::Ram => NodeKind::Ram,
+        Kind::Witness => NodeKind::Witness,
     }
 }
 

@@ -171,7 +171,8 @@ impl Watch {
         if !all_dead && lost_for < patience {
             return;
         }
-        let members = tables.nodes.up().filter(|member| self.node.in_reach(member.id));
+        // A witness alone has nothing to go on with, and waits for the others.
+        let members = tables.nodes.up_for_queues().filter(|member| self.node.in_reach(member.id));
         // Who votes knows the log best; of several, the first.
         let founder = members.min_by_key(|member| (!voters.contains(&member.id), member.id)).map(|member| member.id);
         if founder != Some(self.node.id()) {

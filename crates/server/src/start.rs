@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
 use broker::connection::{Limits, Stamps};
 use broker::delay::{DELAY_KEY, Delayed, Delays, read_back};
-use broker::metadata::{Command, NodeKind, Tables, UserSpec, VhostSpec};
+use broker::metadata::{Command, Tables, UserSpec, VhostSpec};
 use broker::queue::{horizon_key, key_owner, level_key};
 use broker::{Name, QueueId};
 use consensus::Consensus;
@@ -219,7 +219,7 @@ async fn register(node: &Arc<Node>) -> Result<(), String> {
             return Err("no member of the cluster has called this node yet".to_owned());
         }
         commands.push(Command::FoundCluster { id: identity.cluster, generation: identity.generation });
-        let kind = if identity.ram { NodeKind::Ram } else { NodeKind::Disc };
+        let kind = identity.kind();
         let name = Arc::clone(&node.name);
         commands.push(Command::RegisterNode { name, address: address.clone(), kind, disk: identity.disk });
     } else if tables.cluster.generation < identity.generation {
@@ -414,7 +414,7 @@ async fn say_goodbye(node: &Arc<Node>) {
     let tables = node.tables.load_full();
     let Some(me) = tables.nodes.get(node.id()) else { return };
     let others = tables.nodes.iter().filter(|other| other.id != me.id && other.is_up());
-    let heir = others.filter(|other| node.reach.is_reachable(other.id)).min_by_key(|other| other.id);
+    let heir = others.filter(|other| node.reach.is_reachable(other.id)).min_by_key(|other| (!other.holds_queues(), other.id));
     if let Some(heir) = heir {
         let votes_alone = matches!(&consensus.metrics().voters[..], [only] if only.id == me.id);
         let handed = async {

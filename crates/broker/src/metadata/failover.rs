@@ -47,6 +47,15 @@ impl Metadata {
                 "exclusive queues are not mirrored".to_owned(),
             ));
         }
+        if let ViewChange::AddMirror(node) = change
+            && self
+                .tables
+                .nodes
+                .get(node)
+                .is_some_and(|node| !node.holds_queues())
+        {
+            return Err(Refusal::Invalid("a witness holds no queues".to_owned()));
+        }
         let next = queue
             .view
             .changed(change, |node| self.tables.nodes.is_up(node));

@@ -47,11 +47,25 @@ pub struct ClusterNode {
     pub draining: bool,
 }
 
-/// Where a node keeps metadata.
+/// Where a node keeps metadata, and what it is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NodeKind {
     Disc,
     Ram,
+    /// On disk, for its vote alone: it holds no queues.
+    Witness,
+}
+
+impl NodeKind {
+    /// The kind of a node that keeps metadata in memory alone, or is there for its vote alone.
+    #[must_use]
+    pub fn of(ram: bool, witness: bool) -> NodeKind {
+        match (ram, witness) {
+            (_, true) => NodeKind::Witness,
+            (true, false) => NodeKind::Ram,
+            (false, false) => NodeKind::Disc,
+        }
+    }
 }
 
 /// Whether a node runs, as the cluster has agreed.
@@ -68,6 +82,12 @@ impl ClusterNode {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.state == NodeState::Up
+    }
+
+    /// Whether it is a place for queues and mirrors at all.
+    #[must_use]
+    pub fn holds_queues(&self) -> bool {
+        self.kind != NodeKind::Witness
     }
 }
 
@@ -97,6 +117,11 @@ impl Nodes {
     /// The members that run, by number.
     pub fn up(&self) -> impl Iterator<Item = &Arc<ClusterNode>> {
         self.iter().filter(|node| node.is_up())
+    }
+
+    /// Those of them that may hold queues.
+    pub fn up_for_queues(&self) -> impl Iterator<Item = &Arc<ClusterNode>> {
+        self.up().filter(|node| node.holds_queues())
     }
 
     #[must_use]
@@ -241,7 +266,7 @@ impl Metadata {
         if let Some(known) = self.with_disk(disk) {
             return self.rename_node(&known, name, changes);
         }
-        if kind == NodeKind::Ram && !self.has_disc_beside(NodeId(0)) {
+        if kind != NodeKind::Disc && !self.has_disc_beside(NodeId(0)) {
             return Err(Refusal::OnlyDiscNode(Name::clone(name)));
         }
         self.add_node(name, address, (kind, disk), changes)
@@ -302,7 +327,7 @@ impl Metadata {
         Ok(Outcome::Registered { id: known.id })
     }
 
-    /// Whether a node with a disk is there beside this one.
+    /// Whether a node with a disk that holds queues is there beside this one.
     fn has_disc_beside(&self, id: NodeId) -> bool {
         let mut nodes = self.tables.nodes.iter();
         nodes.any(|node| node.id != id && node.kind == NodeKind::Disc)
@@ -410,8 +435,12 @@ impl Metadata {
         if node.kind == kind {
             return Ok(Outcome::Done);
         }
-        if kind == NodeKind::Ram && !self.has_disc_beside(id) {
+        if kind != NodeKind::Disc && !self.has_disc_beside(id) {
             return Err(Refusal::OnlyDiscNode(Name::clone(&node.name)));
+        }
+        if kind == NodeKind::Witness && self.tables.seating.queues(id).next().is_some() {
+            let text = format!("node '{}' has queues, and a witness holds none", node.name);
+            return Err(Refusal::Invalid(text));
         }
         let mut node = ClusterNode::clone(node);
         node.kind = kind;

@@ -1,8 +1,8 @@
 //! Where a new queue is created, and with which mirrors.
 //!
 //! The strategy is the first that is named: by the queue's argument, by its policy, by the
-//! configuration; else the queue stays on the node that was asked. It chooses among the nodes that run
-//! and are not draining; where the policy lists nodes, among these. A new queue is empty, so all of its
+//! configuration; else the queue stays on the node that was asked. It chooses among the nodes that run,
+//! are not draining and are no witness; where the policy lists nodes, among these. A new queue is empty, so all of its
 //! mirrors are in sync from the start.
 //!
 //! What nodes have to do is not in the tables. Where a strategy looks at that, the proposer looks
@@ -169,7 +169,12 @@ impl Placing<'_> {
     /// The first view of the queue.
     pub(super) fn view(&self, tables: &Tables) -> Result<View, Refusal> {
         if self.spec.exclusive {
-            let node = self.asked_alive(tables)?;
+            let asked = self.asked_alive(tables)?;
+            let node = if asked.holds_queues() {
+                asked.id
+            } else {
+                self.leader(tables)?
+            };
             return Ok(View::new([node], false));
         }
         let leader = self.leader(tables)?;
@@ -188,13 +193,13 @@ impl Placing<'_> {
     }
 
     /// The node that was asked, if the connection that owns the exclusive queue can still be there.
-    fn asked_alive(&self, tables: &Tables) -> Result<NodeId, Refusal> {
+    fn asked_alive<'t>(&self, tables: &'t Tables) -> Result<&'t ClusterNode, Refusal> {
         let gone = || Refusal::Invalid(format!("node '{}' is down", self.spec.node));
         let node = tables.nodes.named(&self.spec.node).ok_or_else(gone)?;
         let of_this_life =
             |connection: crate::id::ConnectionId| connection.is_of(node.id, node.incarnation);
         if node.is_up() && self.spec.connection.is_some_and(of_this_life) {
-            Ok(node.id)
+            Ok(node)
         } else {
             Err(gone())
         }
@@ -202,11 +207,13 @@ impl Placing<'_> {
 
     fn leader(&self, tables: &Tables) -> Result<NodeId, Refusal> {
         let asked = tables.nodes.named(&self.spec.node);
-        let asked = asked.filter(|node| node.is_up()).map(|node| node.id);
+        let asked = asked.filter(|node| node.is_up() && node.holds_queues());
+        let asked = asked.map(|node| node.id);
         let candidates = self.candidates(tables);
         let Some(first) = candidates.first() else {
-            let up = || tables.nodes.up().next().map(|node| node.id);
-            let none = || Refusal::Invalid("no node of the cluster is up".to_owned());
+            let up = || tables.nodes.up_for_queues().next().map(|node| node.id);
+            let none = "no node of the cluster that holds queues is up";
+            let none = || Refusal::Invalid(none.to_owned());
             return asked.or_else(up).ok_or_else(none);
         };
         let among = |node: Option<NodeId>| node.filter(|node| candidates.contains(node));
@@ -230,7 +237,7 @@ impl Placing<'_> {
 
     /// The nodes to choose from: in the policy's order if it lists them, else by number.
     fn candidates(&self, tables: &Tables) -> Vec<NodeId> {
-        let takes = |node: &ClusterNode| node.is_up() && !node.draining;
+        let takes = |node: &ClusterNode| node.is_up() && !node.draining && node.holds_queues();
         match self.mirroring.map(|mirroring| &mirroring.mode) {
             Some(MirrorMode::Nodes(names)) => {
                 let listed = names.iter().filter_map(|name| tables.nodes.named(name));

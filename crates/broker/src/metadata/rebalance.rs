@@ -47,7 +47,7 @@ impl Tables {
     pub fn rebalance(&self, scope: Scope<'_>, messages: impl Fn(QueueId) -> u64) -> Vec<Move> {
         let takers: Vec<NodeId> = self
             .nodes
-            .up()
+            .up_for_queues()
             .filter(|node| !node.draining)
             .map(|node| node.id)
             .collect();

@@ -130,7 +130,7 @@ pub(super) fn desired(
     let leader = copies.leader;
     let mirrors = match mode {
         MirrorMode::All => {
-            let up = tables.nodes.up().map(|node| node.id);
+            let up = tables.nodes.up_for_queues().map(|node| node.id);
             up.filter(|node| *node != leader).collect()
         }
         MirrorMode::Exactly(count) => {
@@ -148,7 +148,8 @@ pub(super) fn desired(
         }
         MirrorMode::Nodes(names) => {
             let named = names.iter().filter_map(|name| tables.nodes.named(name));
-            let up = named.filter(|node| node.is_up()).map(|node| node.id);
+            let up = named.filter(|node| node.is_up() && node.holds_queues());
+            let up = up.map(|node| node.id);
             let mut listed: Vec<NodeId> = Vec::new();
             for node in up {
                 if !listed.contains(&node) {
@@ -173,7 +174,7 @@ fn more(copies: Copies<'_>, wanted: usize, tables: &Tables, draw: u64) -> Vec<No
     let mut rng = Rng::new(draw);
     let mut free: Vec<(bool, bool, u64, NodeId)> = tables
         .nodes
-        .up()
+        .up_for_queues()
         .filter(|node| node.id != copies.leader && !copies.mirrors.contains(&node.id))
         .map(|node| {
             let is_fresh = !copies.recoverable.contains(&node.id);

@@ -25,6 +25,7 @@ mod reconcile;
 mod scale;
 mod vhost;
 mod view;
+mod witness;
 
 /// A state machine with virtual host `/` and user `alice`, and short words for its commands.
 #[derive(Default)]
@@ -51,7 +52,11 @@ impl Fixture {
 
     /// A node that is registered and up.
     pub(crate) fn node(&mut self, name: &str) -> NodeId {
-        let (name, address, kind) = (Name::from(name), format!("{name}:25672"), NodeKind::Disc);
+        self.node_of_kind(name, NodeKind::Disc)
+    }
+
+    fn node_of_kind(&mut self, name: &str, kind: NodeKind) -> NodeId {
+        let (name, address) = (Name::from(name), format!("{name}:25672"));
         let disk = name
             .bytes()
             .fold(7, |disk, byte| disk * 31 + u64::from(byte));

@@ -68,13 +68,21 @@ fn last_known(status: &Json) -> String {
         ("Basics", basics),
         ("Disk Nodes", names(status, "disk_nodes")),
     ];
-    let ram_nodes = names(status, "ram_nodes");
-    if !ram_nodes.is_empty() {
-        parts.push(("RAM Nodes", ram_nodes));
-    }
+    parts.extend(other_members(status));
     parts.push(("Running Nodes", vec!["(not known)".to_owned()]));
     parts.push(("Application", state));
     sections(&parts)
+}
+
+/// Sections for the members that are no disc nodes, if there are any.
+fn other_members(status: &Json) -> Vec<(&'static str, Vec<String>)> {
+    let sections = [
+        ("RAM Nodes", "ram_nodes"),
+        ("Witness Nodes", "witness_nodes"),
+    ];
+    let sections = sections.map(|(title, key)| (title, names(status, key)));
+    let found = sections.into_iter().filter(|(_, names)| !names.is_empty());
+    found.collect()
 }
 
 /// The entries of an object, one line each.
@@ -95,10 +103,7 @@ fn describe(status: &Json, flags: &[Json], cores: &[(String, u64)]) -> String {
         ("Basics", basics),
         ("Disk Nodes", names(status, "disk_nodes")),
     ];
-    let ram_nodes = names(status, "ram_nodes");
-    if !ram_nodes.is_empty() {
-        parts.push(("RAM Nodes", ram_nodes));
-    }
+    parts.extend(other_members(status));
     let core_line =
         |(node, count): &(String, u64)| format!("Node: {node}, available CPU cores: {count}");
     let flag_line = |flag: &Json| {
@@ -161,9 +166,13 @@ fn metadata(status: &Json) -> Vec<String> {
             true => ", leader",
             false => "",
         };
+        let witness = match text(member, "type") {
+            "witness" => ", witness",
+            _ => "",
+        };
         let (node, role) = (text(member, "node"), text(member, "role"));
         format!(
-            "Node: {node}, number: {}, role: {role}{leads}",
+            "Node: {node}, number: {}, role: {role}{witness}{leads}",
             whole(member, "number")
         )
     }));
@@ -265,6 +274,7 @@ fn value(status: &Json, flags: &[Json], cores: &[(String, u64)]) -> Term {
         ("ram_nodes", Term::of_words(at(status, "ram_nodes"))),
         ("running_nodes", Term::of_json(at(status, "running_nodes"))),
         ("versions", Term::of_json(at(status, "versions"))),
+        ("witness_nodes", Term::of_words(at(status, "witness_nodes"))),
     ]);
     if let Term::Map(map) = &mut map {
         for key in ["app", "members", "metadata"] {

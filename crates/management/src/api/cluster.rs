@@ -46,6 +46,7 @@ pub(crate) async fn status(request: Request) -> Outcome {
         "cluster_tags": request.tables.global_parameters.get("cluster_tags").map(value_to_json),
         "disk_nodes": names(NodeKind::Disc),
         "ram_nodes": names(NodeKind::Ram),
+        "witness_nodes": names(NodeKind::Witness),
         "running_nodes": running.iter().map(|node| &node.name).collect::<Vec<_>>(),
         "versions": per_node(&|node| json!({
             "rabbitmq_name": "RabbitMQ",

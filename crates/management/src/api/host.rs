@@ -144,7 +144,11 @@ async fn forget_offline(request: HostRequest) -> Outcome {
 async fn forget(request: HostRequest) -> Outcome {
     let node = node(&request.json()?)?;
     let known = request.host.last_known();
-    let mut members = known.disc_nodes.iter().chain(&known.ram_nodes);
+    let mut members = known
+        .disc_nodes
+        .iter()
+        .chain(&known.ram_nodes)
+        .chain(&known.witness_nodes);
     let is_member = members.any(|member| is_same_node(member, &node));
     Err(Error::from(match is_member {
         true => HostFailure::OfflineNodeNoOfflineFlag,
@@ -216,6 +220,7 @@ async fn cluster_status(request: HostRequest) -> Outcome {
         "cluster_name": known.cluster_name,
         "disk_nodes": known.disc_nodes,
         "ram_nodes": known.ram_nodes,
+        "witness_nodes": known.witness_nodes,
         "running_nodes": [],
         "versions": {},
         "alarms": [],

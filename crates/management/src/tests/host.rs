@@ -15,6 +15,7 @@ fn with_app(app: AppState) -> Api {
         cluster_name: "shop".to_owned(),
         disc_nodes: vec!["hare@here".into(), NODE.into()],
         ram_nodes: vec!["ram@here".into()],
+        witness_nodes: vec!["witness@here".into()],
     };
     api.router = host_router(api.node.clone());
     api
@@ -111,6 +112,7 @@ async fn without_an_application_the_node_says_what_it_remembers() {
     assert_eq!(cluster["cluster_name"], "shop");
     assert_eq!(cluster["disk_nodes"], json!(["hare@here", NODE]));
     assert_eq!(cluster["ram_nodes"], json!(["ram@here"]));
+    assert_eq!(cluster["witness_nodes"], json!(["witness@here"]));
     assert_eq!(cluster["running_nodes"], json!([]));
     assert_eq!(cluster["app"], app);
     assert_eq!(ask("app").await["state"], "starting");

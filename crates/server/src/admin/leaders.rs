@@ -118,7 +118,7 @@ fn rows(node: &Node, wanted: &RebalanceRequest) -> Vec<RebalanceRow> {
     for record in tables.queues.values().filter(|record| counts && is_meant(wanted, record)) {
         *led.entry(record.leader()).or_default() += 1;
     }
-    let takers = tables.nodes.up().filter(|member| !member.draining);
+    let takers = tables.nodes.up_for_queues().filter(|member| !member.draining);
     let mut rows: Vec<RebalanceRow> = takers
         .map(|member| RebalanceRow {
             node: Arc::clone(&member.name),

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::files::memory::MemoryFiles;
 use super::key::Status;
 use super::{
-    Arguments, Config, DiskLimit, Environment, Listener, LogLevel, Mechanism, MemoryWatermark,
-    PartitionHandling, QueueLocator, Rebalance, TlsVersion, Warning, keys,
+    Arguments, Config, DiskLimit, Environment, HostPort, Listener, LogLevel, Mechanism,
+    MemoryWatermark, PartitionHandling, QueueLocator, Rebalance, TlsVersion, Warning, keys,
 };
 
 mod environment;
@@ -489,4 +489,19 @@ fn every_served_key_is_described() {
             key.pattern
         );
     }
+}
+
+#[test]
+fn the_witness_is_the_node_that_the_key_names() {
+    let is_witness = |name: &str, host: &str, port| {
+        let mut config = Config::new(name.parse().unwrap(), PathBuf::from("/nowhere"));
+        assert!(!config.is_witness());
+        let host = host.to_owned();
+        config.cluster.metadata_witness = Some(HostPort { host, port });
+        config.is_witness()
+    };
+    assert!(is_witness("warren@broker-w", "Broker-W", 25672));
+    assert!(is_witness("warren@10.0.0.3:7000", "10.0.0.3", 7000));
+    assert!(!is_witness("warren@broker-w", "broker-w", 7000));
+    assert!(!is_witness("warren@broker-a", "broker-w", 25672));
 }

@@ -45,28 +45,41 @@ impl ProcessHost {
     /// be stopped; what the node had is deleted once it is taken in.
     pub(crate) async fn become_member(&self, seed: &str, ram: bool) -> Result<(), HostFailure> {
         let own = self.own_name();
-        let mut identity = Identity::founder(&own, clock::random);
-        let candidate =
-            Candidate { name: own.clone(), address: address_of(&self.config.node_name), disk: identity.disk, ram, generation: 0 };
+        let witness = self.config.is_witness();
+        let ram = ram && !witness;
+        let identity = Identity { ram, witness, ..Identity::founder(&own, clock::random) };
+        let candidate = self.candidate(&identity, 0);
         let body = serde_json::to_value(&candidate).map_err(|error| broken(&error))?;
         let answer = self.ask(&own).post(seed, "/api/peer/admit", &body).await?;
         let admission: Admission = serde_json::from_value(answer).map_err(|error| broken(&error))?;
         self.wipe()?;
-        identity.cluster = admission.cluster;
-        identity.generation = admission.generation;
-        identity.node = admission.node;
-        identity.founder = false;
-        identity.ram = ram;
-        self.remember_admission(&admission, ram);
-        identity.contacts = admission.members;
+        self.remember_admission(&admission, identity.kind());
+        let identity = Identity {
+            cluster: admission.cluster,
+            generation: admission.generation,
+            node: admission.node,
+            founder: false,
+            contacts: admission.members,
+            ..identity
+        };
         identity.save(&self.config.data_dir).map_err(|error| broken(&format!("{error:#}")))
+    }
+
+    fn refuse_to_witness(&self) -> Result<(), HostFailure> {
+        let why = "this node is a witness: metadata_witness names it";
+        if self.config.is_witness() { Err(HostFailure::Refused(why.to_owned())) } else { Ok(()) }
+    }
+
+    fn candidate(&self, identity: &Identity, generation: u64) -> Candidate {
+        let (name, address) = (self.own_name(), address_of(&self.config.node_name));
+        let Identity { disk, ram, witness, .. } = *identity;
+        Candidate { name, address, disk, ram, witness, generation }
     }
 
     /// Has a node of the side that stayed take this one back in. What its queues hold stays where it is.
     pub(crate) async fn become_member_again(&self, identity: Identity, to: &str, generation: u64) -> Result<(), HostFailure> {
         let own = self.own_name();
-        let address = address_of(&self.config.node_name);
-        let candidate = Candidate { name: own.clone(), address, disk: identity.disk, ram: identity.ram, generation };
+        let candidate = self.candidate(&identity, generation);
         let body = serde_json::to_value(&candidate).map_err(|error| broken(&error))?;
         let answer = self.ask(&own).post(to, "/api/peer/admit", &body).await?;
         let admission: Admission = serde_json::from_value(answer).map_err(|error| broken(&error))?;
@@ -89,6 +102,9 @@ impl ProcessHost {
         let own = self.own_name();
         if seed == own {
             return Err(HostFailure::WithItself(seed.into()));
+        }
+        if kind == NodeKind::Ram {
+            self.refuse_to_witness()?;
         }
         let name: NodeName = seed.parse().map_err(|error| HostFailure::BadData(format!("node name '{seed}' {error}")))?;
         let was_running = !self.is_stopped();
@@ -203,6 +219,7 @@ impl ProcessHost {
         if others.is_empty() {
             return Err(HostFailure::NotClustered);
         }
+        self.refuse_to_witness()?;
         let ram = kind == NodeKind::Ram;
         if self.identity()?.is_some_and(|identity| identity.ram == ram) {
             return Ok(false);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use management::host::AppState;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -34,6 +35,7 @@ pub(crate) async fn begin(host: &Arc<ProcessHost>) -> Result<Beginning> {
             host.config.data_dir.display(),
             identity.name
         );
+        ensure_kind(host, &identity)?;
         if let Some((to, generation)) = crate::returning::wants_back(&host.config.data_dir)? {
             host.tell_stance(Stance::Begun);
             return Ok(Beginning::Return { identity, to, generation });
@@ -49,7 +51,41 @@ pub(crate) async fn begin(host: &Arc<ProcessHost>) -> Result<Beginning> {
     Ok(beginning)
 }
 
+/// What a folder holds is of a node with queues, or of a witness: neither goes on as the other.
+fn ensure_kind(host: &ProcessHost, identity: &Identity) -> Result<()> {
+    let folder = host.config.data_dir.display();
+    let wanted = host.config.is_witness();
+    anyhow::ensure!(
+        identity.witness || !wanted,
+        "metadata_witness names this node, and the data folder {folder} is that of a node with queues: take it out \
+         of its cluster, and give it an empty data folder"
+    );
+    anyhow::ensure!(
+        wanted || !identity.witness,
+        "the data folder {folder} is that of a witness, and metadata_witness does not name this node: put it back, \
+         or take the node out of its cluster and give it an empty data folder"
+    );
+    Ok(())
+}
+
+/// A witness founds nothing: it waits until it finds a cluster, or is told to join one.
+async fn find(host: &ProcessHost, name: &str) -> Beginning {
+    let why = "a witness waits for a cluster that it finds (cluster_formation), or that it is told to join".to_owned();
+    tracing::info!("not in service yet: {why}");
+    host.set(AppState::Starting { why });
+    loop {
+        let found = candidates(host).await;
+        if let Advice::Join(seed) = advise(name, &found, &look(host, name, &found).await) {
+            return Beginning::Join(seed);
+        }
+        tokio::time::sleep(host.config.cluster.formation.discovery_retry_interval).await;
+    }
+}
+
 async fn found_or_find(host: &ProcessHost, name: &str) -> Beginning {
+    if host.config.is_witness() {
+        return find(host, name).await;
+    }
     let formation = &host.config.cluster.formation;
     let mut found = candidates(host).await;
     if found.iter().all(|other| other == name) {
@@ -121,6 +157,7 @@ struct Seen {
     members: usize,
     running: bool,
     stance: Stance,
+    witness: bool,
     uptime: u64,
 }
 
@@ -152,6 +189,7 @@ async fn look(host: &ProcessHost, own: &str, found: &[String]) -> Vec<Seen> {
             members: answer["members"].as_array().map_or(0, Vec::len),
             running: answer["app"] == "running",
             stance: Stance::deserialize(&answer["stance"]).unwrap_or(Stance::Begun),
+            witness: answer["witness"].as_bool().unwrap_or(false),
             uptime: answer["uptime_millis"].as_u64().unwrap_or(0),
         });
     }
@@ -159,15 +197,15 @@ async fn look(host: &ProcessHost, own: &str, found: &[String]) -> Vec<Seen> {
 }
 
 /// The largest cluster is joined first, then who has run longest, then by name. Where nobody runs yet, the
-/// first by name of those that answer founds, unless one has begun already, and when at least one other
-/// answers: a node that nobody reaches keeps nobody waiting, and founds nothing before it has given up.
+/// first by name of those that answer and are no witness founds, unless one has begun already, and when at
+/// least one other answers: a node that nobody reaches keeps nobody waiting, and founds nothing before it has given up.
 fn advise(own: &str, found: &[String], others: &[Seen]) -> Advice {
     let joinable = others.iter().filter(|seen| seen.running);
     if let Some(best) = joinable.max_by(|a, b| (a.members, a.uptime, &b.name).cmp(&(b.members, b.uptime, &a.name))) {
         return Advice::Join(best.name.clone());
     }
     let listed = found.iter().any(|name| name == own);
-    let gives_way = |seen: &Seen| seen.stance == Stance::Blank && own < seen.name.as_str();
+    let gives_way = |seen: &Seen| seen.stance == Stance::Blank && (seen.witness || own < seen.name.as_str());
     if listed && !others.is_empty() && others.iter().all(gives_way) { Advice::Found } else { Advice::Wait }
 }
 
@@ -176,7 +214,7 @@ mod tests {
     use super::*;
 
     fn seen(name: &str, stance: Stance) -> Seen {
-        Seen { name: name.to_owned(), members: 0, running: false, stance, uptime: 0 }
+        Seen { name: name.to_owned(), members: 0, running: false, stance, witness: false, uptime: 0 }
     }
 
     fn advise_among(own: &str, others: &[Seen]) -> Advice {
@@ -192,6 +230,15 @@ mod tests {
         assert_eq!(advise_among("b", &[blank("c")]), Advice::Found);
         assert_eq!(advise_among("a", &[]), Advice::Wait);
         assert_eq!(advise_among("0", &[blank("a")]), Advice::Wait, "it is not in the list");
+    }
+
+    #[test]
+    fn a_witness_is_not_waited_for() {
+        let witness = Seen { witness: true, ..seen("a", Stance::Blank) };
+        assert_eq!(advise_among("b", &[witness.clone(), seen("c", Stance::Blank)]), Advice::Found);
+        assert_eq!(advise_among("c", &[witness.clone(), seen("b", Stance::Blank)]), Advice::Wait);
+        // Of a cluster that is not up, or while it joins one.
+        assert_eq!(advise_among("b", &[Seen { stance: Stance::Begun, ..witness }]), Advice::Wait);
     }
 
     #[test]

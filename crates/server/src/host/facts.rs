@@ -9,6 +9,7 @@ use management::host::{AppState, Host, HostFailure, Joined, LastKnown, NodeKind,
 use serde::{Deserialize, Serialize};
 
 use super::peer_routes::Admission;
+use crate::identity::Contact;
 use super::{Order, ProcessHost};
 use crate::node::Node;
 
@@ -21,6 +22,14 @@ struct Remembered {
     cluster_name: String,
     disc_nodes: Vec<String>,
     ram_nodes: Vec<String>,
+    #[serde(default)]
+    witness_nodes: Vec<String>,
+}
+
+impl Remembered {
+    fn lists(&mut self) -> [&mut Vec<String>; 3] {
+        [&mut self.disc_nodes, &mut self.ram_nodes, &mut self.witness_nodes]
+    }
 }
 
 impl ProcessHost {
@@ -37,27 +46,41 @@ impl ProcessHost {
             cluster_name: tables.cluster_name().unwrap_or(&node.name).to_owned(),
             disc_nodes: of(Kind::Disc),
             ram_nodes: of(Kind::Ram),
+            witness_nodes: of(Kind::Witness),
         };
         self.write_down(&remembered);
     }
 
     /// Writes down what a node is told that was just taken in.
-    pub(super) fn remember_admission(&self, admission: &Admission, ram: bool) {
+    pub(super) fn remember_admission(&self, admission: &Admission, kind: Kind) {
         let own = self.config.node_name.to_string();
-        let names = admission.members.iter().map(|member| member.name.clone());
-        let (mut ram_nodes, mut disc_nodes): (Vec<String>, Vec<String>) =
-            names.filter(|name| *name != own).partition(|name| admission.ram_nodes.contains(name));
-        if ram { &mut ram_nodes } else { &mut disc_nodes }.push(own);
-        disc_nodes.sort();
-        ram_nodes.sort();
-        self.write_down(&Remembered { cluster_name: admission.cluster_name.clone(), disc_nodes, ram_nodes });
+        let mut remembered = Remembered { cluster_name: admission.cluster_name.clone(), ..Remembered::default() };
+        for Contact { name, .. } in &admission.members {
+            let kind = match () {
+                () if *name == own => kind,
+                () if admission.ram_nodes.contains(name) => Kind::Ram,
+                () if admission.witness_nodes.contains(name) => Kind::Witness,
+                () => Kind::Disc,
+            };
+            let list = match kind {
+                Kind::Disc => &mut remembered.disc_nodes,
+                Kind::Ram => &mut remembered.ram_nodes,
+                Kind::Witness => &mut remembered.witness_nodes,
+            };
+            list.push(name.clone());
+        }
+        for list in remembered.lists() {
+            list.sort();
+        }
+        self.write_down(&remembered);
     }
 
     /// Writes down that a node is no member any more.
     pub(super) fn unremember(&self, node: &str) {
         let mut remembered = self.remembered();
-        remembered.disc_nodes.retain(|member| member != node);
-        remembered.ram_nodes.retain(|member| member != node);
+        for list in remembered.lists() {
+            list.retain(|member| member != node);
+        }
         self.write_down(&remembered);
     }
 
@@ -82,8 +105,9 @@ impl ProcessHost {
                 return tables.nodes.iter().map(|member| member.name.to_string()).collect();
             }
         }
-        let Remembered { mut disc_nodes, ram_nodes, .. } = self.remembered();
+        let Remembered { mut disc_nodes, ram_nodes, witness_nodes, .. } = self.remembered();
         disc_nodes.extend(ram_nodes);
+        disc_nodes.extend(witness_nodes);
         disc_nodes
     }
 
@@ -124,13 +148,19 @@ impl Host for HostFace {
     }
 
     fn last_known(&self) -> LastKnown {
-        let Remembered { cluster_name, disc_nodes, ram_nodes } = self.0.remembered();
+        let Remembered { cluster_name, disc_nodes, ram_nodes, witness_nodes } = self.0.remembered();
         let own: Name = self.name();
         let names = |names: Vec<String>| -> Vec<Name> { names.into_iter().map(Name::from).collect() };
-        let mut known = LastKnown { cluster_name, disc_nodes: names(disc_nodes), ram_nodes: names(ram_nodes) };
-        if !known.disc_nodes.contains(&own) && !known.ram_nodes.contains(&own) {
-            known.disc_nodes.push(own);
-            known.disc_nodes.sort();
+        let mut known = LastKnown {
+            cluster_name,
+            disc_nodes: names(disc_nodes),
+            ram_nodes: names(ram_nodes),
+            witness_nodes: names(witness_nodes),
+        };
+        if ![&known.disc_nodes, &known.ram_nodes, &known.witness_nodes].iter().any(|names| names.contains(&own)) {
+            let list = if self.0.config.is_witness() { &mut known.witness_nodes } else { &mut known.disc_nodes };
+            list.push(own);
+            list.sort();
         }
         known
     }

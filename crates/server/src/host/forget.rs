@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use broker::Name;
-use broker::metadata::{Command, Tables};
+use broker::metadata::{Command, NodeKind, Tables};
 use cluster::handshake::is_same_node;
 use management::host::{AppState, HostFailure};
 use serde::{Deserialize, Serialize};
@@ -43,7 +43,7 @@ impl ProcessHost {
         if *member == own {
             return Err(HostFailure::Refused("a node does not forget itself: reset it".to_owned()));
         }
-        let identity = self.identity()?.filter(|identity| !identity.ram);
+        let identity = self.identity()?.filter(|identity| identity.kind() == NodeKind::Disc);
         let identity = identity.ok_or(HostFailure::RemovingNodeFromOfflineNode)?;
         if self.somebody_runs(&members).await {
             return Err(HostFailure::RemovingNodeFromOfflineNode);

@@ -30,6 +30,8 @@ pub(crate) struct Candidate {
     pub address: String,
     pub disk: u64,
     pub ram: bool,
+    #[serde(default)]
+    pub witness: bool,
     /// The generation that it comes back from; 0 when it comes from none of this cluster.
     pub generation: u64,
 }
@@ -49,6 +51,8 @@ pub(crate) struct Admission {
     pub cluster_name: String,
     #[serde(default)]
     pub ram_nodes: Vec<String>,
+    #[serde(default)]
+    pub witness_nodes: Vec<String>,
 }
 
 /// The routes, to be served to who has proved the cookie.
@@ -71,7 +75,7 @@ async fn admit(State(host): State<Arc<ProcessHost>>, Json(candidate): Json<Candi
     let Some(node) = host.node().filter(|_| is_in_service) else {
         return refuse("the node that was asked does not run its application");
     };
-    let kind = if candidate.ram { NodeKind::Ram } else { NodeKind::Disc };
+    let kind = NodeKind::of(candidate.ram, candidate.witness);
     let command = Command::RegisterNode {
         name: candidate.name.as_str().into(),
         address: candidate.address.clone(),
@@ -101,7 +105,10 @@ async fn admit(State(host): State<Arc<ProcessHost>>, Json(candidate): Json<Candi
                 name: member.name.to_string(),
                 address: member.address.clone(),
             });
-            let ram_nodes = tables.nodes.iter().filter(|member| member.kind == NodeKind::Ram);
+            let of_kind = |kind| -> Vec<String> {
+                let members = tables.nodes.iter().filter(|member| member.kind == kind);
+                members.map(|member| member.name.to_string()).collect()
+            };
             let admission = Admission {
                 cluster: tables.cluster.id,
                 generation: node.generation.load(std::sync::atomic::Ordering::Acquire),
@@ -109,7 +116,8 @@ async fn admit(State(host): State<Arc<ProcessHost>>, Json(candidate): Json<Candi
                 members: members.collect(),
                 held: crate::returning::held_at_fork(&node, candidate.generation),
                 cluster_name: tables.cluster_name().unwrap_or_default().to_owned(),
-                ram_nodes: ram_nodes.map(|member| member.name.to_string()).collect(),
+                ram_nodes: of_kind(NodeKind::Ram),
+                witness_nodes: of_kind(NodeKind::Witness),
             };
             Json(admission).into_response()
         }
@@ -174,6 +182,7 @@ async fn who(State(host): State<Arc<ProcessHost>>) -> Response {
         "generation": node.as_ref().map_or(0, |node| node.generation.load(std::sync::atomic::Ordering::Acquire)),
         "app": state,
         "stance": *host.stance.read(),
+        "witness": host.config.is_witness(),
         "uptime_millis": started,
     }))
     .into_response()

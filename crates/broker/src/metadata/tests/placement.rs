@@ -133,23 +133,39 @@ fn the_proposer_suggests_the_candidate_with_the_least_to_do() {
     fixture.done(Command::SetDraining { node, on });
     let suggested = |fixture: &Fixture, spec: &QueueSpec, load: &dyn Fn(NodeId) -> Option<Load>| {
         let (draw, suggestion, default_locator) = (3, None, "client-local");
-        let hints = Hints { draw, suggestion, default_locator };
+        let hints = Hints {
+            draw,
+            suggestion,
+            default_locator,
+        };
         fixture.tables().least_loaded("/", spec, hints, load)
     };
     // Few messages where many connections are. The drained node has nothing to do, and gets nothing.
     let load = |node: NodeId| {
         let (messages, connections) = [(9, 1), (2, 7), (4, 3), (4, 5), (0, 0)][node.0 as usize - 1];
-        Some(Load { messages, connections })
+        Some(Load {
+            messages,
+            connections,
+        })
     };
     let by = |strategy| located("q", "x-queue-master-locator", strategy);
-    assert_eq!(suggested(&fixture, &by("min-messages"), &load), Some(NodeId(2)));
-    assert_eq!(suggested(&fixture, &by("min-connections"), &load), Some(NodeId(1)));
+    assert_eq!(
+        suggested(&fixture, &by("min-messages"), &load),
+        Some(NodeId(2))
+    );
+    assert_eq!(
+        suggested(&fixture, &by("min-connections"), &load),
+        Some(NodeId(1))
+    );
     for other in ["client-local", "min-masters", "random", "round-robin"] {
         assert_eq!(suggested(&fixture, &by(other), &load), None);
     }
     // Of several with the least, the one that leads the fewest queues.
     let (even, idle) = (by("min-messages"), Load::default());
-    fixture.done(place(located("one", "x-queue-leader-locator", "client-local"), 1));
+    fixture.done(place(
+        located("one", "x-queue-leader-locator", "client-local"),
+        1,
+    ));
     let suggestion = suggested(&fixture, &even, &|_| Some(idle));
     assert!(suggestion.is_some_and(|node| (2..=4).contains(&node.0)));
     // Nobody knows of one candidate; of one that is none, nobody needs to.
@@ -169,8 +185,17 @@ fn a_policy_may_ask_for_the_least_to_do_among_its_nodes() {
     ]);
     fixture.done(set_policy(policy("ha", "^q$", definition)));
     let (draw, suggestion, default_locator) = (3, None, "");
-    let hints = Hints { draw, suggestion, default_locator };
-    let load = |node: NodeId| Some(Load { messages: 0, connections: node.0 });
+    let hints = Hints {
+        draw,
+        suggestion,
+        default_locator,
+    };
+    let load = |node: NodeId| {
+        Some(Load {
+            messages: 0,
+            connections: node.0,
+        })
+    };
     let suggested = |spec: QueueSpec| fixture.tables().least_loaded("/", &spec, hints, load);
     assert_eq!(suggested(durable("q")), Some(NodeId(2)));
     assert_eq!(suggested(durable("other")), None);

@@ -99,6 +99,7 @@ pub struct Cluster {
     pub rebalance: Rebalance,
     /// Queues to be mirrored everywhere by a policy of lowest priority.
     pub disc_copies: Vec<String>,
+    /// Where the node is that votes and holds no queues.
     pub metadata_witness: Option<HostPort>,
     /// Silence after which a node is declared down.
     pub failure_timeout: Duration,
