@@ -16,6 +16,7 @@ mod discover;
 mod facts;
 pub(crate) mod forget;
 mod peer_routes;
+mod witness;
 
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ use crate::node_tls::NodeTls;
 pub(crate) use discover::{Beginning, Stance, begin, candidates};
 pub(crate) use facts::HostFace;
 pub(crate) use peer_routes::{explain, peer_routes, refuse};
+pub(crate) use witness::invite;
 
 /// What the loop of the process is told to do.
 #[derive(Debug)]
@@ -62,6 +64,8 @@ pub(crate) struct ProcessHost {
     pub app: RwLock<Option<App>>,
     /// What others are told that look for a cluster at the same time.
     stance: RwLock<Stance>,
+    /// Of a witness that is no member yet: whom it is asked to join.
+    invitation: watch::Sender<Option<String>>,
     /// One change of the process's life at a time.
     changing: tokio::sync::Mutex<()>,
     started: std::time::Instant,
@@ -93,6 +97,7 @@ impl ProcessHost {
             app: RwLock::new(None),
             // Until it has looked.
             stance: RwLock::new(Stance::Begun),
+            invitation: watch::Sender::new(None),
             changing: tokio::sync::Mutex::new(()),
             started: std::time::Instant::now(),
         };
@@ -119,6 +124,16 @@ impl ProcessHost {
 
     pub(crate) fn tell_stance(&self, stance: Stance) {
         *self.stance.write() = stance;
+    }
+
+    /// Whom this witness is asked to join, if it was since it looked last.
+    fn take_invitation(&self) -> Option<String> {
+        let mut seed = None;
+        self.invitation.send_if_modified(|invitation| {
+            seed = invitation.take();
+            false
+        });
+        seed
     }
 
     fn is_stopped(&self) -> bool {

@@ -234,6 +234,7 @@ async fn serve_node(
                 host.remember(node);
                 log_exchange::start(node, &host.logs);
                 node.run(crate::provision::mirror_disc_copies(Arc::clone(node)));
+                node.run(crate::host::invite(Arc::clone(host), Arc::clone(node)));
                 // Who has read this may stop the node: signals are watched since the process began.
                 banner(node);
                 if let Some(started) = started.take() {

@@ -234,6 +234,18 @@ fn what_a_witness_knows_outlives_both_nodes() {
 }
 
 #[test]
+fn two_nodes_ask_the_witness_in() {
+    let mut witness = Node::prepared("");
+    let setting = format!("metadata_witness = {}\n", witness.node_port());
+    let cluster = Cluster::configured(2, &setting);
+    witness.configure(&setting);
+    witness.resume();
+    cluster.wait_for_running(3);
+    wait_for_votes(&cluster);
+    assert_eq!(status(&cluster[0])["witness_nodes"], serde_json::json!([witness.name()]));
+}
+
+#[test]
 fn a_witness_waits_to_be_told_whom_to_join() {
     let cluster = Cluster::start(1);
     let mut witness = Node::prepared("");
@@ -241,7 +253,7 @@ fn a_witness_waits_to_be_told_whom_to_join() {
     witness.launch();
     until("it says what it waits for", || {
         let output = witness.ctl(&["list_queues"]);
-        format!("{}{}", output.stdout, output.stderr).contains("a witness waits for a cluster").then_some(())
+        format!("{}{}", output.stdout, output.stderr).contains("a witness waits for two nodes").then_some(())
     });
     let _ = witness.ctl(&["join_cluster", cluster[0].name()]).success();
     witness.wait_for_line("stop with");

@@ -68,17 +68,23 @@ fn ensure_kind(host: &ProcessHost, identity: &Identity) -> Result<()> {
     Ok(())
 }
 
-/// A witness founds nothing: it waits until it finds a cluster, or is told to join one.
+/// A witness founds nothing: it waits until it finds a cluster, is asked into one, or is told to join one.
 async fn find(host: &ProcessHost, name: &str) -> Beginning {
-    let why = "a witness waits for a cluster that it finds (cluster_formation), or that it is told to join".to_owned();
+    let why = "a witness waits for two nodes whose metadata_witness names it, or to be told to join a cluster".to_owned();
     tracing::info!("not in service yet: {why}");
     host.set(AppState::Starting { why });
+    let mut invited = host.invitation.subscribe();
     loop {
+        invited.mark_unchanged();
+        if let Some(seed) = host.take_invitation() {
+            return Beginning::Join(seed);
+        }
         let found = candidates(host).await;
         if let Advice::Join(seed) = advise(name, &found, &look(host, name, &found).await) {
             return Beginning::Join(seed);
         }
-        tokio::time::sleep(host.config.cluster.formation.discovery_retry_interval).await;
+        let again = host.config.cluster.formation.discovery_retry_interval;
+        let _ = tokio::time::timeout(again, invited.changed()).await;
     }
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `POST /api/peer/admit` | name, address, disk, kind | cluster, generation, node, members |
 //! | `POST /api/peer/leave` | name | |
+//! | `POST /api/peer/witness` | a member for a witness to join | |
 //! | `POST /api/peer/who` | | name, cluster, members, state of the application, stance |
 
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use management::host::AppState;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::ProcessHost;
+use super::{ProcessHost, Stance};
 use crate::identity::Contact;
 use crate::returning::Held;
 use crate::node::ProposeFailure;
@@ -60,6 +61,7 @@ pub(crate) fn peer_routes(host: Arc<ProcessHost>) -> Router {
     Router::new()
         .route("/api/peer/admit", post(admit))
         .route("/api/peer/leave", post(leave))
+        .route("/api/peer/witness", post(witness))
         .route("/api/peer/who", post(who))
         .with_state(host)
 }
@@ -166,6 +168,18 @@ async fn leave(State(host): State<Arc<ProcessHost>>, Json(body): Json<serde_json
         Ok(_) => Json(json!({})).into_response(),
         Err(error) => fail(&error),
     }
+}
+
+/// A cluster that has no witness wants this node as one. It joins as soon as it looks for one.
+async fn witness(State(host): State<Arc<ProcessHost>>, Json(body): Json<serde_json::Value>) -> Response {
+    if !host.config.is_witness() {
+        return refuse("metadata_witness does not name this node in its own configuration");
+    }
+    if *host.stance.read() != Stance::Blank {
+        return refuse("it has been in a cluster already, or has just joined one");
+    }
+    host.invitation.send_replace(body["join"].as_str().map(str::to_owned));
+    Json(json!({})).into_response()
 }
 
 async fn who(State(host): State<Arc<ProcessHost>>) -> Response {
