@@ -10,7 +10,7 @@ use broker::connection::{Limits, OpenCounts};
 use broker::message::Message;
 use broker::metadata::{Command, Outcome, Refusal, Tables, decode_answer};
 use broker::packet::Packet;
-use broker::queue::{ChannelEvent, ChannelKey, QueueEvent, QueueReply};
+use broker::queue::{ChannelEvent, ChannelKey, QueueEvent};
 use broker::status::ConnectionStatus;
 use broker::{ConnectionId, Name, QueueId};
 use bytes::Bytes;

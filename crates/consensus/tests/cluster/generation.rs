@@ -1,7 +1,6 @@
 //! Logs founded anew, nodes that change over, and two histories that meet.
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use consensus::{NodeId, Options, ProposeError, StartError, forget, refound};
