@@ -32,6 +32,8 @@ const BEHIND_BYTES_MAX: usize = 64 << 20;
 const STEPS_BEHIND_MAX: usize = 1000;
 /// Bytes of one read of the store.
 const LOAD_BYTES: usize = 1 << 20;
+/// The same while the queue is in use, when only one part of the backlog is on its way.
+const GENTLE_LOAD_BYTES: usize = 256 << 10;
 /// A seat that was refused is proposed again after this time.
 const PROPOSE_AGAIN: Duration = Duration::from_secs(2);
 
@@ -81,6 +83,8 @@ pub(super) struct Feed {
     per_second: Option<NonZeroU64>,
     /// Nothing of the backlog is read before this.
     load_after: Time,
+    /// Since when a part is on its way after which the feed rests for as long.
+    gentle_since: Option<Time>,
 }
 
 impl Feed {
@@ -118,6 +122,7 @@ impl Feed {
             batch_messages: care.batch_messages,
             per_second: care.backlog_per_second,
             load_after: Time::START,
+            gentle_since: None,
         }
     }
 
@@ -208,19 +213,28 @@ impl Feed {
         }
     }
 
-    /// Asks for the next part of the backlog, or for a place in the ring.
-    pub(super) fn pump(&mut self, now: Time, completed: u64, out: &mut Effects) {
+    /// Asks for the next part of the backlog, or for a place in the ring. `in_use`: so that clients of the
+    /// queue hardly notice, disks and links are theirs for half of the time.
+    pub(super) fn pump(&mut self, now: Time, completed: u64, in_use: bool, out: &mut Effects) {
         if self.waiting.is_some() || self.loading || self.welcomed {
             return;
         }
+        if self.backlog_steps == 0
+            && let Some(since) = self.gentle_since.take()
+        {
+            self.load_after = self.load_after.max(now + now.since(since));
+        }
+        let has_room = if in_use { self.backlog_steps == 0 } else { self.sent_bytes < WINDOW_BYTES };
         let next = self.missing.iter().find_map(|(level, runs)| Some((*level, runs.first()?)));
         match next {
-            Some((level, from)) if self.sends_backlog && self.sent_bytes < WINDOW_BYTES && now >= self.load_after => {
+            Some((level, from)) if self.sends_backlog && has_room && now >= self.load_after => {
                 self.loading = true;
+                self.gentle_since = in_use.then_some(now);
                 let key = level_key(self.queue, level);
+                let most = if in_use { GENTLE_LOAD_BYTES } else { LOAD_BYTES };
                 // Small enough for several in a second.
-                let share = self.per_second.map_or(LOAD_BYTES as u64, |bytes| bytes.get() / 8 + 1);
-                let bytes = LOAD_BYTES.min(usize::try_from(share).unwrap_or(LOAD_BYTES));
+                let share = self.per_second.map_or(most as u64, |bytes| bytes.get() / 8 + 1);
+                let bytes = most.min(usize::try_from(share).unwrap_or(most));
                 let load = Load { key, from, messages: self.batch_messages, bytes };
                 out.loads.push((self.node, self.id, load));
             }
@@ -233,6 +247,11 @@ impl Feed {
                 }
             }
         }
+    }
+
+    /// When the feed has rested, if it rests.
+    pub(super) fn rests_until(&self) -> Option<Time> {
+        (self.sends_backlog && !self.loading && self.backlog_steps == 0).then_some(self.load_after)
     }
 
     /// Part of the backlog, from `from` on.

@@ -22,6 +22,8 @@ use crate::mutant::{Mutant, breaks};
 
 /// Feeds and overdue batches are looked at so often.
 const TICK: Duration = Duration::from_millis(200);
+/// A queue that has written something within this time is in use.
+const IN_USE: Duration = Duration::from_secs(1);
 
 /// How mirrors of a queue are treated; from policies and configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +100,8 @@ pub struct Leader {
     old_copies: BTreeMap<NodeId, (u64, Vec<(u8, Runs)>)>,
     /// Who was asked how far it is, and what it said.
     probed: Option<(Time, BTreeMap<NodeId, u64>)>,
+    /// When the queue has written something.
+    written_at: Option<Time>,
     /// This node is out of the view, or the ring has ended for it.
     deposed: bool,
 }
@@ -141,6 +145,7 @@ impl Leader {
             began_with: Vec::new(),
             old_copies: BTreeMap::new(),
             probed: None,
+            written_at: None,
             deposed: false,
         }
     }
@@ -194,6 +199,7 @@ impl Leader {
     pub fn write(&mut self, now: Time, batch: &Batch, touched: Sessions, ticket: Option<u64>, out: &mut Effects) -> Report {
         let operation = operation::encode(batch.as_bytes(), &touched);
         self.sessions.extend(touched);
+        self.written_at = Some(now);
         let mut effects = Vec::new();
         let number = self.ring.broadcast(operation.clone(), &mut effects);
         self.pending.push_back(Pending { number, since: now, first: batch.first() });
@@ -432,17 +438,18 @@ impl Leader {
     /// Time has passed, or something has changed that feeds wait for.
     pub fn tick(&mut self, now: Time, out: &mut Effects) {
         let completed = self.completed;
+        let in_use = self.written_at.is_some_and(|at| now.since(at) < IN_USE);
         let seated: Vec<NodeId> = self.view.mirrors().collect();
         let mut ready = Vec::new();
         for (node, feed) in &mut self.feeds {
             if seated.contains(node) {
                 // It has a seat already and comes back to its place when nothing is missing.
-                feed.pump(now, u64::MAX, out);
+                feed.pump(now, u64::MAX, in_use, out);
                 if feed.messages_left() == Some(0) && !feed.welcomed {
                     ready.push(*node);
                 }
             } else {
-                feed.pump(now, completed, out);
+                feed.pump(now, completed, in_use, out);
             }
         }
         for node in ready {
@@ -457,7 +464,10 @@ impl Leader {
     #[must_use]
     pub fn deadline(&self, now: Time) -> Option<Time> {
         let overdue = self.pending.front().map(|oldest| (oldest.since + self.care.patience / 2).max(now + TICK));
-        let feeds = (!self.feeds.is_empty()).then(|| now + TICK);
+        let feeds = self.feeds.values().map(|feed| {
+            let rested = feed.rests_until().filter(|at| *at > now);
+            rested.map_or(now + TICK, |at| at.min(now + TICK))
+        });
         overdue.into_iter().chain(feeds).min()
     }
 

@@ -164,6 +164,48 @@ fn a_mirror_gets_no_more_of_the_backlog_in_a_second_than_it_may() {
     assert!((15_000..=24_000).contains(&sent), "{sent} bytes in two seconds");
 }
 
+/// A part of the backlog takes five milliseconds, and so long the mirror waits for the next one while the queue
+/// is in use.
+#[test]
+fn a_queue_in_use_has_its_disks_to_itself_for_half_of_the_time() {
+    let parts_in_a_second = |in_use: bool| {
+        let mut out = Effects::default();
+        let mut leader = leader_with_feed(&mut out);
+        leader.set_care(Care { automatic: true, ..Care::default() });
+        let use_it = |leader: &mut Leader, now: Time, out: &mut Effects| {
+            if in_use {
+                let report = leader.write(now, &Batch::new(), Sessions::new(), None, out);
+                leader.stored(report, out);
+            }
+        };
+        use_it(&mut leader, NOW, &mut out);
+        leader.surveyed(NOW, TWO, 1, vec![(0, Runs::new([(Seq(1), Seq(1_000_000))]))], None, &mut out);
+        let (mut now, mut next, mut parts) = (NOW, 1, 0);
+        while now.since(NOW) < Duration::from_secs(1) {
+            use_it(&mut leader, now, &mut out);
+            leader.tick(now, &mut out);
+            let mut steps = Vec::new();
+            for (_, id, load) in std::mem::take(&mut out.loads) {
+                assert_eq!(load.bytes, if in_use { 256 << 10 } else { 1 << 20 });
+                leader.loaded(now, TWO, id, 0, &[(Seq(next), vec![0; 1000].into())], &mut out);
+                (next, parts) = (next + 1, parts + 1);
+            }
+            for (_, packet) in std::mem::take(&mut out.to_peers) {
+                if let Packet::Step { feed, number, .. } = packet {
+                    steps.push(Packet::Has { feed, number });
+                }
+            }
+            now = now + Duration::from_millis(5);
+            for has in steps {
+                leader.receive(now, TWO, has, &mut out);
+            }
+        }
+        parts
+    };
+    assert!((195..=200).contains(&parts_in_a_second(false)));
+    assert!((95..=100).contains(&parts_in_a_second(true)));
+}
+
 /// The leader dies when a mirror has its seat and was not made a member of the ring. The mirror has all
 /// that is complete: it leaves the others of the old ring behind.
 #[test]
