@@ -76,8 +76,9 @@ const HIGH_WATER: usize = 64 << 20;
 const LAZY_SYNC: Duration = Duration::from_millis(200);
 /// Or when this much has gathered.
 const LAZY_SYNC_BYTES: usize = 4 << 20;
-/// Housekeeping between syncs touches about this much.
-const MAINTAIN_BYTES: u64 = 4 << 20;
+/// Housekeeping between syncs touches about this much: twice what has come since the last time, so that it
+/// keeps up, and no more than that, since whoever waits for the next sync waits for it.
+const MAINTAIN_BYTES: std::ops::RangeInclusive<u64> = 256 << 10..=4 << 20;
 
 /// Bytes of one read for a node that comes back.
 const READ_BYTES: usize = 4 << 20;
@@ -213,7 +214,7 @@ impl<D: Disk> Worker<D> {
             if stop {
                 return self.store.close();
             }
-            idle = !self.keep_house()?;
+            idle = !self.keep_house(taken as u64)?;
         }
     }
 
@@ -367,9 +368,10 @@ impl<D: Disk> Worker<D> {
         Ok(())
     }
 
-    /// One step of checkpointing when nobody waits; true if there is more.
-    fn keep_house(&mut self) -> Result<bool, StoreError> {
-        let more = match self.store.maintain(MAINTAIN_BYTES) {
+    /// One step of checkpointing after `taken` bytes have come; true if there is more.
+    fn keep_house(&mut self, taken: u64) -> Result<bool, StoreError> {
+        let bytes = taken.saturating_mul(2).clamp(*MAINTAIN_BYTES.start(), *MAINTAIN_BYTES.end());
+        let more = match self.store.maintain(bytes) {
             Ok(more) => more,
             Err(error) if is_full(&error) => false,
             Err(error) => return Err(error),

@@ -33,7 +33,7 @@ const STEPS_BEHIND_MAX: usize = 1000;
 /// Bytes of one read of the store.
 const LOAD_BYTES: usize = 1 << 20;
 /// The same while the queue is in use, when only one part of the backlog is on its way.
-const GENTLE_LOAD_BYTES: usize = 256 << 10;
+const GENTLE_LOAD_BYTES: usize = 128 << 10;
 /// A seat that was refused is proposed again after this time.
 const PROPOSE_AGAIN: Duration = Duration::from_secs(2);
 

@@ -186,7 +186,7 @@ fn a_queue_in_use_has_its_disks_to_itself_for_half_of_the_time() {
             leader.tick(now, &mut out);
             let mut steps = Vec::new();
             for (_, id, load) in std::mem::take(&mut out.loads) {
-                assert_eq!(load.bytes, if in_use { 256 << 10 } else { 1 << 20 });
+                assert_eq!(load.bytes, if in_use { 128 << 10 } else { 1 << 20 });
                 leader.loaded(now, TWO, id, 0, &[(Seq(next), vec![0; 1000].into())], &mut out);
                 (next, parts) = (next + 1, parts + 1);
             }
