@@ -12,6 +12,7 @@
 
 mod agent_driver;
 mod client;
+mod life;
 mod log_writer;
 mod metadata_log;
 mod mirror_driver;
