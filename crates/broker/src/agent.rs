@@ -13,6 +13,8 @@
 //! * Publishes are numbered in the agent's own session and kept until the leader reports them. Whatever
 //!   is unreported when a leader is found is sent to it, in order; what was sent before is flagged.
 //! * Questions are kept until they are answered, and asked again.
+//! * A channel that ends while there is no leader is told to the next one: it may have heard a question that
+//!   nobody answered.
 //! * Settling goes to the leader of the day. While there is none acknowledgements are kept, the rest is
 //!   void: who leads next knows nothing of this node's channels.
 //! * Down: questions are answered with [`QueueReply::Down`], publishes are refused, at once.
@@ -113,6 +115,9 @@ pub struct Agent {
     acks_held: usize,
     /// Connections that may have consumers here.
     consuming: BTreeSet<ConnectionId>,
+    /// Channels that ended while there was no leader, with what they held. The next one may be one that has
+    /// heard of them.
+    ended: Vec<(ChannelKey, Vec<Seq>)>,
 }
 
 /// How long a publish waits for a leader before it is refused, unless an agent is told otherwise.
@@ -121,6 +126,8 @@ pub const PUBLISH_PATIENCE: Duration = Duration::from_secs(60);
 pub const QUESTION_PATIENCE: Duration = Duration::from_secs(15);
 /// Runs of acknowledgements kept while there is no leader. Without the rest messages come again, flagged.
 const ACKS_MAX: usize = 100_000;
+/// Ended channels that the next leader is told of. Of others it hears when the link to it breaks.
+const ENDED_MAX: usize = 100_000;
 
 impl Agent {
     /// An agent whose reports come to `session`, a connection id of its own.
@@ -142,6 +149,7 @@ impl Agent {
             acks: Vec::new(),
             acks_held: 0,
             consuming: BTreeSet::new(),
+            ended: Vec::new(),
         }
     }
 
@@ -217,9 +225,13 @@ impl Agent {
             | QueueEvent::Purge { channel }
             | QueueEvent::Delete { channel, .. } => self.ask(now, channel, event, out),
             QueueEvent::Ack { channel, runs } => self.ack(channel, runs, out),
-            QueueEvent::ChannelClosed { channel, .. } => {
+            QueueEvent::ChannelClosed { channel, seqs } => {
                 self.questions.remove(&channel);
-                self.pass(event, out);
+                match self.place {
+                    Place::Attached { .. } => out.to_leader.push(QueueEvent::ChannelClosed { channel, seqs }),
+                    Place::Waiting if self.ended.len() < ENDED_MAX => self.ended.push((channel, seqs)),
+                    Place::Waiting | Place::Down => {}
+                }
             }
             QueueEvent::Resume { channel } if !matches!(self.place, Place::Attached { .. }) => {
                 let resumed = ChannelEvent::Resumed { queue: self.queue, channel };
@@ -381,6 +393,9 @@ impl Agent {
             let channel = ChannelKey { connection, number: 0, life: 0 };
             out.to_connections.push((connection, ChannelEvent::QueueMoved { channel, queue: self.queue }));
         }
+        for (channel, seqs) in self.ended.drain(..) {
+            out.to_leader.push(QueueEvent::ChannelClosed { channel, seqs });
+        }
         let publish = |(number, kept): (u64, &Kept)| Publish { message: kept.message.clone(), number };
         let mut unreported: Vec<Publish> = self.kept.iter().map(publish).collect();
         unreported.sort_unstable_by_key(|publish| publish.number);
@@ -401,6 +416,7 @@ impl Agent {
     /// Nobody leads and nobody will soon.
     fn give_up(&mut self, out: &mut AgentEffects) {
         self.refuse_all(out);
+        self.ended.clear();
         self.acks.clear();
         self.acks_held = 0;
         for channel in std::mem::take(&mut self.questions).into_keys() {

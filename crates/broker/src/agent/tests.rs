@@ -96,3 +96,22 @@ fn a_consumer_that_two_leaders_were_asked_for_hears_of_the_third() {
     play.lose();
     assert!(tells_that_it_moved(&play.find(3)));
 }
+
+/// Of two packets on their way one comes before the receiver leads, and is refused; the other is heard.
+#[test]
+fn a_channel_that_ends_while_nobody_leads_is_no_consumer_of_whoever_has_heard_its_question() {
+    let mut play = Play::new();
+    play.find(1);
+    assert_eq!(asks(&play.consume(false)), [false]);
+    play.lose();
+    let (channel, seqs) = (play.channel, vec![Seq(3)]);
+    let ended = play.hear(AgentEvent::Queue(QueueEvent::ChannelClosed { channel, seqs }));
+    assert!(ended.to_leader.is_empty(), "there is none");
+    let told = play.find(2).to_leader;
+    assert!(
+        matches!(&told[..], [QueueEvent::ChannelClosed { channel: of, seqs }] if *of == channel && seqs[..] == [Seq(3)]),
+        "{told:?}"
+    );
+    play.lose();
+    assert!(play.find(3).to_leader.is_empty(), "it is told once");
+}
