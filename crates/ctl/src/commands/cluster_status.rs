@@ -274,9 +274,13 @@ fn value(status: &Json, flags: &[Json], cores: &[(String, u64)]) -> Term {
         ("ram_nodes", Term::of_words(at(status, "ram_nodes"))),
         ("running_nodes", Term::of_json(at(status, "running_nodes"))),
         ("versions", Term::of_json(at(status, "versions"))),
-        ("witness_nodes", Term::of_words(at(status, "witness_nodes"))),
     ]);
     if let Term::Map(map) = &mut map {
+        // RabbitMQ has none: what reads its answers need not know of them.
+        let witnesses = at(status, "witness_nodes");
+        if !items(status, "witness_nodes").is_empty() {
+            map.insert("witness_nodes".to_owned(), Term::of_words(witnesses));
+        }
         for key in ["app", "members", "metadata"] {
             if let Some(found) = status.get(key) {
                 map.insert(key.to_owned(), Term::of_json(found));
