@@ -9,8 +9,9 @@ use super::{asked, mirrored, wait_for_mirrors, wait_for_running};
 /// Cuts a node off from the others until both sides have gone on.
 fn part(cluster: &Cluster, load: &Load, alone: usize) {
     cluster.network().isolate(alone);
-    for place in 0..3 {
-        wait_for_running(&cluster[place], if place == alone { 1 } else { 2 });
+    let count = cluster.iter().count();
+    for place in 0..count {
+        wait_for_running(&cluster[place], if place == alone { 1 } else { count - 1 });
         load.wait_for_confirms(place);
     }
     cluster.network().heal();
@@ -46,12 +47,7 @@ fn a_leader_that_was_cut_off_and_gives_way_brings_what_it_confirmed() {
 fn two_nodes_that_meet_are_put_together_by_themselves() {
     let cluster = mirrored(2, "autoheal");
     let load = Load::start(&cluster);
-    cluster.network().isolate(0);
-    for place in 0..2 {
-        wait_for_running(&cluster[place], 1);
-        load.wait_for_confirms(place);
-    }
-    cluster.network().heal();
+    part(&cluster, &load, 0);
     meet(&cluster, &load);
     load.finish(&cluster[0]);
 }
@@ -76,12 +72,7 @@ fn the_last_node_alive_goes_on_and_the_dead_come_back_to_it() {
 fn a_node_that_gave_way_to_one_that_died_goes_on() {
     let mut cluster = mirrored(2, "autoheal");
     let load = Load::start(&cluster);
-    cluster.network().isolate(0);
-    for place in 0..2 {
-        wait_for_running(&cluster[place], 1);
-        load.wait_for_confirms(place);
-    }
-    cluster.network().heal();
+    part(&cluster, &load, 0);
     let gives_way = |place: &usize| cluster[*place].said().contains("this node gives way");
     let back = until("one side gives way", || (0..2).find(gives_way));
     cluster[1 - back].kill();
