@@ -10,9 +10,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::metadata_log::Member;
-use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
-use futures_util::{Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::errors::{
     NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable,
@@ -20,8 +17,8 @@ use openraft::errors::{
 use openraft::network::v2::RaftNetworkV2;
 use openraft::network::{RPCOption, RPCTypes, RaftNetworkFactory};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
-    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 
 use parking_lot::Mutex;
@@ -40,13 +37,8 @@ const ENTRIES_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long one chunk of a snapshot may take.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Packets of entries, or of nothing but how far the log is committed, on their way to a peer at once:
-/// what is committed is said while the peer's disk still writes.
-const APPENDS_UNDER_WAY: usize = 4;
-
 /// Carries requests to peers. A peer hands what arrives to [`crate::Consensus::receive`] and sends
-/// back what that returns. Requests should arrive in the order of the calls, and `receive` be polled
-/// once for each in that order; otherwise the engine sends again.
+/// back what that returns.
 pub trait Network: Send + Sync + 'static {
     /// Delivers `request` to `peer` and returns its reply. The future may be dropped at any time;
     /// the request may then have been delivered or not.
@@ -217,7 +209,6 @@ impl RaftNetworkFactory<Types> for Links {
 }
 
 type RpcError = RPCError<Types>;
-type Replies<'s> = BoxStream<'s, Result<StreamAppendResult<Types>, RpcError>>;
 
 impl Link {
     async fn call(
@@ -238,22 +229,6 @@ impl Link {
                 }
                 .into())
             }
-        }
-    }
-
-    async fn append(
-        &self,
-        request: &AppendEntriesRequest<Types>,
-        limit: Duration,
-    ) -> Result<AppendEntriesResponse<Types>, RpcError> {
-        let packet = Request::append(request);
-        match self.call(&packet, RPCTypes::AppendEntries, limit).await? {
-            Response::Append(result) => {
-                let reply = result.into();
-                self.links.compare(self.peer.id.0, request, &reply)?;
-                Ok(reply)
-            }
-            _ => Err(self.confused()),
         }
     }
 
@@ -280,27 +255,15 @@ impl RaftNetworkV2<Types> for Link {
         } else {
             ENTRIES_TIMEOUT
         };
-        self.append(&request, limit).await
-    }
-
-    fn stream_append<'s, S>(
-        &'s mut self,
-        requests: S,
-        _option: RPCOption,
-    ) -> BoxFuture<'s, Result<Replies<'s>, RpcError>>
-    where
-        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
-    {
-        let link = &*self;
-        let replies = requests.map(move |request| async move {
-            let previous = request.prev_log_id;
-            let last = request.entries.last().map(|entry| entry.log_id);
-            // What is empty waits for the peer's disk too, behind the entries that went before it.
-            let reply = link.append(&request, ENTRIES_TIMEOUT).await?;
-            Ok(reply.into_stream_result(previous, last.or(previous)))
-        });
-        let replies: Replies<'s> = Box::pin(replies.buffered(APPENDS_UNDER_WAY));
-        Box::pin(std::future::ready(Ok(replies)))
+        let packet = Request::append(&request);
+        match self.call(&packet, RPCTypes::AppendEntries, limit).await? {
+            Response::Append(result) => {
+                let reply = result.into();
+                self.links.compare(self.peer.id.0, &request, &reply)?;
+                Ok(reply)
+            }
+            _ => Err(self.confused()),
+        }
     }
 
     async fn vote(
@@ -392,6 +355,3 @@ impl Link {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

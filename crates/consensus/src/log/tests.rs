@@ -85,7 +85,7 @@ fn entry(term: u64, index: u64, command: impl Into<Bytes>) -> Entry {
     )
 }
 
-pub(crate) fn open(disk: &Disk) -> (LogStore, Closer) {
+fn open(disk: &Disk) -> (LogStore, Closer) {
     let path = Path::new("disk");
     let (file, stored) = LogFile::open_with(disk.clone(), path, 1).unwrap();
     LogStore::new(path.to_owned(), file, stored).unwrap()

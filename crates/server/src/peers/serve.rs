@@ -1,10 +1,8 @@
 //! One connection to a peer while it lasts: a task that reads and one that writes.
 
 use std::io::ErrorKind;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Waker};
 use std::time::Duration;
 
 use broker::QueueId;
@@ -119,9 +117,9 @@ impl Peers {
             Packet::Heartbeat(body) => self.tell(PeerEvent::Heartbeat { peer: peer.id, body }),
             Packet::Reply { call, body } => self.calls.answered(call, body),
             Packet::Call { call, service, body } => {
-                let Some(node) = self.node() else { return Ok(()) };
-                let peer = Arc::clone(peer);
-                let answer = async move {
+                let (peers, peer) = (Arc::clone(self), Arc::clone(peer));
+                tokio::spawn(async move {
+                    let Some(node) = peers.node() else { return };
                     let answer = match service {
                         Service::Metadata => match node.consensus() {
                             Some(consensus) => consensus.receive(&body).await,
@@ -131,11 +129,7 @@ impl Peers {
                         Service::Seen => crate::seen::answer(&node, &body).await,
                     };
                     peer.send(service.lane(), wire::reply(call, &answer));
-                };
-                match service {
-                    Service::Metadata | Service::Seen => begin(answer),
-                    Service::Listing => drop(tokio::spawn(answer)),
-                }
+                });
             }
             Packet::Standing(standing) => {
                 if let Some(node) = self.node() {
@@ -159,15 +153,6 @@ impl Peers {
             }
         }
         Ok(())
-    }
-}
-
-/// Begins to answer before the next packet is looked at: what comes in order reaches the metadata log in order.
-fn begin(answer: impl Future<Output = ()> + Send + 'static) {
-    let mut answer = Box::pin(answer);
-    let mut first = tokio::task::unconstrained(answer.as_mut());
-    if Pin::new(&mut first).poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-        tokio::spawn(answer);
     }
 }
 
@@ -220,32 +205,3 @@ async fn until_ended(line: &Line) {
 
 /// Which lane events of queues and channels take.
 pub(crate) const EVENTS: Lane = Lane::Data;
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn answers_are_begun_in_order_and_end_by_themselves() {
-        let begun = Arc::new(Mutex::new(Vec::new()));
-        let (ended, mut wait) = tokio::sync::mpsc::unbounded_channel();
-        for number in 0..100 {
-            let (begun, ended) = (Arc::clone(&begun), ended.clone());
-            begin(async move {
-                begun.lock().expect("nobody panics").push(number);
-                tokio::task::yield_now().await;
-                let _ = ended.send(number);
-            });
-        }
-        assert_eq!(*begun.lock().expect("nobody panics"), (0..100).collect::<Vec<_>>());
-        drop(ended);
-        let mut all = Vec::new();
-        while let Some(number) = wait.recv().await {
-            all.push(number);
-        }
-        all.sort_unstable();
-        assert_eq!(all, (0..100).collect::<Vec<_>>());
-    }
-}
