@@ -95,10 +95,11 @@ async fn say_who_is_down(node: &Node) {
         if heard_elsewhere && waited < PARTIAL_PATIENCE {
             continue;
         }
-        tracing::warn!("node {} is declared down", member.name);
         let command = Command::NodeDown { node: member.id, incarnation: member.incarnation, clean: false };
-        if let Err(error) = node.propose_as_leader(&command).await {
-            tracing::warn!(?error, "node {} could not be declared down", member.name);
+        match node.propose_as_leader(&command).await {
+            Ok(_) => tracing::warn!("node {} is declared down", member.name),
+            // It is tried again as long as this node leads.
+            Err(error) => tracing::debug!(?error, "node {} could not be declared down", member.name),
         }
     }
 }
