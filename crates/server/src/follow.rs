@@ -57,7 +57,8 @@ pub(crate) fn follow(node: &Arc<Node>, changes: &[Change]) {
         }
     }
     node.changes.send_modify(|count| *count += 1);
-    if !registered || changes.iter().any(rearranges) {
+    // Nothing changes either when a node is taken in again, and it waits for a place in the log.
+    if !registered || changes.is_empty() || changes.iter().any(rearranges) {
         node.rearrangements.send_modify(|count| *count += 1);
     }
 }
