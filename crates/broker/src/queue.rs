@@ -109,6 +109,7 @@ pub struct Queue {
     safe_when_stored: Vec<(Publisher, Vec<(u64, u64)>)>,
     refused: Vec<(Publisher, Vec<u64>)>,
     removed: Vec<Vec<(Seq, Seq)>>,
+    passing: Option<Passing>,
     /// Messages or limits came since the limits were last enforced.
     limits_due: bool,
     /// Channels that hear of their cancel when the queue has deleted itself.
@@ -127,6 +128,16 @@ pub struct Queue {
     /// Since when (milliseconds since 1970) deliveries wait for the note of the horizon: what is alive
     /// then does not expire while it waits.
     held_since: Option<u64>,
+}
+
+/// What this round has put into the batch: it may be gone before the round ends.
+#[derive(Clone, Copy, Debug)]
+struct Passing {
+    first: Seq,
+    /// The batch before that.
+    mark: store::Mark,
+    stored: u64,
+    gone: u64,
 }
 
 /// How many keys of the store one queue owns: its levels, and its horizon.
@@ -188,6 +199,7 @@ impl Queue {
             safe_when_stored: Vec::new(),
             refused: Vec::new(),
             removed: vec![Vec::new(); levels],
+            passing: None,
             limits_due: true,
             farewells: Vec::new(),
             resumed: Vec::new(),
@@ -368,6 +380,8 @@ impl Queue {
             self.counters.disk_writes += 1;
         }
         if stored {
+            let begin = || Passing { first: seq, mark: out.batch.mark(), stored: 0, gone: 0 };
+            self.passing.get_or_insert_with(begin).stored += 1;
             out.batch.enqueue(
                 level_key(self.id, level as u8),
                 seq,
@@ -527,6 +541,9 @@ impl Queue {
         }
         if entry.stored {
             push_seq(&mut self.removed[level], entry.seq);
+            if let Some(passing) = self.passing.as_mut().filter(|passing| passing.first <= entry.seq) {
+                passing.gone += 1;
+            }
         }
     }
 

@@ -31,8 +31,19 @@ pub struct Batch {
     bytes: Vec<u8>,
     group: Option<OpenGroup>,
     enqueues: u64,
+    /// Changes that are no messages.
+    others: u64,
     first: Option<Seq>,
     checksum: Option<u32>,
+}
+
+/// A place in a batch to go back to, see [`Batch::retract`].
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    bytes: usize,
+    enqueues: u64,
+    others: u64,
+    first: Option<Seq>,
 }
 
 impl Batch {
@@ -93,6 +104,7 @@ impl Batch {
         }
         self.checksum = None;
         self.group = None;
+        self.others += 1;
         self.bytes.push(KIND_REMOVE);
         self.bytes.extend_from_slice(&queue.0.to_le_bytes());
         let count = u32::try_from(runs.len()).expect("fewer than 2^32 runs in a batch");
@@ -107,8 +119,29 @@ impl Batch {
     pub fn forget(&mut self, queue: QueueKey) {
         self.checksum = None;
         self.group = None;
+        self.others += 1;
         self.bytes.push(KIND_FORGET);
         self.bytes.extend_from_slice(&queue.0.to_le_bytes());
+    }
+
+    /// The place behind what was added so far.
+    pub fn mark(&mut self) -> Mark {
+        self.group = None;
+        Mark { bytes: self.bytes.len(), enqueues: self.enqueues, others: self.others, first: self.first }
+    }
+
+    /// Takes back what was added since `mark`, if that is `messages` messages and nothing else; otherwise
+    /// nothing is changed, and the answer false.
+    pub fn retract(&mut self, mark: Mark, messages: u64) -> bool {
+        if self.enqueues != mark.enqueues + messages || self.others != mark.others {
+            return false;
+        }
+        self.checksum = None;
+        self.group = None;
+        self.bytes.truncate(mark.bytes);
+        self.enqueues = mark.enqueues;
+        self.first = mark.first;
+        true
     }
 
     /// True if nothing was added.
@@ -140,6 +173,7 @@ impl Batch {
         self.bytes.clear();
         self.group = None;
         self.enqueues = 0;
+        self.others = 0;
         self.first = None;
         self.checksum = None;
     }

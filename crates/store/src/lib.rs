@@ -69,7 +69,7 @@ use index::{FileId, Index};
 use segment::SegmentInfo;
 use wal::Wal;
 
-pub use batch::Batch;
+pub use batch::{Batch, Mark};
 pub use disk::Disk;
 pub use error::{OpenError, StoreError};
 #[cfg(feature = "mutants")]

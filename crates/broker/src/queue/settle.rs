@@ -32,6 +32,7 @@ impl Queue {
         self.flush_outgoing(out);
         self.tell_resumed(out);
         self.send_dead_letters(out);
+        self.let_pass(out);
         self.write_removals(out);
         self.give_ticket(out);
         self.report(out);
@@ -225,6 +226,22 @@ impl Queue {
         for channel in self.resumed.drain(..) {
             let event = ChannelEvent::Resumed { queue: self.id, channel };
             out.to_connections.push((channel.connection, event));
+        }
+    }
+
+    /// What came in this round and has left already, to consumers that acknowledge by themselves, is safe and
+    /// need not be written; as in RabbitMQ. Copies of a mirrored queue are to hear of it.
+    fn let_pass(&mut self, out: &mut QueueEffects) {
+        let Some(passing) = self.passing.take() else { return };
+        if self.replicated || passing.gone < passing.stored || !out.batch.retract(passing.mark, passing.stored) {
+            return;
+        }
+        self.safe_now.append(&mut self.safe_when_stored);
+        for runs in &mut self.removed {
+            runs.retain(|(first, _)| *first < passing.first);
+            for (_, last) in runs {
+                *last = (*last).min(Seq(passing.first.0 - 1));
+            }
         }
     }
 

@@ -6,6 +6,7 @@ mod disk;
 mod fixture;
 mod limits;
 mod lives;
+mod passing;
 mod property;
 mod turns;
 
