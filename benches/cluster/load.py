@@ -8,17 +8,20 @@ from .warren import Warren
 PERSISTENT = "-s 1024 -f persistent -c 200 -q 500 -A 50"
 SMALL = "-s 16 -a"
 WINDOW_1 = "-s 1024 -f persistent -c 1 -a"
+WINDOW_1_ACKED = "-s 1024 -f persistent -c 1 -q 500 -A 50"
 SLOW = "-s 1024 -f persistent -c 10 -q 50 -A 10 -r 100"
 
 THROUGH_LEADER = "1 KiB persistent, on three nodes, through its leader"
 THROUGH_OTHER = "1 KiB persistent, on three nodes, through another node"
-ONE_BY_ONE = "1 KiB persistent, on three nodes, confirm window 1"
+ONE_BY_ONE = "1 KiB persistent, on three nodes, confirm window 1, auto-ack"
+ONE_BY_ONE_ACKED = "1 KiB persistent, on three nodes, confirm window 1, ack every 50"
 
 # Title, the node that the load connects to (1 leads all queues), queue, load.
 MIRRORED = [
     (THROUGH_LEADER, 0, "mirrored", PERSISTENT),
     (THROUGH_OTHER, 1, "mirrored", PERSISTENT),
     (ONE_BY_ONE, 0, "mirrored", WINDOW_1),
+    (ONE_BY_ONE_ACKED, 0, "mirrored", WINDOW_1_ACKED),
 ]
 PLAIN = [
     ("16 B auto-ack, unmirrored, through its owner", 0, "plain", SMALL),
