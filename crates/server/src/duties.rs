@@ -11,6 +11,7 @@ use std::time::Duration;
 use broker::metadata::{Command, MirrorMode, NodeKind, Queue, Scope, Tables, ViewChange};
 use cluster::metadata_log::{Member, NodeId};
 use consensus::{Consensus, Role};
+use parking_lot::Mutex;
 use stdx::Time;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -140,6 +141,8 @@ struct Voters {
     under_way: Option<JoinHandle<()>>,
     /// When this node looked last, nothing was to be done.
     as_wanted: bool,
+    /// What has been said last of why they are not as they should be.
+    told: Arc<Mutex<String>>,
 }
 
 impl Voters {
@@ -161,12 +164,17 @@ impl Voters {
         present.sort_by_key(|(member, _)| member.id);
         self.as_wanted = wanted == present;
         if self.as_wanted || wanted.is_empty() {
+            self.told.lock().clear();
             return;
         }
-        let consensus = consensus.clone();
+        let (consensus, told) = (consensus.clone(), Arc::clone(&self.told));
         self.under_way = Some(tokio::spawn(async move {
             if let Err(error) = consensus.arrange(wanted).await {
-                tracing::debug!("the voters of the metadata log are arranged again later: {error}");
+                let why = error.to_string();
+                if *told.lock() != why {
+                    tracing::info!("the voters of the metadata log are arranged again later: {why}");
+                    *told.lock() = why;
+                }
                 tokio::time::sleep(ARRANGE_AGAIN).await;
             }
         }));
