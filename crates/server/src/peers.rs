@@ -66,6 +66,9 @@ pub(crate) struct Peer {
     address: Mutex<String>,
     /// The present connection, or none.
     line: Mutex<Option<Arc<Line>>>,
+    /// Held while a packet is taken and while a connection goes: nothing that came over one is taken after
+    /// everybody has heard that it is lost.
+    turn: Mutex<()>,
     /// Of the present connection; 0 is none.
     life: AtomicU64,
     /// Gone from the cluster: no more calls.
@@ -122,6 +125,11 @@ impl Peer {
             0 => None,
             life => Some(life),
         }
+    }
+
+    /// Whether this is the present connection.
+    fn has(&self, line: &Arc<Line>) -> bool {
+        self.line.lock().as_ref().is_some_and(|present| Arc::ptr_eq(present, line))
     }
 
     /// Sends a packet, if there is a connection.
@@ -264,6 +272,7 @@ impl Peers {
                         name: Arc::clone(name),
                         address: Mutex::new(address.clone()),
                         line: Mutex::new(None),
+                        turn: Mutex::new(()),
                         life: AtomicU64::new(0),
                         dismissed: Notify::new(),
                         is_dismissed: std::sync::atomic::AtomicBool::new(false),
@@ -284,5 +293,48 @@ impl Peers {
             peer.dismissed.notify_waiters();
             peer.hang_up();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// What a peer sends first.
+    fn heartbeat(body: &[u8]) -> BytesMut {
+        let mut link = Link::new(LinkLimits::default());
+        link.send(Lane::Control, Packet::from(crate::wire::heartbeat(body)));
+        let mut bytes = Vec::new();
+        link.fill(&mut bytes, usize::MAX);
+        BytesMut::from(&bytes[..])
+    }
+
+    /// An end of a connection, and the other one.
+    async fn connection() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback is there");
+        let address = listener.local_addr().expect("it is bound");
+        let (here, there) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (here.expect("it connects"), there.expect("it is accepted").0)
+    }
+
+    #[tokio::test]
+    async fn nothing_is_taken_from_a_connection_after_another_has_its_place() {
+        let cookie = cluster::handshake::Cookie::new(b"a secret of sixteen").expect("it is a cookie");
+        let (peers, mut heard) = Peers::new(&Identity::founder("a@here", || 1), cookie, None);
+        peers.arrange(&[(NodeId(9), "b@there".into(), "127.0.0.1:1".to_owned())]);
+        let peer = peers.get(NodeId(9)).expect("it is a member");
+        let ((first, _first_end), (second, _second_end)) = (connection().await, connection().await);
+        // What the first has brought is not read yet when the second comes.
+        peers.install(Arc::clone(&peer), 1, first, heartbeat(b"first"));
+        peers.install(peer, 1, second, heartbeat(b"second"));
+        let body = loop {
+            if let PeerEvent::Heartbeat { body, .. } = heard.recv().await.expect("something is heard") {
+                break body;
+            }
+        };
+        assert_eq!(&body[..], b"second");
     }
 }

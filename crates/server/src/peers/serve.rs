@@ -58,13 +58,12 @@ impl Peers {
 
     /// A connection is over. Everybody hears it, once.
     fn lost(&self, peer: &Peer, line: &Arc<Line>, tell: bool) -> bool {
-        let mut present = peer.line.lock();
-        if !present.as_ref().is_some_and(|present| Arc::ptr_eq(present, line)) {
+        let _turn = peer.turn.lock();
+        if !peer.has(line) {
             return false;
         }
-        *present = None;
+        *peer.line.lock() = None;
         peer.life.store(0, Ordering::Release);
-        drop(present);
         self.calls.lost(peer.id);
         if let Some(node) = self.node() {
             node.link_lost(peer.id);
@@ -78,7 +77,7 @@ impl Peers {
     async fn read_on(
         self: &Arc<Self>,
         peer: &Arc<Peer>,
-        line: &Line,
+        line: &Arc<Line>,
         mut read: impl AsyncRead + Unpin,
         mut input: BytesMut,
     ) -> String {
@@ -87,6 +86,10 @@ impl Peers {
             loop {
                 match link.receive(&mut input) {
                     Ok(Some((_, packet))) => {
+                        let _turn = peer.turn.lock();
+                        if !peer.has(line) {
+                            return "another one took its place".to_owned();
+                        }
                         if let Err(error) = self.take(peer, packet) {
                             return error;
                         }
