@@ -5,7 +5,8 @@
 //! - what comes out was put in;
 //! - a message is new (`redelivered` not set) at most once; where there is one consumer, only at first:
 //!   where there are two, a first copy may have been on its way to one while the other got the second;
-//! - messages of one session of a publisher come out in their order, each at its first time.
+//! - messages of one session of a publisher come out in their order, each at its first time. What a consumer
+//!   held that has just gone comes later, flagged: see [`Sees`].
 //!
 //! A publisher that has lost its connection does not know what arrived. It begins a new session and
 //! publishes anew what was not confirmed; those are other messages.
@@ -35,6 +36,18 @@ impl Id {
         let mut next = || numbers.next()?.ok();
         Some(Id { publisher: next()?, session: next()?, number: next()? })
     }
+}
+
+/// What a consumer sees of its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sees {
+    /// There are others.
+    Part,
+    /// It is the only one, and its predecessor may have gone so shortly before that messages were on their way
+    /// there: they come back, flagged, behind what has been delivered meanwhile.
+    Order,
+    /// It has been the only one for long.
+    WholeOrder,
 }
 
 const CONFIRMED: u8 = 1;
@@ -90,8 +103,8 @@ impl Ledger {
         self.confirmed += 1;
     }
 
-    /// A message has come out of a queue. `in_order`: there is one consumer, which sees the queue's order.
-    pub fn delivered(&mut self, id: Id, redelivered: bool, in_order: bool) {
+    /// A message has come out of a queue.
+    pub fn delivered(&mut self, id: Id, redelivered: bool, sees: Sees) {
         let Some(message) = self.message(id) else {
             self.violations.push(format!("{id:?} comes out and was never published"));
             return;
@@ -99,7 +112,7 @@ impl Ledger {
         let (before, latest) = (message.known, message.latest);
         message.known |= SEEN | if redelivered { 0 } else { SEEN_AS_NEW };
         message.latest = Some((Instant::now(), redelivered));
-        let earlier = if in_order { SEEN } else { SEEN_AS_NEW };
+        let earlier = if sees == Sees::Part { SEEN_AS_NEW } else { SEEN };
         if !redelivered && before & earlier != 0 {
             let (ago, flagged) = latest.map_or_else(Default::default, |(at, flagged)| (at.elapsed(), flagged));
             self.violations.push(format!("{id:?} comes again and is said to be new; it came {ago:?} ago, redelivered: {flagged}"));
@@ -112,6 +125,11 @@ impl Ledger {
         let session = self.sessions.get_mut(&(id.publisher, id.session)).expect("it was found above");
         let last = session.last;
         session.last = last.max(Some(id.number));
+        let in_order = match sees {
+            Sees::Part => false,
+            Sees::Order => !redelivered,
+            Sees::WholeOrder => true,
+        };
         if in_order && last > Some(id.number) {
             self.violations.push(format!("{id:?} comes after {last:?}, redelivered: {redelivered}"));
         }
@@ -166,13 +184,13 @@ mod tests {
     fn good_histories_pass() {
         let mut ledger = ledger(4);
         ledger.confirmed(id(0));
-        ledger.delivered(id(0), false, true);
+        ledger.delivered(id(0), false, Sees::WholeOrder);
         // Delivered before its confirm, and again after a failover.
-        ledger.delivered(id(1), false, true);
+        ledger.delivered(id(1), false, Sees::WholeOrder);
         ledger.confirmed(id(1));
-        ledger.delivered(id(1), true, true);
+        ledger.delivered(id(1), true, Sees::WholeOrder);
         // Never confirmed, first seen with the mark.
-        ledger.delivered(id(3), true, true);
+        ledger.delivered(id(3), true, Sees::WholeOrder);
         assert!(ledger.missing().is_empty());
         assert!(ledger.violations().is_empty(), "{:?}", ledger.violations());
         assert_eq!(ledger.counts(), (2, 3, 1));
@@ -183,17 +201,18 @@ mod tests {
         let mut ledger = ledger(2);
         ledger.confirmed(id(0));
         ledger.confirmed(id(1));
-        ledger.delivered(id(1), false, false);
+        ledger.delivered(id(1), false, Sees::Part);
         assert_eq!(ledger.missing(), [id(0)]);
     }
 
     #[test]
     fn a_second_copy_without_the_mark_is_seen() {
         // The first flagged or not, seen by one consumer or by two.
-        for (first, in_order, wrongs) in [(true, true, 1), (false, true, 1), (false, false, 1), (true, false, 0)] {
+        use Sees::{Order, Part};
+        for (first, sees, wrongs) in [(true, Order, 1), (false, Order, 1), (false, Part, 1), (true, Part, 0)] {
             let mut ledger = ledger(1);
-            ledger.delivered(id(0), first, in_order);
-            ledger.delivered(id(0), false, in_order);
+            ledger.delivered(id(0), first, sees);
+            ledger.delivered(id(0), false, sees);
             assert_eq!(ledger.violations().len(), wrongs);
         }
     }
@@ -201,15 +220,25 @@ mod tests {
     #[test]
     fn a_wrong_order_is_seen() {
         let mut ledger = ledger(3);
-        ledger.delivered(id(1), false, true);
-        ledger.delivered(id(0), true, true);
+        ledger.delivered(id(1), false, Sees::WholeOrder);
+        ledger.delivered(id(0), true, Sees::WholeOrder);
         assert_eq!(ledger.violations().len(), 1);
+    }
+
+    #[test]
+    fn what_a_consumer_that_has_gone_held_may_come_late_if_it_is_flagged() {
+        for (redelivered, wrongs) in [(true, 0), (false, 1)] {
+            let mut ledger = ledger(2);
+            ledger.delivered(id(1), false, Sees::Order);
+            ledger.delivered(id(0), redelivered, Sees::Order);
+            assert_eq!(ledger.violations().len(), wrongs);
+        }
     }
 
     #[test]
     fn a_message_nobody_published_is_seen() {
         let mut ledger = ledger(1);
-        ledger.delivered(id(1), false, true);
+        ledger.delivered(id(1), false, Sees::WholeOrder);
         ledger.confirmed(id(1));
         assert_eq!(ledger.violations().len(), 2);
     }

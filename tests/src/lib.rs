@@ -26,7 +26,7 @@ mod wire;
 pub use crate::binary::{scratch, warren};
 pub use crate::cluster::Cluster;
 pub use crate::http::{http, try_http};
-pub use crate::ledger::{Id, Ledger};
+pub use crate::ledger::{Id, Ledger, Sees};
 pub use crate::network::Network;
 pub use crate::node::{Node, address, free_port};
 pub use crate::program::{Output, run};

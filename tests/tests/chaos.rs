@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use black_box::{Cluster, Id, Ledger};
+use black_box::{Cluster, Id, Ledger, Sees};
 use futures_util::StreamExt as _;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions, QueueDeclareOptions,
@@ -37,6 +37,8 @@ const PACE: Duration = Duration::from_millis(2);
 const HEALED: Duration = Duration::from_secs(15);
 /// A question is answered, if only by a refusal.
 const ANSWER: Duration = Duration::from_secs(20);
+/// What the consumer before held of a queue has come back after this time.
+const SETTLED: Duration = Duration::from_secs(20);
 /// For a broker that does not answer a client.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -149,10 +151,10 @@ struct World {
 }
 
 impl World {
-    fn delivered(self: &Arc<World>, id: Id, redelivered: bool, in_order: bool) {
+    fn delivered(self: &Arc<World>, id: Id, redelivered: bool, sees: Sees) {
         let mut ledger = self.ledger.lock();
         let before = ledger.violations().len();
-        ledger.delivered(id, redelivered, in_order);
+        ledger.delivered(id, redelivered, sees);
         if before == 0 && !ledger.violations().is_empty() {
             let world = Arc::clone(self);
             tokio::task::spawn_blocking(move || *world.evidence.lock() = Some(standing(&world)));
@@ -233,12 +235,12 @@ async fn publish_on(world: &World, publisher: usize, session: u32, channel: &Cha
 }
 
 /// Consumes for ever.
-async fn consume(world: Arc<World>, consumer: usize, in_order: bool) {
+async fn consume(world: Arc<World>, consumer: usize, alone: bool) {
     let mut place = consumer;
     loop {
         world.consumer(consumer, "a connection");
         let (connection, channel) = connect(&world, &mut place).await;
-        if consume_on(&world, consumer, in_order, &channel).await.is_err() {
+        if consume_on(&world, consumer, alone, &channel).await.is_err() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         // What is left open would go on being a consumer.
@@ -247,7 +249,8 @@ async fn consume(world: Arc<World>, consumer: usize, in_order: bool) {
     }
 }
 
-async fn consume_on(world: &Arc<World>, consumer: usize, in_order: bool, channel: &Channel) -> lapin::Result<()> {
+async fn consume_on(world: &Arc<World>, consumer: usize, alone: bool, channel: &Channel) -> lapin::Result<()> {
+    let since = Instant::now();
     let from = consumer % QUEUES;
     let waits_for = |what| world.consumer(consumer, what);
     waits_for("qos-ok");
@@ -277,7 +280,12 @@ async fn consume_on(world: &Arc<World>, consumer: usize, in_order: bool, channel
         let Some(delivery) = next else { return Ok(()) };
         let delivery = delivery?;
         let id = Id::parse(&delivery.data).expect("a body of ours");
-        world.delivered(id, delivery.redelivered, in_order);
+        let sees = match (alone, since.elapsed() < SETTLED) {
+            (false, _) => Sees::Part,
+            (true, true) => Sees::Order,
+            (true, false) => Sees::WholeOrder,
+        };
+        world.delivered(id, delivery.redelivered, sees);
         waits_for("its ack to be sent");
         let Ok(sent) = tokio::time::timeout(ANSWER, delivery.ack(BasicAckOptions::default())).await else {
             println!("          an ack is not sent within {ANSWER:?}, channel {:?}", channel.status());

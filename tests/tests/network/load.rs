@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use black_box::{Cluster, Id, Ledger, Node, until};
+use black_box::{Cluster, Id, Ledger, Node, Sees, until};
 use futures_util::StreamExt as _;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions};
 use lapin::types::FieldTable;
@@ -152,7 +152,7 @@ async fn take_all(world: &World, node: &Node) -> lapin::Result<()> {
                 let delivery = delivery?;
                 let id = Id::parse(&delivery.data).expect("a body of ours");
                 // What a side that gave way had is put back at the tail.
-                world.ledger.lock().delivered(id, delivery.redelivered, false);
+                world.ledger.lock().delivered(id, delivery.redelivered, Sees::Part);
                 delivery.ack(BasicAckOptions::default()).await?;
             }
             Ok(None) => return Err(lapin::ErrorKind::IOError(Arc::new(std::io::ErrorKind::UnexpectedEof.into())).into()),
