@@ -110,6 +110,8 @@ pub struct Queue {
     refused: Vec<(Publisher, Vec<u64>)>,
     removed: Vec<Vec<(Seq, Seq)>>,
     passing: Option<Passing>,
+    /// Among the reports of this round are some of messages that came earlier.
+    reports_earlier: bool,
     /// Messages or limits came since the limits were last enforced.
     limits_due: bool,
     /// Channels that hear of their cancel when the queue has deleted itself.
@@ -200,6 +202,7 @@ impl Queue {
             refused: Vec::new(),
             removed: vec![Vec::new(); levels],
             passing: None,
+            reports_earlier: false,
             limits_due: true,
             farewells: Vec::new(),
             resumed: Vec::new(),

@@ -115,6 +115,7 @@ impl Queue {
             self.refused.push((from, vec![number]));
         } else {
             push_run(&mut self.safe_when_stored, from, number);
+            self.reports_earlier = true;
         }
     }
 

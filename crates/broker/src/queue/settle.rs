@@ -232,8 +232,9 @@ impl Queue {
     /// What came in this round and has left already, to consumers that acknowledge by themselves, is safe and
     /// need not be written; as in RabbitMQ. Copies of a mirrored queue are to hear of it.
     fn let_pass(&mut self, out: &mut QueueEffects) {
-        let Some(passing) = self.passing.take() else { return };
-        if self.replicated || passing.gone < passing.stored || !out.batch.retract(passing.mark, passing.stored) {
+        let reports_earlier = std::mem::take(&mut self.reports_earlier);
+        let Some(passing) = self.passing.take().filter(|passing| passing.gone == passing.stored) else { return };
+        if self.replicated || reports_earlier || !out.batch.retract(passing.mark, passing.stored) {
             return;
         }
         self.safe_now.append(&mut self.safe_when_stored);

@@ -1,6 +1,7 @@
 //! Messages that come and are gone in one round: nobody has to acknowledge them.
 
 use super::*;
+use crate::id::ConnectionId;
 use crate::queue::{Publish, Publisher, QueueEffects, QueueEvent, QueueReply, Settings};
 
 fn publish(number: u64) -> QueueEvent {
@@ -61,6 +62,21 @@ fn what_was_there_before_is_removed_from_the_log_beside_what_only_passes() {
     assert_eq!((got(&mut f), f.stored()), (2, 0));
     f.restart(false);
     assert_eq!(f.queue.status().messages_ready, 0);
+}
+
+#[test]
+fn what_is_sent_again_is_not_confirmed_with_what_passes() {
+    let mut f = queue();
+    f.consume(2, 1);
+    f.session(false, [persistent(1)]);
+    assert_eq!(body(&f.delivered()), [1]);
+    // It is not in the log yet, and its agent sends it again.
+    let message = |number| Publish { message: persistent(number), number };
+    let (session, messages) = (ConnectionId(2), vec![message(1), message(2)]);
+    f.round(vec![QueueEvent::Session { session, settled: 0, follows: 0, again: true, messages }, get()]);
+    assert!(got(&mut f) == 1 && f.ticket.is_some() && f.confirmed.is_empty());
+    f.answer_all();
+    assert_eq!((f.confirmed.as_slice(), f.stored()), (&[1, 1, 2][..], 1));
 }
 
 #[test]
