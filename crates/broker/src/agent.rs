@@ -194,6 +194,19 @@ impl Agent {
         }
     }
 
+    /// The oldest publish without a report: its number, and since when.
+    #[must_use]
+    pub fn oldest(&self) -> Option<(u64, Time)> {
+        self.kept.first().map(|(number, kept)| (number, kept.since))
+    }
+
+    /// What it waits for, for those who look for a fault.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let numbers = (self.kept.first_key(), self.last, self.sent, self.chain);
+        format!("{:?} at {:?}, numbers {numbers:?}, questions {:?}", self.session, self.place, self.questions.keys())
+    }
+
     /// When to call [`Agent::handle`] with a tick if nothing else happens first.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {

@@ -13,6 +13,7 @@ use broker::{ConnectionId, QueueId};
 use broker::agent::{Agent, AgentEffects, AgentEvent, Place};
 use broker::queue::QueueEvent;
 use cluster::metadata_log::NodeId;
+use stdx::Time;
 
 use crate::clock;
 use crate::mailbox::Mailbox;
@@ -22,6 +23,9 @@ use crate::queue_driver::{send, size_of_event};
 
 /// A leader that said it is none is asked again after this time.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// A publish that has no report for so long is spoken of.
+const LONG: Duration = Duration::from_secs(5);
 
 /// Starts an agent; its handle is what the node's connections use as the queue.
 pub(crate) fn start(node: &Arc<Node>, id: QueueId) -> Arc<QueueHandle> {
@@ -49,6 +53,7 @@ fn start_with(node: &Arc<Node>, id: QueueId, make: fn(QueueId, ConnectionId) -> 
         leader: Leader::Nobody,
         refusals: 1,
         ask_again: false,
+        spoken_of: 0,
     };
     node.run(driver.run());
     handle
@@ -73,6 +78,8 @@ struct Driver {
     /// is sent to it carries the number.
     refusals: u64,
     ask_again: bool,
+    /// The last publish that had no report for long.
+    spoken_of: u64,
 }
 
 impl Driver {
@@ -109,6 +116,7 @@ impl Driver {
             }
             self.agent.handle(now, AgentEvent::Tick, &mut self.fx);
             self.obey();
+            self.speak_of_what_waits(now);
             if let Leader::There(peer) = &self.leader
                 && peer.is_crowded()
             {
@@ -129,12 +137,24 @@ impl Driver {
             let soon = clock::now() + ASK_AGAIN;
             deadline = Some(deadline.map_or(soon, |at| at.min(soon)));
         }
+        if let Some((_, since)) = self.agent.oldest().filter(|(number, _)| *number > self.spoken_of) {
+            deadline = Some(deadline.map_or(since + LONG, |at| at.min(since + LONG)));
+        }
         match deadline {
             None => take.await,
             Some(at) => {
                 let at = clock::instant(at).max(tokio::time::Instant::now() + Duration::from_millis(1));
                 let _ = tokio::time::timeout_at(at, take).await;
             }
+        }
+    }
+
+    fn speak_of_what_waits(&mut self, now: Time) {
+        let Some((number, since)) = self.agent.oldest() else { return };
+        if number > self.spoken_of && now.since(since) >= LONG {
+            self.spoken_of = number;
+            let queue = self.node.tables.load().queues.get(&self.id).map(|record| Arc::clone(&record.name));
+            tracing::info!("publishes to queue {queue:?} wait for their leader's report: {}", self.agent.describe());
         }
     }
 

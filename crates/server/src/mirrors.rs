@@ -183,6 +183,9 @@ pub(crate) fn obey(node: &Arc<Node>, record: &Record, epoch: u64, mailbox: &Arc<
     for complaint in fx.complaints.drain(..) {
         tracing::warn!("queue '{}' in vhost '{}': {complaint}", record.name, record.vhost);
     }
+    for waits in fx.waits.drain(..) {
+        tracing::info!("queue '{}' in vhost '{}': {waits}", record.name, record.vhost);
+    }
     for change in fx.proposals.drain(..) {
         let (owner, mailbox, queue) = (Arc::clone(node), Arc::clone(mailbox), record.id);
         node.run(async move {

@@ -44,6 +44,8 @@ pub struct Effects {
     pub put_back: Option<PutBack>,
     /// Something that should not happen, for the log.
     pub complaints: Vec<&'static str>,
+    /// What is waited for, and has been for long; for the log.
+    pub waits: Vec<String>,
 }
 
 impl Effects {
@@ -57,5 +59,6 @@ impl Effects {
             && self.proposals.is_empty()
             && self.put_back.is_none()
             && self.complaints.is_empty()
+            && self.waits.is_empty()
     }
 }

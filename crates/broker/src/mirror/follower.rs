@@ -309,6 +309,7 @@ impl Follower {
             }
             Packet::Probe { .. } => {
                 let number = self.stored.1;
+                out.waits.push(format!("its leader waits for this node to store something: {}", self.describe()));
                 out.to_peers.push((from, Packet::Progress { number }));
             }
             Packet::Wants { feed, .. } => {

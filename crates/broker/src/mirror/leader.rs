@@ -485,11 +485,16 @@ impl Leader {
             let given_up = |feed: &&mut Feed| !feed.is_proposed() || breaks(Mutant::GiveUpProposed);
             self.feeds.values_mut().filter(given_up).for_each(Feed::wait_no_more);
             self.complete(out);
+            if !self.pending.is_empty() && self.probed.is_none() {
+                self.probed = Some((now, BTreeMap::new()));
+                out.waits.push(format!("it waits for a mirror that comes: {}", self.describe()));
+            }
             return;
         }
         match &self.probed {
             None => {
                 self.probed = Some((now, BTreeMap::new()));
+                out.waits.push(format!("its mirrors have not stored what this node wrote: {}", self.describe()));
                 for node in self.view.mirrors() {
                     out.to_peers.push((node, Packet::Probe { number: oldest }));
                 }
@@ -578,8 +583,10 @@ impl Leader {
     /// What it waits for, for those who look for a fault.
     #[must_use]
     pub fn describe(&self) -> String {
-        let ring = (self.ring_completed, self.completed, self.deposed);
-        format!("epoch {} ring {ring:?} pending {:?} feeds {:?}", self.view.epoch, self.pending.front(), self.feeds)
+        let ring = (self.ring.view(), self.ring.held(), self.ring.is_unheard(), self.ring.early_bytes());
+        let done = (self.stored, self.ring_completed, self.completed, self.deposed);
+        let (oldest, count) = (self.pending.front(), self.pending.len());
+        format!("epoch {} ring {ring:?} done {done:?} pending {count} from {oldest:?} feeds {:?}", self.view.epoch, self.feeds)
     }
 
     /// This node.

@@ -434,6 +434,9 @@ impl World {
                 self.checks.fail(format!("{node} complains about {queue:?}: {complaint}"));
             }
         }
+        for waits in fx.waits.drain(..) {
+            self.tell(|| format!("{node}, {queue:?}: {waits}"));
+        }
         for change in fx.proposals.drain(..) {
             let command = Command::ChangeView { queue, epoch, change };
             self.propose(node, command, Asked::View { task, queue, epoch, change });
