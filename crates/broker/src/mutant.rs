@@ -40,6 +40,8 @@ pub enum Mutant {
     HeedLateRefusals,
     /// A member of the ring does not ask for what was sent before it was one.
     NoRelink,
+    /// A member of the ring asks for what was sent before it was one, and not who comes to be its neighbour.
+    AskOneNeighbour,
     /// Nothing is sent again over a new link.
     NoRelinkAfterLoss,
     /// A mirror leads before the ring has gathered what the dead left.

@@ -114,7 +114,6 @@ impl Follower {
         if is_new && let Some(seat) = member_of(view, me) {
             follower.seat = seat;
             follower.ring = Some(Member::new(seat, ring_view(view)));
-            out.to_peers.extend(ask_left(view, me));
         }
         follower.view_changed(now, view, out);
         follower
@@ -156,7 +155,7 @@ impl Follower {
             self.feed = None;
         }
         match member_of(view, self.me) {
-            Some(seat) if self.ring.is_some() && seat == self.seat => self.install(out),
+            Some(seat) if self.ring.is_some() && seat == self.seat => self.install(false, out),
             Some(seat) => {
                 self.ring = None;
                 self.seat = seat;
@@ -173,11 +172,17 @@ impl Follower {
         self.seek_solitude(now, out);
     }
 
-    fn install(&mut self, out: &mut Effects) {
+    /// Brings the ring to the view. `joins`: this replica is a member from here on.
+    fn install(&mut self, joins: bool, out: &mut Effects) {
         let Some(ring) = &mut self.ring else { return };
         let mut effects = Vec::new();
         ring.install(ring_view(&self.view), &mut effects);
+        // Whoever has come to be the left neighbour may have said all before this replica could hear it.
+        let is_unheard = ring.is_unheard() && (joins || !breaks(Mutant::AskOneNeighbour));
         self.obey(effects, out);
+        if is_unheard {
+            out.to_peers.extend(ask_left(&self.view, self.me));
+        }
     }
 
     /// Its turn to lead has come before it was made a member of the ring: it has all that is complete, and
@@ -374,8 +379,7 @@ impl Follower {
         let stored = feed.stored;
         self.feed = None;
         self.ring = Some(member);
-        out.to_peers.extend(ask_left(&self.view, self.me));
-        self.install(out);
+        self.install(true, out);
         self.steps_stored(stored, out);
     }
 

@@ -242,6 +242,9 @@ impl Leader {
         let mut effects = Vec::new();
         self.ring.install(ring_view(view), &mut effects);
         self.obey(effects, out);
+        if self.ring.is_unheard() && !breaks(Mutant::AskOneNeighbour) {
+            out.to_peers.extend(ask_left(&self.view, self.me));
+        }
         let seated: Vec<NodeId> = view.seats.iter().map(|seat| seat.node).collect();
         // Who has lost its seat begins anew, and nothing waits for it.
         let catches_up = |node: &NodeId, feed: &Feed| view.catching_up.contains(node) && !feed.welcomed;

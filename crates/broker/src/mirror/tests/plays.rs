@@ -238,3 +238,53 @@ fn whoever_led_is_waited_for_though_another_was_to_lead_since() {
     assert_eq!(third.leader(), TWO);
     assert_eq!(follower.leaders_before().collect::<Vec<_>>(), [ONE, NodeId(3)]);
 }
+
+/// Takes packets between the two, whose disks are quick, until none is left.
+fn exchange(leader: &mut Leader, out: &mut Effects, follower: &mut Follower, answers: &mut Effects) {
+    while !out.to_peers.is_empty() || !answers.to_peers.is_empty() || !answers.store.is_empty() {
+        for (_, packet) in std::mem::take(&mut out.to_peers).into_iter().filter(|(to, _)| *to == TWO) {
+            follower.receive(NOW, ONE, packet, answers);
+        }
+        for (_, report) in std::mem::take(&mut answers.store) {
+            follower.stored(report, answers);
+        }
+        for (_, packet) in std::mem::take(&mut answers.to_peers).into_iter().filter(|(to, _)| *to == ONE) {
+            leader.receive(NOW, TWO, packet, out);
+        }
+    }
+}
+
+/// A mirror hears late of its seat, and of the death of its neighbour after that. What the leader sent it as
+/// its next neighbour came when it was no member of the ring yet.
+#[test]
+fn who_has_another_neighbour_asks_for_what_it_could_not_hear() {
+    let play = || {
+        let (mut out, mut answers) = (Effects::default(), Effects::default());
+        let view = after(&View::new([ONE, NodeId(3)], true), ViewChange::AddMirror(TWO));
+        let care = Care { automatic: true, ..Care::default() };
+        let mut leader = Leader::found(QUEUE, ONE, &view, Sessions::new(), care);
+        let mut follower = Follower::new(NOW, QUEUE, TWO, &view, false, 1, &mut answers);
+        let feed = answers.survey.pop().expect("it asks what it holds").1;
+        follower.surveyed(NOW, feed, Vec::new(), &mut answers);
+        exchange(&mut leader, &mut out, &mut follower, &mut answers);
+        leader.surveyed(NOW, TWO, feed, Vec::new(), None, &mut out);
+        exchange(&mut leader, &mut out, &mut follower, &mut answers);
+        leader.tick(NOW, &mut out);
+        assert_eq!(out.proposals, [ViewChange::InSync(TWO)]);
+        let joined = after(&view, ViewChange::InSync(TWO));
+        let left_alone = joined.after_loss(NodeId(3)).expect("two are left");
+        leader.view_changed(&joined, &mut out);
+        leader.view_changed(&left_alone, &mut out);
+        exchange(&mut leader, &mut out, &mut follower, &mut answers);
+        assert!(!follower.is_member(), "it has not heard of its seat");
+        follower.view_changed(NOW, &joined, &mut answers);
+        follower.view_changed(NOW, &left_alone, &mut answers);
+        exchange(&mut leader, &mut out, &mut follower, &mut answers);
+        assert!(follower.is_member());
+        let report = leader.write(NOW, &message(), Sessions::new(), Some(1), &mut out);
+        leader.stored(report, &mut out);
+        exchange(&mut leader, &mut out, &mut follower, &mut answers);
+        out.complete == Some(1)
+    };
+    holds(play, Mutant::AskOneNeighbour);
+}
