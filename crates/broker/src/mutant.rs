@@ -68,6 +68,20 @@ pub enum Mutant {
     LeadThroughOthersTerm,
     /// A queue takes publishes of an agent though those in front of them were sent back.
     TakeWhatFollows,
+    /// A mirror that catches up may be handed the lead.
+    TransferToCatchingUp,
+    /// Where a leader stops, a mirror that lacks something leads, whatever the policy says.
+    PromoteAtStop,
+    /// A queue without a mirror in sync ends instead of waiting for one.
+    EndUnsynced,
+    /// A stopped queue stays stopped, whoever comes back.
+    StayStopped,
+    /// Exclusive queues stay when the node of their clients goes.
+    KeepExclusive,
+    /// A binding that is removed is not listed any more, and routes.
+    RouteUnlisted,
+    /// A command of a later version counts as done, and changes nothing.
+    SkipUnknown,
 }
 
 impl Mutant {
@@ -129,4 +143,12 @@ pub fn breaking<T>(mutant: Mutant, action: impl FnOnce() -> T) -> T {
     BROKEN.set(Some(mutant));
     let _mend = Mend;
     action()
+}
+
+/// A play holds, and fails when a rule is broken.
+#[cfg(test)]
+pub(crate) fn notices(rule: Mutant, play: impl Fn() + std::panic::RefUnwindSafe) {
+    play();
+    let broken = std::panic::catch_unwind(|| breaking(rule, &play));
+    assert!(broken.is_err(), "nobody notices {rule:?}");
 }
