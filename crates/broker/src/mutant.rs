@@ -82,6 +82,16 @@ pub enum Mutant {
     RouteUnlisted,
     /// A command of a later version counts as done, and changes nothing.
     SkipUnknown,
+    /// A dead letter is removed before its targets hold it.
+    LeaveAtOnce,
+    /// Mirrors keep what their leader refused.
+    MirrorRefused,
+    /// An acknowledgement of what an earlier leader delivered ends the queue.
+    StumbleOverLateAcks,
+    /// What nobody can take is confirmed.
+    ConfirmWhileDown,
+    /// The room of publishes that are refused is not given back.
+    KeepRoom,
 }
 
 impl Mutant {
