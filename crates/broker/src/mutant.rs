@@ -82,6 +82,12 @@ pub enum Mutant {
     RouteUnlisted,
     /// A command of a later version counts as done, and changes nothing.
     SkipUnknown,
+    /// A mirror that comes back is emptied before it is fed.
+    WipeBeforeRefill,
+    /// What waits for a slow mirror is kept without a bound.
+    FeedWithoutBound,
+    /// A mirror is fed as fast as it can be, whoever uses the queue.
+    FeedAtFullSpeed,
     /// A dead letter is removed before its targets hold it.
     LeaveAtOnce,
     /// Mirrors keep what their leader refused.
