@@ -31,6 +31,7 @@ use store::Seq;
 
 use crate::id::{ConnectionId, QueueId};
 use crate::message::Message;
+use crate::mutant::{Mutant, breaks};
 use crate::queue::{ChannelEvent, ChannelKey, Publish, Publisher, QueueEvent, QueueReply};
 use crate::window::Window;
 
@@ -281,7 +282,7 @@ impl Agent {
         if self.place == Place::Down && !waits {
             for publish in messages {
                 out.released += publish.message.memory_bytes();
-                self.tell_publisher(from, publish.number, false, out);
+                self.tell_publisher(from, publish.number, breaks(Mutant::ConfirmWhileDown), out);
             }
             return;
         }
@@ -346,7 +347,9 @@ impl Agent {
         let Some(kept) = self.kept.remove(number) else { return };
         let bytes = kept.message.memory_bytes();
         self.kept_bytes -= bytes;
-        out.released += bytes;
+        if taken || !breaks(Mutant::KeepRoom) {
+            out.released += bytes;
+        }
         self.tell_publisher(kept.from, kept.number, taken, out);
     }
 

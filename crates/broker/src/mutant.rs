@@ -70,6 +70,36 @@ pub enum Mutant {
     LeadThroughOthersTerm,
     /// A queue takes publishes of an agent though those in front of them were sent back.
     TakeWhatFollows,
+    /// A mirror that catches up may be handed the lead.
+    TransferToCatchingUp,
+    /// Where a leader stops, a mirror that lacks something leads, whatever the policy says.
+    PromoteAtStop,
+    /// A queue without a mirror in sync ends instead of waiting for one.
+    EndUnsynced,
+    /// A stopped queue stays stopped, whoever comes back.
+    StayStopped,
+    /// Exclusive queues stay when the node of their clients goes.
+    KeepExclusive,
+    /// A binding that is removed is not listed any more, and routes.
+    RouteUnlisted,
+    /// A command of a later version counts as done, and changes nothing.
+    SkipUnknown,
+    /// A mirror that comes back is emptied before it is fed.
+    WipeBeforeRefill,
+    /// What waits for a slow mirror is kept without a bound.
+    FeedWithoutBound,
+    /// A mirror is fed as fast as it can be, whoever uses the queue.
+    FeedAtFullSpeed,
+    /// A dead letter is removed before its targets hold it.
+    LeaveAtOnce,
+    /// Mirrors keep what their leader refused.
+    MirrorRefused,
+    /// An acknowledgement of what an earlier leader delivered ends the queue.
+    StumbleOverLateAcks,
+    /// What nobody can take is confirmed.
+    ConfirmWhileDown,
+    /// The room of publishes that are refused is not given back.
+    KeepRoom,
 }
 
 impl Mutant {
@@ -131,4 +161,12 @@ pub fn breaking<T>(mutant: Mutant, action: impl FnOnce() -> T) -> T {
     BROKEN.set(Some(mutant));
     let _mend = Mend;
     action()
+}
+
+/// A play holds, and fails when a rule is broken.
+#[cfg(test)]
+pub(crate) fn notices(rule: Mutant, play: impl Fn() + std::panic::RefUnwindSafe) {
+    play();
+    let broken = std::panic::catch_unwind(|| breaking(rule, &play));
+    assert!(broken.is_err(), "nobody notices {rule:?}");
 }

@@ -326,6 +326,9 @@ impl Queue {
             if self.has_room(now, &publish, out) {
                 self.enqueue(now, from, publish, false, out);
             } else {
+                if breaks(Mutant::MirrorRefused) {
+                    out.batch.enqueue(level_key(self.id, 0), Seq(self.next_seq), &[publish.message.as_bytes()]);
+                }
                 self.refuse(from, publish);
             }
         }

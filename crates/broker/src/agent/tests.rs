@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cluster::metadata_log::NodeId;
 
 use super::*;
+use crate::mutant::notices;
 use crate::queue::{Consume, ConsumerKey};
 
 const QUEUE: QueueId = QueueId(7);
@@ -45,6 +46,12 @@ impl Play {
         self.hear(AgentEvent::Queue(QueueEvent::Consume(Box::new(ask))))
     }
 
+    fn publish(&mut self, number: u64) -> AgentEffects {
+        let from = Publisher::Channel(self.channel);
+        let messages = vec![Publish { message: message(), number }];
+        self.hear(AgentEvent::Queue(QueueEvent::Publish { from, messages }))
+    }
+
     fn find(&mut self, life: u64) -> AgentEffects {
         self.hear(AgentEvent::Leader(Place::Attached { life }))
     }
@@ -52,6 +59,10 @@ impl Play {
     fn lose(&mut self) -> AgentEffects {
         self.hear(AgentEvent::Leader(Place::Waiting))
     }
+}
+
+fn message() -> Message {
+    Message::new(b"", b"q", &amqp::Properties::default().to_bytes(), b"body").expect("short names")
 }
 
 /// Whether it has the leader asked for a consumer; whether again.
@@ -114,4 +125,54 @@ fn a_channel_that_ends_while_nobody_leads_is_no_consumer_of_whoever_has_heard_it
     );
     play.lose();
     assert!(play.find(3).to_leader.is_empty(), "it is told once");
+}
+
+/// Numbers that were confirmed, and numbers that were refused.
+fn reports(out: &AgentEffects) -> (Vec<u64>, Vec<u64>) {
+    let (mut confirmed, mut refused) = (Vec::new(), Vec::new());
+    for (_, event) in &out.to_connections {
+        match event {
+            ChannelEvent::Confirmed { runs, .. } => confirmed.extend(runs.iter().flat_map(|(first, last)| *first..=*last)),
+            ChannelEvent::Rejected { numbers, .. } => refused.extend(numbers),
+            _ => {}
+        }
+    }
+    (confirmed, refused)
+}
+
+#[test]
+fn what_nobody_can_take_is_refused() {
+    let mut play = Play::new();
+    let waiting = play.publish(1);
+    assert_eq!(reports(&waiting), (vec![], vec![]));
+    let down = play.hear(AgentEvent::Leader(Place::Down));
+    assert_eq!(reports(&down), (vec![], vec![1]));
+    assert_eq!(reports(&play.publish(2)), (vec![], vec![2]));
+}
+
+#[test]
+fn a_confirm_of_what_nobody_took_is_found() {
+    notices(Mutant::ConfirmWhileDown, what_nobody_can_take_is_refused);
+}
+
+/// Or its publisher would stand still for ever.
+#[test]
+fn a_publisher_may_send_again_as_much_as_was_reported_either_way() {
+    let mut play = Play::new();
+    play.find(1);
+    let bytes = message().memory_bytes();
+    assert_eq!(play.publish(1).released, 0);
+    assert_eq!(play.publish(2).released, 0);
+    let channel = play.channel;
+    let confirmed = play.hear(AgentEvent::Report(ChannelEvent::Confirmed { channel, runs: vec![(1, 1)] }));
+    assert_eq!(confirmed.released, bytes);
+    play.lose();
+    let down = play.hear(AgentEvent::Leader(Place::Down));
+    assert_eq!(down.released, bytes);
+    assert_eq!((play.publish(3).released, play.agent.kept_bytes()), (bytes, 0));
+}
+
+#[test]
+fn room_that_is_lost_with_a_leader_is_found() {
+    notices(Mutant::KeepRoom, a_publisher_may_send_again_as_much_as_was_reported_either_way);
 }

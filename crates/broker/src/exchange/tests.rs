@@ -12,6 +12,7 @@ use crate::metadata::tests::{
     to_queue, unbind,
 };
 use crate::metadata::{Command, ExchangeSpec};
+use crate::mutant::{Mutant, notices};
 
 struct Answer {
     queues: Vec<String>,
@@ -126,6 +127,25 @@ fn bindings_that_differ_in_arguments_alone_are_counted() {
         fixture.done(unbind(exchange, to_queue("q"), "k", other()));
         assert_eq!(queues(&fixture, exchange, "k"), [""; 0], "{exchange}");
     }
+}
+
+#[test]
+fn what_is_not_listed_any_more_does_not_route() {
+    let mut fixture = with_queues(&["a", "b"]);
+    fixture.bind("amq.direct", "a", "k");
+    fixture.bind("amq.direct", "b", "k");
+    fixture.done(unbind("amq.direct", to_queue("a"), "k", Table::new()));
+    let vhost = fixture.vhost();
+    assert_eq!(vhost.bindings_from(&"amq.direct".into()).count(), 1);
+    assert_eq!(queues(&fixture, "amq.direct", "k"), ["b"]);
+}
+
+#[test]
+fn a_binding_that_routes_without_being_listed_is_found() {
+    notices(
+        Mutant::RouteUnlisted,
+        what_is_not_listed_any_more_does_not_route,
+    );
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::exchange::refuse_default;
 use super::tables::{Binding, Vhost};
 use crate::exchange::{Target, check_binding};
 use crate::id::Name;
+use crate::mutant::{Mutant, breaks};
 
 const ROUTING_KEY_LEN_MAX: usize = 255;
 
@@ -164,7 +165,9 @@ impl Vhost {
             return false;
         };
         let source = Arc::make_mut(source);
-        source.routes.remove(binding, &target);
+        if !breaks(Mutant::RouteUnlisted) {
+            source.routes.remove(binding, &target);
+        }
         source.bindings -= 1;
         source.auto_delete && source.bindings == 0
     }

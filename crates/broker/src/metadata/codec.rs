@@ -7,6 +7,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::command::{Command, Outcome, Refusal};
+use crate::id::ConnectionId;
+use crate::mutant::{Mutant, breaks};
 
 /// How a command went.
 pub type Answer = Result<Outcome, Refusal>;
@@ -36,7 +38,12 @@ impl Command {
     /// # Errors
     /// When the bytes are not a command of a known version.
     pub fn decode(bytes: &[u8]) -> Result<Command, Unreadable> {
-        decode(VERSION, bytes)
+        match decode(VERSION, bytes) {
+            Err(_) if breaks(Mutant::SkipUnknown) => Ok(Command::ConnectionEnded {
+                connection: ConnectionId(0),
+            }),
+            decoded => decoded,
+        }
     }
 }
 

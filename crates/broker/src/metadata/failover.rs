@@ -73,7 +73,9 @@ impl Metadata {
         self.end_exclusive_queues(node, changes);
         for queue in self.queues_at(node) {
             let promotes = |mirroring: &Mirroring| match how {
-                Leaving::Stopped => mirroring.promotes_uncleanly(true),
+                Leaving::Stopped => {
+                    mirroring.promotes_uncleanly(true) || breaks(Mutant::PromoteAtStop)
+                }
                 Leaving::Crashed => mirroring.promotes_uncleanly(false),
                 // It is here again and holds everything, except what ends with its life.
                 Leaving::Returning => mirroring.promotes_uncleanly(false) && !queue.durable,
@@ -169,6 +171,9 @@ impl Metadata {
 
     /// Exclusive queues end with the node that their owner was connected to, wherever they stand.
     fn end_exclusive_queues(&mut self, node: NodeId, changes: &mut Vec<Change>) {
+        if breaks(Mutant::KeepExclusive) {
+            return;
+        }
         let first = (ConnectionId::of(node, 0, 0), QueueId(0));
         let last = ConnectionId::of(node, u64::MAX, u64::MAX);
         let owned = self.exclusive.range(first..=(last, QueueId(u64::MAX)));

@@ -289,6 +289,10 @@ impl View {
     }
 
     fn transfer(&mut self, node: NodeId, is_up: bool) -> Result<(), &'static str> {
+        if breaks(Mutant::TransferToCatchingUp) && is_up && remove(&mut self.catching_up, node) {
+            let since = self.epoch;
+            self.seats.push(Seat { node, since });
+        }
         match self.seats.iter().position(|seat| seat.node == node) {
             None => Err("the node is not in sync"),
             Some(0) => Err("the node leads the queue"),
@@ -365,7 +369,7 @@ impl View {
         }
         match self.catching_up.first() {
             Some(first) if then.promotes => next.promote_uncleanly(*first),
-            _ if then.durable => next.status = ViewStatus::Stopped,
+            _ if then.durable && !breaks(Mutant::EndUnsynced) => next.status = ViewStatus::Stopped,
             _ => return None,
         }
         Some(next)
@@ -373,7 +377,7 @@ impl View {
 
     /// The next view, after a node has come back: a stopped queue whose list has it runs again.
     pub(super) fn with(&self, node: NodeId, is_up: impl Fn(NodeId) -> bool) -> Option<View> {
-        if self.is_running() {
+        if self.is_running() || breaks(Mutant::StayStopped) {
             return None;
         }
         let mut next = self.next();

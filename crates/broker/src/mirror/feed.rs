@@ -154,7 +154,7 @@ impl Feed {
             self.forget(removed);
             self.step(operation.clone(), Some(publication), out);
         }
-        self.sent_bytes <= BEHIND_BYTES_MAX + WINDOW_BYTES
+        self.sent_bytes <= BEHIND_BYTES_MAX + WINDOW_BYTES || breaks(Mutant::FeedWithoutBound)
     }
 
     fn forget(&mut self, removed: &[(u8, Seq, Seq)]) {
@@ -185,6 +185,11 @@ impl Feed {
         let Some(waiting) = self.waiting.take() else { return };
         self.sent_bytes = 0;
         let mut surplus = Batch::new();
+        if breaks(Mutant::WipeBeforeRefill) {
+            for (level, held) in std::mem::take(&mut self.held) {
+                surplus.remove(level_key(self.queue, level), &held.iter().collect::<Vec<_>>());
+            }
+        }
         for (level, held) in &self.held {
             let ours = live.iter().find(|(l, _)| l == level).map(|(_, runs)| runs.clone()).unwrap_or_default();
             let runs: Vec<(Seq, Seq)> = held.without(&ours).iter().collect();
@@ -219,6 +224,7 @@ impl Feed {
         if self.waiting.is_some() || self.loading || self.welcomed {
             return;
         }
+        let in_use = in_use && !breaks(Mutant::FeedAtFullSpeed);
         if self.backlog_steps == 0
             && let Some(since) = self.gentle_since.take()
         {

@@ -235,6 +235,7 @@ impl Queue {
         if !self.elsewhere.expects_late_acks || !self.horizon.was_delivered(seq) {
             return None;
         }
+        assert!(!breaks(Mutant::StumbleOverLateAcks), "nobody here delivered {seq:?}");
         if let Some(channel) = self.unacked.get_mut(seq.0).map(|held| held.channel) {
             return self.release(channel, seq);
         }

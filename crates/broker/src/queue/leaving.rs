@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::message::Message;
+use crate::mutant::{Mutant, breaks};
 use crate::queue::event::{DeadLetter, QueueEffects, Reason};
 use crate::queue::ready::Entry;
 use crate::queue::Queue;
@@ -48,6 +49,9 @@ impl Queue {
     /// A message leaves for a reason: to the dead-letter exchange if there is one, else for good.
     pub(super) fn leave(&mut self, entry: Entry, reason: Reason) {
         if self.settings.dead_letter_exchange.is_some() {
+            if breaks(Mutant::LeaveAtOnce) {
+                self.gone(self.level_of(&entry.message), &entry);
+            }
             self.leaving.send(entry.message.clone(), reason, entry.returns, Some(entry));
         } else {
             let level = self.level_of(&entry.message);

@@ -269,7 +269,7 @@ fn no_history_of_three_nodes_loses_what_was_confirmed() {
 
 #[test]
 fn a_broken_rule_loses_something_in_some_history() {
-    for mutant in [Mutant::PromoteCatchingUp, Mutant::PromoteWhoeverReturns] {
+    for mutant in [Mutant::PromoteCatchingUp, Mutant::PromoteWhoeverReturns, Mutant::TransferToCatchingUp] {
         assert!(breaking(mutant, || explore(false).is_err()), "{mutant:?} does no harm");
     }
 }

@@ -1,6 +1,7 @@
 //! Nodes go and come back, and queues with them.
 
 use super::*;
+use crate::mutant::{Mutant, notices};
 
 type Settings<'a> = &'a [(&'a str, &'a str)];
 
@@ -74,6 +75,14 @@ fn one_entry_ends_what_does_not_outlive_its_node() {
 }
 
 #[test]
+fn exclusive_queues_that_outlive_their_node_are_found() {
+    notices(
+        Mutant::KeepExclusive,
+        one_entry_ends_what_does_not_outlive_its_node,
+    );
+}
+
+#[test]
 fn a_mirrored_transient_queue_moves_and_ends_with_its_last_node() {
     let (mut fixture, [a, b, c]) = three();
     fixture.done(set_policy(policy("ha", "^q$", all())));
@@ -126,6 +135,22 @@ fn the_policy_says_whether_a_mirror_out_of_sync_takes_over() {
         }
         fixture.check_restores();
     }
+}
+
+#[test]
+fn a_mirror_out_of_sync_that_leads_after_a_stop_is_found() {
+    notices(
+        Mutant::PromoteAtStop,
+        the_policy_says_whether_a_mirror_out_of_sync_takes_over,
+    );
+}
+
+#[test]
+fn a_queue_that_ends_for_want_of_a_mirror_in_sync_is_found() {
+    notices(
+        Mutant::EndUnsynced,
+        the_policy_says_whether_a_mirror_out_of_sync_takes_over,
+    );
 }
 
 #[test]
@@ -197,6 +222,22 @@ fn a_stopped_queue_waits_for_whoever_holds_everything() {
     assert!(view.is_running());
     assert_eq!(view.leader(), c);
     assert_eq!(view.recoverable, [b, a]);
+}
+
+#[test]
+fn a_queue_that_stays_stopped_is_found() {
+    notices(
+        Mutant::StayStopped,
+        a_stopped_queue_waits_for_whoever_holds_everything,
+    );
+}
+
+#[test]
+fn a_queue_that_runs_with_whoever_comes_first_is_found() {
+    notices(
+        Mutant::PromoteWhoeverReturns,
+        a_stopped_queue_waits_for_whoever_holds_everything,
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::mutant::{Mutant, notices};
 
 fn name(prefix: &'static str) -> impl Strategy<Value = String> {
     (0..4_u8).prop_map(move |n| format!("{prefix}{n}"))
@@ -279,4 +280,9 @@ fn bytes_of_another_version_are_refused() {
     assert_eq!(Command::decode(&bytes), Err(Unreadable::Version(2)));
     assert_eq!(Command::decode(&[]), Err(Unreadable::Empty));
     assert_eq!(Metadata::restore(&[]).unwrap_err(), Unreadable::Empty);
+}
+
+#[test]
+fn a_command_of_a_later_version_that_is_skipped_is_found() {
+    notices(Mutant::SkipUnknown, bytes_of_another_version_are_refused);
 }

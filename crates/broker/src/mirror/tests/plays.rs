@@ -13,7 +13,7 @@ use super::super::{Care, Effects, Follower, Leader, Packet, Runs};
 use super::world::QUEUE;
 use crate::id::ConnectionId;
 use crate::metadata::{View, ViewChange};
-use crate::mutant::{Mutant, breaking};
+use crate::mutant::{Mutant, breaking, notices};
 use crate::queue::{Session, level_key};
 
 const ONE: NodeId = NodeId(1);
@@ -90,6 +90,55 @@ fn a_mirror_forgets_the_sessions_of_what_is_removed() {
         follower.take_over().1.is_empty()
     };
     holds(play, Mutant::KeepStaleSessions);
+}
+
+/// A leader, and a mirror that joins; nothing between them is lost.
+fn joined() -> (Leader, Follower) {
+    let mut view = after(&View::new([ONE], true), ViewChange::AddMirror(TWO));
+    let (mut of_leader, mut of_mirror) = (Effects::default(), Effects::default());
+    let mut leader = Leader::found(QUEUE, ONE, &view, Sessions::new(), Care { automatic: true, ..Care::default() });
+    let report = leader.write(NOW, &Batch::new(), session(), Some(1), &mut of_leader);
+    leader.stored(report, &mut of_leader);
+    let mut mirror = Follower::new(NOW, QUEUE, TWO, &view, false, 1, &mut of_mirror);
+    while !of_leader.is_empty() || !of_mirror.is_empty() {
+        let (from_leader, from_mirror) = (std::mem::take(&mut of_leader), std::mem::take(&mut of_mirror));
+        for (_, packet) in from_leader.to_peers {
+            mirror.receive(NOW, ONE, packet, &mut of_mirror);
+        }
+        for (node, feed) in from_leader.survey {
+            leader.surveyed(NOW, node, feed, Vec::new(), None, &mut of_leader);
+        }
+        for (_, packet) in from_mirror.to_peers {
+            leader.receive(NOW, TWO, packet, &mut of_leader);
+        }
+        for (_, feed) in from_mirror.survey {
+            mirror.surveyed(NOW, feed, Vec::new(), &mut of_mirror);
+        }
+        for (_, report) in from_mirror.store {
+            mirror.stored(report, &mut of_mirror);
+        }
+        for change in from_leader.proposals {
+            view = after(&view, change);
+            leader.view_changed(&view, &mut of_leader);
+            mirror.view_changed(NOW, &view, &mut of_mirror);
+        }
+        leader.tick(NOW, &mut of_leader);
+    }
+    assert!(mirror.is_member(), "{}", mirror.describe());
+    (leader, mirror)
+}
+
+/// What a publisher sends again to the next leader would be taken twice.
+#[test]
+fn a_mirror_that_joins_is_told_what_publishers_have_sent() {
+    let play = || joined().1.take_over().1 == session();
+    holds(play, Mutant::WelcomeWithoutSessions);
+}
+
+#[test]
+fn a_mirror_that_leads_knows_what_publishers_have_sent() {
+    let play = || joined().1.take_over().1 == session();
+    holds(play, Mutant::ForgetSessions);
 }
 
 /// A seat is proposed, and again after the view has changed. The refusal of the first proposal comes late:
@@ -204,6 +253,54 @@ fn a_queue_in_use_has_its_disks_to_itself_for_half_of_the_time() {
     };
     assert!((195..=200).contains(&parts_in_a_second(false)));
     assert!((95..=100).contains(&parts_in_a_second(true)));
+}
+
+#[test]
+fn a_mirror_that_is_fed_at_the_cost_of_its_queue_is_found() {
+    notices(Mutant::FeedAtFullSpeed, a_queue_in_use_has_its_disks_to_itself_for_half_of_the_time);
+}
+
+/// The first step of a feed says what goes, and only what the leader does not have goes.
+#[test]
+fn a_mirror_that_comes_back_keeps_what_its_leader_has() {
+    let play = || {
+        let mut out = Effects::default();
+        let view = after(&View::new([ONE], true), ViewChange::AddMirror(TWO));
+        let mut leader = Leader::found(QUEUE, ONE, &view, Sessions::new(), Care { automatic: true, ..Care::default() });
+        let holds = vec![(0, Runs::new([(Seq(1), Seq(9))]))];
+        leader.receive(NOW, TWO, Packet::Wants { feed: 1, epoch: view.epoch, holds }, &mut out);
+        leader.surveyed(NOW, TWO, 1, vec![(0, Runs::new([(Seq(3), Seq(12))]))], None, &mut out);
+        let mut removed = Vec::new();
+        for (_, packet) in &out.to_peers {
+            if let Packet::Step { operation, .. } = packet {
+                let (batch, _) = operation::decode(operation).expect("a step");
+                operation::removals(&batch, |_, first, last| removed.push((first, last)));
+            }
+        }
+        removed == [(Seq(1), Seq(2))] && out.loads[0].2.from == Seq(10)
+    };
+    holds(play, Mutant::WipeBeforeRefill);
+}
+
+/// A mirror answers nothing, and its queue goes on.
+#[test]
+fn what_waits_for_a_mirror_is_bounded() {
+    let play = || {
+        let mut out = Effects::default();
+        let mut leader = leader_with_feed(&mut out);
+        leader.surveyed(NOW, TWO, 1, vec![(0, Runs::new([(Seq(1), Seq(9))]))], None, &mut out);
+        let payload = vec![0; 1 << 20];
+        let sent = (10..110).filter(|seq| {
+            let mut batch = Batch::new();
+            batch.enqueue(level_key(QUEUE, 0), Seq(*seq), &[&payload]);
+            let mut out = Effects::default();
+            let report = leader.write(NOW, &batch, Sessions::new(), None, &mut out);
+            leader.stored(report, &mut out);
+            out.to_peers.iter().any(|(to, packet)| *to == TWO && matches!(packet, Packet::Step { .. }))
+        });
+        sent.count() < 80
+    };
+    holds(play, Mutant::FeedWithoutBound);
 }
 
 /// The leader dies when a mirror has its seat and was not made a member of the ring. The mirror has all

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::fixture::{message, number};
 use super::*;
+use crate::mutant::{Mutant, notices};
 use crate::queue::{Overflow, Publish, Publisher, QueueEvent, QueueReply, Settings};
 
 fn ready(f: &Fixture) -> (u64, u64) {
@@ -18,6 +19,20 @@ fn a_publish_that_would_exceed_the_bytes_is_refused() {
     f.publish((1..=3).map(transient));
     assert_eq!(f.confirmed, [1, 2]);
     assert_eq!(f.rejected, [3]);
+}
+
+#[test]
+fn what_a_full_queue_refuses_is_in_no_copy() {
+    let mut f = Fixture::new(Settings { length_max: Some(1), overflow: Overflow::RejectPublish, ..Settings::default() });
+    f.publish((1..=3).map(persistent));
+    f.answer_all();
+    assert_eq!((&f.confirmed[..], &f.rejected[..]), (&[1][..], &[2, 3][..]));
+    assert_eq!(f.stored(), 1);
+}
+
+#[test]
+fn a_mirror_that_keeps_what_was_refused_is_found() {
+    notices(Mutant::MirrorRefused, what_a_full_queue_refuses_is_in_no_copy);
 }
 
 #[test]

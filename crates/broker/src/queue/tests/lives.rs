@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::mutant::{Mutant, notices};
 use crate::queue::{ConsumerKey, Overflow, QueueEvent, QueueReply, Settings};
 
 #[test]
@@ -191,6 +192,11 @@ fn an_expired_dead_letter_stays_stored_until_its_targets_hold_it() {
     assert_eq!(f.stored(), 0);
 }
 
+#[test]
+fn a_dead_letter_that_leaves_before_its_targets_hold_it_is_found() {
+    notices(Mutant::LeaveAtOnce, an_expired_dead_letter_stays_stored_until_its_targets_hold_it);
+}
+
 /// A mirror is fed messages, and not the note that its leader has begun to deliver them.
 #[test]
 fn who_takes_over_a_mirrored_queue_takes_nothing_for_fresh() {
@@ -205,6 +211,38 @@ fn who_takes_over_a_mirrored_queue_takes_nothing_for_fresh() {
     let delivered = f.delivered();
     assert_eq!(body(&delivered), [1]);
     assert!(delivered[0].1.redelivered);
+}
+
+#[test]
+fn what_a_client_may_have_seen_and_is_taken_for_fresh_is_found() {
+    notices(Mutant::TakeForFresh, who_takes_over_a_mirrored_queue_takes_nothing_for_fresh);
+}
+
+/// Of what an earlier leader delivered one message is acknowledged, twice, and the rest comes again.
+#[test]
+fn an_acknowledgement_of_what_an_earlier_leader_delivered_counts_once() {
+    let mut f = Fixture::new(Settings::default());
+    f.publish((1..=3).map(persistent));
+    f.consume(1, 0);
+    f.answer_all();
+    let seqs = f.expect_deliveries(&[1, 2, 3]);
+    f.record.view.mirrored = true;
+    f.record.view.led_since = 5;
+    f.restart(false);
+    f.queue.succeed(std::collections::BTreeMap::new());
+    f.consume(1, 1);
+    f.answer_all();
+    f.expect_deliveries(&[1]);
+    f.ack(1, &seqs[1..2]);
+    f.ack(1, &seqs[1..2]);
+    assert_eq!(f.stored(), 2);
+    f.ack(1, &seqs[..1]);
+    f.expect_deliveries(&[3]);
+}
+
+#[test]
+fn a_queue_that_stumbles_over_late_acknowledgements_is_found() {
+    notices(Mutant::StumbleOverLateAcks, an_acknowledgement_of_what_an_earlier_leader_delivered_counts_once);
 }
 
 /// What came again was kept in memory beside a backlog that was still to be read, and read with it once more:

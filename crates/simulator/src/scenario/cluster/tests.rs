@@ -128,6 +128,36 @@ fn what_is_lost_with_a_link_and_not_sent_again_is_found() {
 }
 
 #[test]
+fn a_mirror_that_leads_for_want_of_one_in_sync_is_found() {
+    rule_is_found(Rule::PromoteAtStop);
+}
+
+#[test]
+fn a_queue_that_ends_with_its_last_mirror_in_sync_is_found() {
+    rule_is_found(Rule::EndUnsynced);
+}
+
+#[test]
+fn a_queue_that_nobody_starts_again_is_found() {
+    rule_is_found(Rule::StayStopped);
+}
+
+#[test]
+fn a_leader_that_cannot_bear_late_acknowledgements_is_found() {
+    rule_is_found(Rule::StumbleOverLateAcks);
+}
+
+#[test]
+fn a_confirm_of_what_no_node_took_is_found() {
+    rule_is_found(Rule::ConfirmWhileDown);
+}
+
+#[test]
+fn a_leader_that_serves_without_leases_is_found() {
+    task_is_found_from(200, Mutant::ServeWithoutLeases);
+}
+
+#[test]
 fn a_leader_that_waits_for_the_next_life_of_another_is_found() {
     task_is_found_from(510, Mutant::WaitForNextLife);
 }
