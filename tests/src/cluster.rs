@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 use std::ops::{Index, IndexMut};
+use std::process::Command;
 use std::time::Duration;
 
 use crate::http::try_http;
@@ -138,12 +139,29 @@ impl IndexMut<usize> for Cluster {
     }
 }
 
+impl Cluster {
+    /// Runs `warren ctl` on all nodes at once.
+    #[track_caller]
+    pub fn ctl_everywhere(&self, arguments: &[&str]) -> Vec<Output> {
+        let commands: Vec<Command> = self.iter().map(|node| node.ctl_command(arguments)).collect();
+        std::thread::scope(|scope| {
+            let start = |mut command| scope.spawn(move || run(&mut command, PATIENCE));
+            let running: Vec<_> = commands.into_iter().map(start).collect();
+            running.into_iter().map(|run| run.join().expect("it ends")).collect()
+        })
+    }
+}
+
 impl Node {
     /// Runs `warren ctl` on this node.
     #[must_use]
     #[track_caller]
     pub fn ctl(&self, arguments: &[&str]) -> Output {
+        run(&mut self.ctl_command(arguments), PATIENCE)
+    }
+
+    fn ctl_command(&self, arguments: &[&str]) -> Command {
         let arguments: Vec<&str> = ["ctl", "-q", "-n", self.name()].iter().chain(arguments).copied().collect();
-        run(&mut self.command(&arguments), PATIENCE)
+        self.command(&arguments)
     }
 }

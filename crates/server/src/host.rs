@@ -64,6 +64,8 @@ pub(crate) struct ProcessHost {
     pub app: RwLock<Option<App>>,
     /// What others are told that look for a cluster at the same time.
     stance: RwLock<Stance>,
+    /// The member that this node asks to be taken back in.
+    returns_to: RwLock<Option<String>>,
     /// Of a witness that is no member yet: whom it is asked to join.
     invitation: watch::Sender<Option<String>>,
     /// One change of the process's life at a time.
@@ -97,6 +99,7 @@ impl ProcessHost {
             app: RwLock::new(None),
             // Until it has looked.
             stance: RwLock::new(Stance::Begun),
+            returns_to: RwLock::new(None),
             invitation: watch::Sender::new(None),
             changing: tokio::sync::Mutex::new(()),
             started: std::time::Instant::now(),
@@ -120,6 +123,11 @@ impl ProcessHost {
     /// Asks processes of other nodes in this node's name.
     pub(crate) fn asking<'a>(&'a self, own_name: &'a str, patience: std::time::Duration) -> ask::Ask<'a> {
         ask::Ask { own_name, cookie: &self.cookie, tls: self.tls.as_ref(), patience }
+    }
+
+    /// Says whom this node asks to be taken back in.
+    pub(crate) fn return_to(&self, member: Option<&str>) {
+        *self.returns_to.write() = member.map(str::to_owned);
     }
 
     pub(crate) fn tell_stance(&self, stance: Stance) {

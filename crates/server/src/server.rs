@@ -138,19 +138,32 @@ async fn life(
         let mut asking_since = None;
         let identity = loop {
             match begin(host).await? {
-                Beginning::Ready(identity) => break identity,
+                Beginning::Ready(identity) => {
+                    host.return_to(None);
+                    break identity;
+                }
                 Beginning::Return { identity, to, generation } => {
-                    if let Err(error) = host.become_member_again(identity, &to, generation).await {
-                        let since = *asking_since.get_or_insert_with(std::time::Instant::now);
-                        let has_log = host.config.data_dir.join("metadata").exists();
+                    host.return_to(Some(&to));
+                    let has_log = host.config.data_dir.join("metadata").exists();
+                    let since = *asking_since.get_or_insert_with(std::time::Instant::now);
+                    let ask = async {
+                        let Err(error) = host.become_member_again(identity, &to, generation).await else { return None };
                         if has_log && since.elapsed() >= host.config.cluster.failure_timeout * RETURN_PATIENCE {
-                            tracing::warn!("{to} does not take this node back in ({error}): it goes on as before");
-                            crate::returning::forget_return(&host.config.data_dir)?;
-                            continue;
+                            return Some(format!("{to} does not take this node back in ({error})"));
                         }
                         tracing::warn!("{to} does not take this node back in yet: {error}");
                         host.set(AppState::Starting { why: format!("{to} does not take it back in yet: {error}") });
                         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                        None
+                    };
+                    let goes_on = tokio::select! {
+                        why = ask => why,
+                        // The question may be waiting for a log that has been stopped.
+                        () = host.is_waited_for_by(&to), if has_log => Some(format!("{to} has given way to this node")),
+                    };
+                    if let Some(why) = goes_on {
+                        tracing::warn!("{why}: it goes on as before");
+                        crate::returning::forget_return(&host.config.data_dir)?;
                     }
                 }
                 Beginning::Join(seed) => match host.become_member(&seed, host.config.cluster.formation.ram_node).await {

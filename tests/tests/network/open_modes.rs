@@ -112,3 +112,25 @@ fn sides_that_meet_go_on_until_they_are_told() {
     meet(&cluster, &load);
     load.finish(&cluster[0]);
 }
+
+/// Each is told that the other side stays. One of the two goes on at once, and takes the other in.
+#[test]
+fn two_sides_that_give_way_to_each_other_are_put_together() {
+    let cluster = mirrored(2, "ignore");
+    let load = Load::start(&cluster);
+    part(&cluster, &load, 0);
+    for place in 0..2 {
+        until("the partition is shown", || {
+            let nodes = asked(&cluster[place], "/api/nodes?columns=partitions")?;
+            nodes.to_string().contains(cluster[1 - place].name()).then_some(())
+        });
+    }
+    for told in cluster.ctl_everywhere(&["heal_partition"]) {
+        let _ = told.success();
+    }
+    meet(&cluster, &load);
+    for node in cluster.iter() {
+        assert!(!node.said().contains("does not take this node back in ("), "it waited until its patience was over");
+    }
+    load.finish(&cluster[0]);
+}

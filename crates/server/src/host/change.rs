@@ -15,6 +15,9 @@ use crate::clock;
 use crate::config::NodeName;
 use crate::identity::Identity;
 
+/// A member that is asked to take this node back in is looked at so often.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
 fn broken(error: &dyn std::fmt::Display) -> HostFailure {
     HostFailure::Broken(error.to_string())
 }
@@ -95,6 +98,22 @@ impl ProcessHost {
         };
         let saved = identity.save(&self.config.data_dir).and_then(|()| crate::returning::taken_in(&self.config.data_dir, admission.held));
         saved.map_err(|error| broken(&format!("{error:#}")))
+    }
+
+    /// Waits until the member that this node asks to be taken back in asks the same of this one: both sides of
+    /// a partition have given way. Then the one with the lower name goes on as before; the other waits for ever.
+    pub(crate) async fn is_waited_for_by(&self, member: &str) {
+        let own = self.own_name();
+        if own.as_str() > member {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            let who = self.ask(&own).post(member, "/api/peer/who", &json!({})).await;
+            if who.is_ok_and(|who| who["returns_to"] == own.as_str()) {
+                return;
+            }
+        }
     }
 
     pub(super) async fn join_cluster(self: &Arc<Self>, seed: &str, kind: NodeKind) -> Result<Joined, HostFailure> {

@@ -197,6 +197,7 @@ async fn who(State(host): State<Arc<ProcessHost>>) -> Response {
         "app": state,
         "stance": *host.stance.read(),
         "witness": host.config.is_witness(),
+        "returns_to": *host.returns_to.read(),
         "uptime_millis": started,
     }))
     .into_response()
