@@ -52,7 +52,9 @@ pub(crate) struct Survived {
 pub(crate) fn open_store(config: &Config) -> Result<(Store<FileDisk>, Survived)> {
     let dir = config.data_dir.join("messages");
     let disk = FileDisk::new(&dir);
-    let (mut store, recovery) = Store::open(disk, store::Options::default())
+    let size = config.resources.msg_store_file_size_limit;
+    let options = store::Options { wal_file_bytes: size, segment_bytes: size, ..store::Options::default() };
+    let (mut store, recovery) = Store::open(disk, options)
         .with_context(|| format!("the message log in {} cannot be opened", dir.display()))?;
     for note in &recovery.notes {
         tracing::warn!("message log: {note}");
