@@ -10,6 +10,7 @@ mod minority;
 mod open_modes;
 mod restarts;
 mod two_nodes;
+mod witness;
 
 use std::net::TcpStream;
 
