@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -98,6 +98,8 @@ struct Shared {
     usage: Mutex<Usage>,
     /// Since when there is no room for what has to be written.
     starved_since: Mutex<Option<Instant>>,
+    /// It was told to stop: room is not waited for any more.
+    stopping: AtomicBool,
 }
 
 /// The way to the store.
@@ -125,6 +127,9 @@ impl LogWriter {
 
     pub(crate) fn submit(&self, job: Job) {
         let bytes = job.bytes();
+        if matches!(job, Job::Stop) {
+            self.shared.stopping.store(true, Ordering::Relaxed);
+        }
         self.shared.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         let mut jobs = self.shared.jobs.lock();
         jobs.push_back(job);
@@ -340,6 +345,7 @@ impl<D: Disk> Worker<D> {
         }
         match self.store.maintain(u64::MAX) {
             Ok(_) => Ok(()),
+            Err(error) if is_full(&error) && self.shared.stopping.load(Ordering::Relaxed) => Err(error),
             Err(error) if is_full(&error) => {
                 self.lacks_room();
                 std::thread::sleep(Duration::from_millis(200));

@@ -59,3 +59,22 @@ fn a_node_that_cannot_write_metadata_ends_and_the_others_go_on() {
     wait_for_mirrors(&cluster);
     load.finish(&cluster[0]);
 }
+
+/// What it cannot write was promised to nobody.
+#[test]
+fn a_node_whose_disk_is_full_can_be_stopped() {
+    let mut cluster = Cluster::on_disks(3, MEBIBYTES, SETTINGS);
+    mirror_all(&cluster);
+    let load = Load::start(&cluster);
+    cluster[1].disk().fill();
+    cluster[1].wait_for_line("no room on the disk");
+    cluster[1].terminate();
+    let said = cluster[1].wait_for_failure();
+    assert!(said.contains("no room on the disk; the node stops"), "{said}");
+    [0, 2].into_iter().for_each(|place| load.wait_for_confirms(place));
+    cluster[1].disk().make_room();
+    cluster[1].launch();
+    (0..3).for_each(|place| load.wait_for_confirms(place));
+    wait_for_mirrors(&cluster);
+    load.finish(&cluster[1]);
+}
