@@ -3,7 +3,7 @@
 use black_box::{Cluster, until};
 
 use super::load::Load;
-use super::{leader, mirror_all, wait_for_mirrors};
+use super::{QUEUE, asked, leader, mirror_all, wait_for_mirrors};
 use crate::cluster::Client;
 use crate::methods::DURABLE;
 
@@ -77,4 +77,28 @@ fn a_node_whose_disk_is_full_can_be_stopped() {
     (0..3).for_each(|place| load.wait_for_confirms(place));
     wait_for_mirrors(&cluster);
     load.finish(&cluster[1]);
+}
+
+/// Nobody could do better than the leader, so it waits; or whoever cannot write down that mirrors are given up ends.
+#[test]
+fn nodes_whose_disks_are_all_full_go_on_when_there_is_room() {
+    let mut cluster = Cluster::on_disks(3, MEBIBYTES, SETTINGS);
+    mirror_all(&cluster);
+    let load = Load::start(&cluster);
+    (0..3).for_each(|place| cluster[place].disk().fill());
+    (0..3).for_each(|place| cluster[place].wait_for_line("no room on the disk"));
+    until("the mirrors are given up, or a node ends", || {
+        let queue = asked(&cluster[0], &format!("/api/queues/%2F/{QUEUE}?columns=synchronised_slave_nodes"));
+        let alone = queue.is_some_and(|queue| queue["synchronised_slave_nodes"].as_array().is_some_and(Vec::is_empty));
+        (alone || (0..3).any(|place| cluster[place].has_ended())).then_some(())
+    });
+    (0..3).for_each(|place| cluster[place].disk().make_room());
+    until("all nodes run", || {
+        (0..3).for_each(|place| drop(cluster[place].launch_if_ended()));
+        let runs = |place| asked(&cluster[place], "/api/nodes?columns=running").map(|nodes| nodes.to_string());
+        (0..3).all(|place| runs(place).is_some_and(|nodes| nodes.matches("true").count() == 3)).then_some(())
+    });
+    (0..3).for_each(|place| load.wait_for_confirms(place));
+    wait_for_mirrors(&cluster);
+    load.finish(&cluster[2]);
 }
