@@ -44,13 +44,44 @@ impl Cluster {
     #[must_use]
     #[track_caller]
     pub fn in_network(count: usize, settings: &str) -> Cluster {
+        Cluster::placed(count, settings, |node| node).launched().joined()
+    }
+
+    /// The same, where each node has a disk of so many MiB for its data.
+    #[must_use]
+    #[track_caller]
+    pub fn on_disks(count: usize, mebibytes: u32, settings: &str) -> Cluster {
+        Cluster::placed(count, settings, |node| node.with_disk(mebibytes)).launched().joined()
+    }
+
+    /// Two nodes in a network that can be cut, and after them a witness.
+    #[must_use]
+    #[track_caller]
+    pub fn with_witness(settings: &str) -> Cluster {
+        let mut cluster = Cluster::placed(3, settings, |node| node);
+        let at = cluster[2].node_port();
+        for place in 0..3 {
+            cluster[place].configure(&format!("metadata_witness = {at}\n"));
+            cluster[place].launch();
+        }
+        for place in 0..2 {
+            cluster[place].wait_for_line("stop with");
+        }
+        let _ = cluster[1].ctl(&["join_cluster", cluster[0].name()]).success();
+        // As soon as there are two it is asked in.
+        cluster[2].wait_for_line("stop with");
+        cluster.wait_for_running(3);
+        cluster
+    }
+
+    fn placed(count: usize, settings: &str, equip: impl Fn(Node) -> Node) -> Cluster {
         let network = Network::of(count);
         // The test is on none of the nodes' hosts.
         let settings = format!("loopback_users = none\n{settings}");
         let places = 0..count;
-        let node = |place| Node::placed(network.address(place), Some(network.namespace(place)), &settings);
+        let node = |place| equip(Node::placed(network.address(place), Some(network.namespace(place)), &settings));
         let nodes = places.map(node).collect();
-        Cluster { nodes, network: Some(network) }.launched().joined()
+        Cluster { nodes, network: Some(network) }
     }
 
     /// What its nodes reach each other through.

@@ -7,6 +7,7 @@
 //! - [`Node`] is a process with a data folder; it can be killed, stopped and started again.
 //! - [`Cluster`] is several of them that joined; [`until`] waits for what they come to agree on.
 //! - [`Network`] is what the nodes of a cluster reach each other through, or do not.
+//! - [`Disk`] is a small one of a node's own, to be filled.
 //! - [`Wire`] is a client that may break every rule of AMQP, for answers no polite client provokes.
 //! - [`http`] asks the HTTP API.
 //! - [`Ledger`] judges what came out against what was confirmed.
@@ -14,6 +15,7 @@
 
 mod binary;
 mod cluster;
+mod disk;
 mod http;
 mod ledger;
 mod network;
@@ -25,6 +27,7 @@ mod wire;
 
 pub use crate::binary::{scratch, warren};
 pub use crate::cluster::Cluster;
+pub use crate::disk::Disk;
 pub use crate::http::{http, try_http};
 pub use crate::ledger::{Id, Ledger, Sees};
 pub use crate::network::Network;

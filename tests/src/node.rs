@@ -19,6 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::binary::warren;
+use crate::disk::Disk;
 use crate::http::http;
 
 /// Its number on every Unix.
@@ -30,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A node; see the file's head.
 #[derive(Debug)]
 pub struct Node {
+    /// Of its own, for its data; before the folder, which can go only then.
+    disk: Option<Disk>,
     folder: TempDir,
     amqp: SocketAddr,
     http: SocketAddr,
@@ -92,6 +95,7 @@ impl Node {
         conf.push_str(settings);
         std::fs::write(folder.path().join("warren.conf"), conf).expect("the configuration is written");
         Node {
+            disk: None,
             amqp: SocketAddr::new(ip, amqp),
             http: SocketAddr::new(ip, http),
             distribution,
@@ -101,6 +105,12 @@ impl Node {
             process: None,
             lives: Vec::new(),
         }
+    }
+
+    /// Gives it a disk of so many MiB for its data, before it has any.
+    pub(crate) fn with_disk(mut self, mebibytes: u32) -> Node {
+        self.disk = Some(Disk::mount(self.data(), mebibytes));
+        self
     }
 
     /// Adds settings, to be read when the node starts next.
@@ -285,6 +295,40 @@ impl Node {
         let said = said.lock().expect("no reader panics").clone();
         assert!(!status.success(), "the node ended well; it said:\n{said}");
         said
+    }
+
+    /// Whether its process, which was started, has ended by itself.
+    ///
+    /// # Panics
+    /// If it was not started.
+    #[must_use]
+    pub fn has_ended(&mut self) -> bool {
+        let process = self.process.as_mut().expect("the node was started");
+        process.child.try_wait().expect("our own child").is_some()
+    }
+
+    /// Starts the node if its process has ended by itself, as whatever watches over it would; what it had said.
+    ///
+    /// # Panics
+    /// If it was not started, or ended well.
+    #[track_caller]
+    pub fn launch_if_ended(&mut self) -> Option<String> {
+        if !self.has_ended() {
+            return None;
+        }
+        let said = self.wait_for_failure();
+        self.launch();
+        Some(said)
+    }
+
+    /// The disk that its data has to itself.
+    ///
+    /// # Panics
+    /// If it has none.
+    #[must_use]
+    #[track_caller]
+    pub fn disk(&self) -> &Disk {
+        self.disk.as_ref().expect("a node with a disk of its own")
     }
 
     /// Where AMQP clients connect.

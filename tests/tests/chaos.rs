@@ -9,7 +9,8 @@
 //! ```
 //!
 //! With `WARREN_CHAOS_MODE` set to a mode of `cluster_partition_handling` the nodes run in a network of their
-//! own, and are also cut off, split in pairs, or heard one way only.
+//! own, on small disks of their own. They are also cut off, split in pairs, or heard one way only, and their
+//! disks get full. A node that ends for want of room is started again, as whatever watches over it would.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -41,6 +42,10 @@ const ANSWER: Duration = Duration::from_secs(20);
 const SETTLED: Duration = Duration::from_secs(20);
 /// For a broker that does not answer a client.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Of each node's disk.
+const MEBIBYTES: u32 = 256;
+/// Of a file of the message log: so small that a full disk is felt within seconds.
+const FILES: &str = "msg_store_file_size_limit = 64KiB\n";
 
 /// Numbers from a seed (splitmix64).
 struct Draw(u64);
@@ -74,6 +79,8 @@ enum Kind {
     Split,
     /// The next node does not hear it.
     Mute,
+    /// Its disk has no room.
+    Fill,
 }
 
 /// What happens to which nodes, and how long until they go on.
@@ -93,13 +100,13 @@ impl fmt::Display for Fault {
 
 impl Fault {
     fn draw(draw: &mut Draw, has_network: bool) -> Fault {
-        use Kind::{Freeze, Isolate, Kill, Mute, Split, Stop};
-        let kinds = [Kill, Kill, Stop, Freeze, Isolate, Isolate, Split, Mute];
-        let kind = kinds[draw.below(if has_network { 8 } else { 4 })];
+        use Kind::{Fill, Freeze, Isolate, Kill, Mute, Split, Stop};
+        let kinds = [Kill, Kill, Stop, Freeze, Isolate, Isolate, Split, Mute, Fill, Fill];
+        let kind = kinds[draw.below(if has_network { 10 } else { 4 })];
         let first = draw.below(3);
         let nodes = match (kind, draw.below(10)) {
-            (Kind::Kill, 0) => vec![0, 1, 2],
-            (Kind::Kill | Kind::Freeze, 1 | 2) => vec![first, (first + 1) % 3],
+            (Kind::Kill | Kind::Fill, 0) => vec![0, 1, 2],
+            (Kind::Kill | Kind::Freeze | Kind::Fill, 1 | 2) => vec![first, (first + 1) % 3],
             _ => vec![first],
         };
         let holds = match kind {
@@ -108,11 +115,16 @@ impl Fault {
             Kind::Kill | Kind::Stop => draw.millis(0, 4000),
             // Long enough for either side to go on by itself.
             Kind::Isolate | Kind::Split | Kind::Mute => draw.millis(200, 14_000),
+            // Long enough for the node to end, so that others can lead.
+            Kind::Fill => draw.millis(200, 25_000),
         };
-        Fault { kind, nodes, holds, heals: draw.below(4) != 0 }
+        // What ends for want of room may do so a moment after there is some, and nothing else should strike it then.
+        let heals = draw.below(4) != 0 || matches!(kind, Kind::Fill);
+        Fault { kind, nodes, holds, heals }
     }
 
     fn strike(&self, cluster: &mut Cluster) {
+        start_what_ended(cluster);
         for place in &self.nodes {
             match self.kind {
                 Kind::Kill => cluster[*place].kill(),
@@ -121,15 +133,40 @@ impl Fault {
                 Kind::Isolate => cluster.network().isolate(*place),
                 Kind::Split => cluster.network().split(*place, (place + 1) % 3),
                 Kind::Mute => cluster.network().cut(*place, (place + 1) % 3),
+                Kind::Fill => cluster[*place].disk().fill(),
             }
         }
-        std::thread::park_timeout(self.holds);
+        std::thread::park_timeout(self.holds / 2);
+        if matches!(self.kind, Kind::Fill) {
+            // There is no room for its start either.
+            start_what_ended(cluster);
+        }
+        std::thread::park_timeout(self.holds / 2);
         for place in &self.nodes {
             match self.kind {
                 Kind::Kill | Kind::Stop => cluster[*place].launch(),
                 Kind::Freeze => cluster[*place].freeze(false),
                 Kind::Isolate | Kind::Split | Kind::Mute => cluster.network().heal(),
+                Kind::Fill => {
+                    let said = cluster[*place].said();
+                    let latest = said.rsplit("there is room on the disk again").next();
+                    if latest.is_some_and(|latest| latest.contains("no room on the disk")) {
+                        println!("          node {place} could confirm nothing");
+                    }
+                    cluster[*place].disk().make_room();
+                }
             }
+        }
+    }
+}
+
+/// Starts nodes again that have ended by themselves, which they do for want of room on their disks only.
+fn start_what_ended(cluster: &mut Cluster) {
+    for place in 0..3 {
+        if let Some(said) = cluster[place].launch_if_ended() {
+            let wanted = said.contains("No space left on device") || said.contains("no room on the disk");
+            assert!(wanted, "node {place} has ended; it said:\n{said}");
+            println!("          node {place} had ended for want of room");
         }
     }
 }
@@ -296,9 +333,10 @@ async fn consume_on(world: &Arc<World>, consumer: usize, alone: bool, channel: &
 }
 
 /// Waits until every publisher has a confirm for a message that it began after now.
-fn wait_until_healed(world: &World, since: Instant, after: &str) {
+fn wait_until_healed(cluster: &mut Cluster, world: &World, since: Instant, after: &str) {
     let begun: Vec<u64> = world.begun.iter().map(|begun| begun.load(Ordering::Relaxed)).collect();
     loop {
+        start_what_ended(cluster);
         let behind: Vec<usize> =
             (0..PUBLISHERS).filter(|n| world.done[*n].load(Ordering::Relaxed) <= begun[*n]).collect();
         if behind.is_empty() {
@@ -316,7 +354,7 @@ fn number_from(variable: &str) -> Option<u64> {
 /// Three nodes; in a network if they are told how to handle partitions.
 fn start(mode: Option<&str>) -> Cluster {
     let Some(mode) = mode else { return Cluster::configured(3, "cluster_partition_handling = pause_minority\n") };
-    let mut cluster = Cluster::in_network(3, "");
+    let mut cluster = Cluster::on_disks(3, MEBIBYTES, FILES);
     let mut settings = format!("cluster_partition_handling = {mode}\n");
     if mode == "pause_if_all_down" {
         let key = "cluster_partition_handling.pause_if_all_down";
@@ -333,8 +371,9 @@ fn start(mode: Option<&str>) -> Cluster {
 }
 
 /// Has the sides of a partition that has ended meet, wherever they wait to be told.
-fn put_together(cluster: &Cluster) {
+fn put_together(cluster: &mut Cluster) {
     black_box::until("all nodes are together", || {
+        start_what_ended(cluster);
         let _ = cluster[0].ctl(&["heal_partition"]);
         let running = |node: &black_box::Node| {
             let asked = black_box::try_http(node.http(), "GET", "/api/nodes?columns=running", "");
@@ -380,7 +419,7 @@ fn nothing_confirmed_is_lost_whatever_nodes_do() {
         runtime.spawn(consume(Arc::clone(&world), n, alone));
     }
     let publishers: Vec<_> = (0..PUBLISHERS).map(|n| runtime.spawn(publish(Arc::clone(&world), n))).collect();
-    wait_until_healed(&world, Instant::now(), "the start");
+    wait_until_healed(&mut cluster, &world, Instant::now(), "the start");
 
     let started = Instant::now();
     let mut faults = 0;
@@ -389,18 +428,18 @@ fn nothing_confirmed_is_lost_whatever_nodes_do() {
         println!("{:6.1} s: {fault}", started.elapsed().as_secs_f64());
         fault.strike(&mut cluster);
         if mode.as_deref() == Some("ignore") {
-            put_together(&cluster);
+            put_together(&mut cluster);
         }
         faults += 1;
         if fault.heals {
             let since = Instant::now();
-            wait_until_healed(&world, since, &fault.to_string());
+            wait_until_healed(&mut cluster, &world, since, &fault.to_string());
             println!("          well again after {:.2} s", since.elapsed().as_secs_f64());
         }
         check(&world, seed);
         std::thread::park_timeout(draw.millis(0, 3000));
     }
-    wait_until_healed(&world, Instant::now(), "everything");
+    wait_until_healed(&mut cluster, &world, Instant::now(), "everything");
     world.stop_publishing.store(true, Ordering::Relaxed);
     runtime.block_on(async {
         for publisher in publishers {

@@ -3,12 +3,14 @@
 //!
 //! In every test a durable queue is mirrored on all nodes, and publishers with confirms are at work.
 
+mod disk_full;
 mod links;
 mod load;
 mod minority;
 mod open_modes;
 mod restarts;
 mod two_nodes;
+mod witness;
 
 use std::net::TcpStream;
 
@@ -24,10 +26,20 @@ const POLICY: &str = r#"{"ha-mode":"all","ha-sync-mode":"automatic","ha-promote-
 /// A cluster in a network, with a queue that node 0 leads and all others mirror, in sync.
 fn mirrored(nodes: usize, partition_handling: &str) -> Cluster {
     let cluster = Cluster::in_network(nodes, &format!("cluster_partition_handling = {partition_handling}\n"));
+    mirror_all(&cluster);
+    cluster
+}
+
+/// Declares the queue, that node 0 leads and all others mirror, in sync.
+fn mirror_all(cluster: &Cluster) {
+    mirror_on(cluster, cluster.iter().count());
+}
+
+/// The same where so many nodes hold queues.
+fn mirror_on(cluster: &Cluster, nodes: usize) {
     let _ = cluster[0].ctl(&["set_policy", "ha-all", "^", POLICY]).success();
     Client::of(&cluster[0]).declare(QUEUE, DURABLE);
-    wait_for_mirrors(&cluster);
-    cluster
+    wait_for_copies(cluster, nodes);
 }
 
 /// What a node that may be starting, or paused, answers.
@@ -53,12 +65,18 @@ fn leader(cluster: &Cluster, places: &[usize]) -> usize {
 /// Waits until all nodes say that the queue runs, and is mirrored in sync by all others.
 #[track_caller]
 fn wait_for_mirrors(cluster: &Cluster) {
+    wait_for_copies(cluster, cluster.iter().count());
+}
+
+/// Waits until all nodes say that the queue runs, with so many copies in sync.
+#[track_caller]
+fn wait_for_copies(cluster: &Cluster, copies: usize) {
     let path = format!("/api/queues/%2F/{QUEUE}?columns=state,synchronised_slave_nodes");
     for node in cluster.iter() {
         until(&format!("{} says that all are in sync", node.name()), || {
             let queue = asked(node, &path)?;
             let mirrors = queue["synchronised_slave_nodes"].as_array()?.len();
-            (queue["state"] == "running" && mirrors + 1 == cluster.iter().count()).then_some(())
+            (queue["state"] == "running" && mirrors + 1 == copies).then_some(())
         });
     }
 }

@@ -158,6 +158,17 @@ impl Consensus {
         }
     }
 
+    /// Waits until the log on this node can keep no promise any more, and says why; `None` if it was only told
+    /// to stop.
+    pub async fn failed(&self) -> Option<String> {
+        let why = self.stopped().await;
+        let told = matches!(
+            self.inner.raft.metrics().borrow_watched().running_state,
+            Ok(()) | Err(Fatal::Stopped)
+        );
+        (!told || self.inner.log.failure().is_some()).then_some(why)
+    }
+
     /// Has `member` follow the log without a vote; returns once it has caught up. Leader only.
     pub async fn add_learner(&self, member: Member) -> Result<(), ChangeError> {
         let peer = Peer {

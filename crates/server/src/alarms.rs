@@ -1,13 +1,15 @@
 //! Memory and disk alarms: below or above a threshold, publishers on this node wait.
 //!
-//! Checked every interval of the configuration; an alarm ends by itself when there is room again.
+//! Checked every interval of the configuration; an alarm ends by itself when there is room again. A full disk
+//! holds up whoever uses a queue that is led here, wherever they are: if others can lead it, the node ends.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::config::{DiskLimit, MemoryWatermark};
-use crate::node::{ConnectionMail, Node};
+use crate::config::{DiskLimit, MemoryWatermark, PartitionHandling};
+use crate::follow::leads;
+use crate::node::{BROKEN, ConnectionMail, Node};
 
 /// What was measured last, and the thresholds.
 #[derive(Debug, Default)]
@@ -57,6 +59,10 @@ pub(crate) async fn watch(node: Arc<Node>) {
     let interval = node.config.resources.memory_monitor_interval;
     loop {
         check(&node);
+        if is_in_the_way(&node) {
+            tracing::error!("no room on the disk for too long: the node stops, so that others lead its queues");
+            std::process::exit(BROKEN);
+        }
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
             () = node.recheck.notified() => {}
@@ -90,6 +96,27 @@ pub(crate) fn check(node: &Node) {
     for handle in node.connections.read().values() {
         let _ = handle.mailbox.push(ConnectionMail::Alarm(reason.clone()), 0);
     }
+}
+
+/// Whether others could confirm what this node has had no room for. It waits longer than it takes its queues
+/// to part with mirrors that store nothing either: those are none to hand a queue to.
+fn is_in_the_way(node: &Node) -> bool {
+    let patience = node.config.cluster.replica_timeout * 3 / 2;
+    if node.log.starved_for().is_none_or(|starved| starved < patience) || !can_do_without(node) {
+        return false;
+    }
+    let tables = node.tables.load();
+    let led = tables.queues.values().filter(|record| leads(node.id(), record));
+    led.into_iter().any(|record| record.view.mirrors().any(|mirror| node.in_reach(mirror)))
+}
+
+/// Whether the other nodes go on when this one ends.
+fn can_do_without(node: &Node) -> bool {
+    let Some(log) = node.consensus() else { return false };
+    let voters = log.metrics().voters;
+    let others = voters.iter().filter(|voter| voter.id != node.id() && node.in_reach(voter.id)).count();
+    let is_open = matches!(node.config.cluster.partition_handling, PartitionHandling::Ignore | PartitionHandling::Autoheal);
+    is_open || others * 2 > voters.len()
 }
 
 /// Resident bytes of this process.

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -96,6 +96,10 @@ struct Shared {
     sync_nanos: AtomicU64,
     written: AtomicU64,
     usage: Mutex<Usage>,
+    /// Since when there is no room for what has to be written.
+    starved_since: Mutex<Option<Instant>>,
+    /// It was told to stop: room is not waited for any more.
+    stopping: AtomicBool,
 }
 
 /// The way to the store.
@@ -123,6 +127,9 @@ impl LogWriter {
 
     pub(crate) fn submit(&self, job: Job) {
         let bytes = job.bytes();
+        if matches!(job, Job::Stop) {
+            self.shared.stopping.store(true, Ordering::Relaxed);
+        }
         self.shared.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         let mut jobs = self.shared.jobs.lock();
         jobs.push_back(job);
@@ -174,6 +181,11 @@ impl LogWriter {
         (s.syncs.load(Ordering::Relaxed), s.sync_nanos.load(Ordering::Relaxed), s.written.load(Ordering::Relaxed))
     }
 
+    /// How long it has waited for room on the disk by now.
+    pub(crate) fn starved_for(&self) -> Option<Duration> {
+        self.shared.starved_since.lock().map(|since| since.elapsed())
+    }
+
     /// What the store takes of the disk.
     pub(crate) fn usage(&self) -> Usage {
         *self.shared.usage.lock()
@@ -214,6 +226,7 @@ impl<D: Disk> Worker<D> {
             if stop {
                 return self.store.close();
             }
+            self.has_room();
             idle = !self.keep_house(taken as u64)?;
         }
     }
@@ -332,12 +345,27 @@ impl<D: Disk> Worker<D> {
         }
         match self.store.maintain(u64::MAX) {
             Ok(_) => Ok(()),
+            Err(error) if is_full(&error) && self.shared.stopping.load(Ordering::Relaxed) => Err(error),
             Err(error) if is_full(&error) => {
-                tracing::warn!("no room on the disk: waiting for space before anything more is confirmed");
+                self.lacks_room();
                 std::thread::sleep(Duration::from_millis(200));
                 Ok(())
             }
             Err(error) => Err(error),
+        }
+    }
+
+    fn lacks_room(&self) {
+        self.shared.starved_since.lock().get_or_insert_with(|| {
+            tracing::warn!("no room on the disk: waiting for space before anything more is confirmed");
+            Instant::now()
+        });
+    }
+
+    /// All that had come is written.
+    fn has_room(&self) {
+        if self.shared.starved_since.lock().take().is_some() {
+            tracing::warn!("there is room on the disk again");
         }
     }
 

@@ -33,6 +33,9 @@ use crate::provision;
 use crate::seen::Sights;
 use crate::watch::Reach;
 
+/// As in `sysexits.h`: what the process ends with when its disk fails it.
+pub(crate) const BROKEN: i32 = 70;
+
 /// What a queue's task hears.
 pub(crate) enum QueueMail {
     Event(QueueEvent),
@@ -287,8 +290,16 @@ impl Node {
         self.consensus.read().clone()
     }
 
+    /// A node whose metadata log fails hears nothing of its queues any more, and to others it looks alive: it
+    /// ends.
     pub(crate) fn set_consensus(&self, log: Consensus) {
-        *self.consensus.write() = Some(log);
+        *self.consensus.write() = Some(log.clone());
+        tokio::spawn(async move {
+            if let Some(why) = log.failed().await {
+                tracing::error!("{why}; the node stops, because it could not keep its promises");
+                std::process::exit(BROKEN);
+            }
+        });
     }
 
     /// Its number in the metadata log.

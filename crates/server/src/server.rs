@@ -209,7 +209,7 @@ async fn start_parts(host: &Arc<ProcessHost>, identity: crate::identity::Identit
     let (store, survived) = start::open_store(&host.config)?;
     let (log, thread) = LogWriter::start(store, |error| {
         tracing::error!("{error}; the node stops, because it could not keep its promises");
-        std::process::exit(70);
+        std::process::exit(crate::node::BROKEN);
     })?;
     let node = start::open_node(host, identity, log).await?;
     Ok((node, survived, thread))

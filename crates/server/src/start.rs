@@ -52,7 +52,9 @@ pub(crate) struct Survived {
 pub(crate) fn open_store(config: &Config) -> Result<(Store<FileDisk>, Survived)> {
     let dir = config.data_dir.join("messages");
     let disk = FileDisk::new(&dir);
-    let (mut store, recovery) = Store::open(disk, store::Options::default())
+    let size = config.resources.msg_store_file_size_limit;
+    let options = store::Options { wal_file_bytes: size, segment_bytes: size, ..store::Options::default() };
+    let (mut store, recovery) = Store::open(disk, options)
         .with_context(|| format!("the message log in {} cannot be opened", dir.display()))?;
     for note in &recovery.notes {
         tracing::warn!("message log: {note}");
@@ -361,6 +363,8 @@ fn server_properties(config: &Config) -> Table {
 
 /// So long queues are given to write what a start needs, and the metadata log to end.
 const QUEUES_END: Duration = Duration::from_secs(10);
+/// A node that stops does not wait longer for room on its disk: what it cannot write was promised to nobody.
+const ROOM_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The orderly way down.
 pub(crate) async fn stop_node(node: &Arc<Node>) {
@@ -394,7 +398,15 @@ pub(crate) async fn stop_node(node: &Arc<Node>) {
     if tokio::time::timeout(QUEUES_END, ended).await.is_err() {
         tracing::warn!("not all queues have noted where they stand: after the next start they flag what nobody has seen");
     }
-    let _ = tokio::time::timeout(Duration::from_secs(60), node.log.settled()).await;
+    let starved = async {
+        while node.log.starved_for().is_none_or(|starved| starved < ROOM_PATIENCE) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        _ = tokio::time::timeout(Duration::from_secs(60), node.log.settled()) => {}
+        () = starved => {}
+    }
     if in_service {
         say_goodbye(node).await;
     }

@@ -158,6 +158,11 @@ fn resources(config: &Config, out: &mut Listing) {
     }
     add(
         out,
+        "msg_store_file_size_limit",
+        resources.msg_store_file_size_limit,
+    );
+    add(
+        out,
         "collect_statistics_interval",
         millis(resources.collect_statistics_interval),
     );

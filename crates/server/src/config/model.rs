@@ -173,6 +173,8 @@ pub struct Resources {
     pub total_memory_available_override_value: Option<u64>,
     pub memory_monitor_interval: Duration,
     pub disk_free_limit: DiskLimit,
+    /// Size of a file of the message log, or of a segment.
+    pub msg_store_file_size_limit: u64,
     pub collect_statistics_interval: Duration,
 }
 
@@ -183,6 +185,7 @@ impl Default for Resources {
             total_memory_available_override_value: None,
             memory_monitor_interval: Duration::from_millis(2500),
             disk_free_limit: DiskLimit::Absolute(50_000_000),
+            msg_store_file_size_limit: 64 << 20,
             collect_statistics_interval: Duration::from_secs(5),
         }
     }

@@ -206,6 +206,9 @@ fn resources(table: &mut Table) {
     table.served("disk_free_limit.relative", ratio(), |draft, _, value| {
         draft.disk_relative = Some(value)
     });
+    table.served("msg_store_file_size_limit", bytes(), |draft, _, value| {
+        draft.config.resources.msg_store_file_size_limit = value
+    });
     table.served(
         "collect_statistics_interval",
         interval(),
@@ -268,7 +271,6 @@ const UNTUNABLE: &str = "
     mnesia_table_loading_retry_timeout integer
     mnesia_table_loading_retry_limit integer
     message_store_shutdown_timeout integer
-    msg_store_file_size_limit size
     queue_index_embed_msgs_below size
     background_gc_enabled boolean
     background_gc_target_interval integer
