@@ -183,7 +183,8 @@ struct World {
     /// Of each publisher: messages begun, and the last of them that was confirmed.
     begun: Vec<AtomicU64>,
     done: Vec<AtomicU64>,
-    /// What each consumer waits for.
+    /// What each publisher and each consumer waits for.
+    publishers: Vec<parking_lot::Mutex<String>>,
     consumers: Vec<parking_lot::Mutex<&'static str>>,
 }
 
@@ -196,6 +197,10 @@ impl World {
             let world = Arc::clone(self);
             tokio::task::spawn_blocking(move || *world.evidence.lock() = Some(standing(&world)));
         }
+    }
+
+    fn publisher(&self, publisher: usize, waits_for: impl Into<String>) {
+        *self.publishers[publisher].lock() = waits_for.into();
     }
 
     fn consumer(&self, consumer: usize, waits_for: &'static str) {
@@ -230,16 +235,19 @@ async fn publish(world: Arc<World>, publisher: usize) {
     let mut place = publisher;
     let mut session = 0;
     while !world.stop_publishing.load(Ordering::Relaxed) {
+        world.publisher(publisher, "a connection");
         let (connection, channel) = connect(&world, &mut place).await;
         if publish_on(&world, publisher, session, &channel).await.is_err() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         session += 1;
+        world.publisher(publisher, "close-ok");
         drop(tokio::time::timeout(PATIENCE, connection.close(200, "done".into())).await);
     }
 }
 
 async fn publish_on(world: &World, publisher: usize, session: u32, channel: &Channel) -> lapin::Result<()> {
+    world.publisher(publisher, "select-ok");
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
     let key = queue(publisher % QUEUES);
     let mut waiting = std::collections::VecDeque::new();
@@ -254,12 +262,14 @@ async fn publish_on(world: &World, publisher: usize, session: u32, channel: &Cha
             let begun = world.begun[publisher].fetch_add(1, Ordering::Relaxed) + 1;
             let options = BasicPublishOptions::default();
             let body = id.body();
+            world.publisher(publisher, format!("{id:?} to be sent"));
             let sent = channel.basic_publish("".into(), key.as_str().into(), options, body.as_bytes(), properties.clone());
             waiting.push_back((id, begun, sent.await?));
             tokio::time::sleep(PACE).await;
         }
         while waiting.len() >= WINDOW || stop {
             let Some((id, begun, sent)) = waiting.pop_front() else { return Ok(()) };
+            world.publisher(publisher, format!("the confirm of {id:?}, {} more", waiting.len()));
             match sent.await? {
                 Confirmation::Ack(_) => {
                     world.ledger.lock().confirmed(id);
@@ -342,7 +352,13 @@ fn wait_until_healed(cluster: &mut Cluster, world: &World, since: Instant, after
         if behind.is_empty() {
             return;
         }
-        assert!(since.elapsed() < HEALED, "publishers {behind:?} get no confirms after: {after}\n{}", standing(world));
+        let publishers = || world.publishers.iter().map(|publisher| publisher.lock().clone()).collect::<Vec<_>>();
+        assert!(
+            since.elapsed() < HEALED,
+            "publishers {behind:?} get no confirms after: {after}\nthey wait for {:#?}\n{}",
+            publishers(),
+            standing(world)
+        );
         std::thread::park_timeout(Duration::from_millis(10));
     }
 }
@@ -401,6 +417,7 @@ fn nothing_confirmed_is_lost_whatever_nodes_do() {
         stop_publishing: AtomicBool::new(false),
         begun: (0..PUBLISHERS).map(|_| AtomicU64::new(0)).collect(),
         done: (0..PUBLISHERS).map(|_| AtomicU64::new(0)).collect(),
+        publishers: (0..PUBLISHERS).map(|_| parking_lot::Mutex::default()).collect(),
         consumers: (0..CONSUMERS).map(|_| parking_lot::Mutex::new("its start")).collect(),
     });
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
