@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use black_box::{Closed, Node, Wire, run};
+use black_box::{Closed, Cluster, Node, Wire, run};
 
 use crate::methods::{DECLARE_OK, PASSIVE, confirm_select, declare};
 
@@ -72,4 +72,23 @@ fn a_blocked_connection_can_be_stopped() {
     node.terminate();
     assert!(matches!(wire.closed(), Closed::Connection(320, _)));
     assert!(node.wait_for_end().success());
+}
+
+/// They may publish to queues of that node. It ends with the shortage, or with the node.
+#[test]
+fn publishers_of_all_nodes_wait_for_one() {
+    let mut cluster = Cluster::start(2);
+    for ends_with_node in [false, true] {
+        let mut wire = Wire::open(cluster[0].amqp());
+        wire.method(1, &declare("waits", 0, &[]));
+        ctl(&cluster[1], &["set_disk_free_limit", "1000TB"]);
+        wire.publish("", "waits", 0, &[], b"a message");
+        assert_eq!(reason(&wire.expect(BLOCKED).payload), "low on disk");
+        if ends_with_node {
+            cluster[1].kill();
+        } else {
+            ctl(&cluster[1], &["set_disk_free_limit", "1MB"]);
+        }
+        wire.expect(UNBLOCKED);
+    }
 }

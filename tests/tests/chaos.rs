@@ -44,8 +44,8 @@ const SETTLED: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Of each node's disk.
 const MEBIBYTES: u32 = 256;
-/// Of a file of the message log: so small that a full disk is felt within seconds.
-const FILES: &str = "msg_store_file_size_limit = 64KiB\n";
+/// Files of the message log are so small that a full disk is felt within seconds, and no alarm has publishers wait.
+const FILES: &str = "msg_store_file_size_limit = 64KiB\ndisk_free_limit.absolute = 0\n";
 
 /// Numbers from a seed (splitmix64).
 struct Draw(u64);

@@ -1,4 +1,5 @@
-//! Memory and disk alarms: below or above a threshold, publishers on this node wait.
+//! Memory and disk alarms: while a node is short of one, publishers of all nodes that hear of it wait, since any
+//! of them may publish to its queues (RabbitMQ: "alarms are cluster-wide").
 //!
 //! Checked every interval of the configuration; an alarm ends by itself when there is room again. A full disk
 //! holds up whoever uses a queue that is led here, wherever they are: if others can lead it, the node ends.
@@ -7,13 +8,42 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use cluster::link::Lane;
+use parking_lot::Mutex;
+
 use crate::config::{DiskLimit, MemoryWatermark, PartitionHandling};
 use crate::follow::leads;
 use crate::node::{BROKEN, ConnectionMail, Node};
+use crate::{partition, wire};
+
+/// What a node is short of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Shortage {
+    pub memory: bool,
+    pub disk: bool,
+}
+
+impl Shortage {
+    /// As clients are told in `connection.blocked`.
+    fn reason(self) -> Option<&'static str> {
+        match (self.memory, self.disk) {
+            (false, false) => None,
+            (true, false) => Some("low on memory"),
+            (false, true) => Some("low on disk"),
+            (true, true) => Some("low on memory & disk"),
+        }
+    }
+
+    fn and(self, other: Shortage) -> Shortage {
+        Shortage { memory: self.memory || other.memory, disk: self.disk || other.disk }
+    }
+}
 
 /// What was measured last, and the thresholds.
 #[derive(Debug, Default)]
 pub(crate) struct Resources {
+    /// What others were told last.
+    told: Mutex<Shortage>,
     pub memory_used: AtomicU64,
     pub memory_limit: AtomicU64,
     pub memory_total: AtomicU64,
@@ -22,6 +52,10 @@ pub(crate) struct Resources {
 }
 
 impl Resources {
+    pub(crate) fn shortage(&self) -> Shortage {
+        Shortage { memory: self.memory_alarm(), disk: self.disk_alarm() }
+    }
+
     pub(crate) fn memory_alarm(&self) -> bool {
         self.memory_used.load(Ordering::Relaxed) > self.memory_limit.load(Ordering::Relaxed)
     }
@@ -71,30 +105,47 @@ pub(crate) async fn watch(node: Arc<Node>) {
     }
 }
 
-/// Measures, and tells connections when the alarm begins, changes or ends.
+/// Measures, and tells clients and other nodes when an alarm begins, changes or ends.
 pub(crate) fn check(node: &Node) {
     let resources = &node.resources;
     resources.memory_used.store(memory_used(), Ordering::Relaxed);
     if let Some(free) = disk_free(&node.config.data_dir) {
         resources.disk_free.store(free, Ordering::Relaxed);
     }
-    let reason = match (resources.memory_alarm(), resources.disk_alarm()) {
-        (false, false) => None,
-        (true, false) => Some("low on memory"),
-        (false, true) => Some("low on disk"),
-        (true, true) => Some("low on memory & disk"),
-    };
-    if node.alarm.borrow().as_deref() == reason {
+    let shortage = resources.shortage();
+    if std::mem::replace(&mut *resources.told.lock(), shortage) != shortage {
+        match shortage.reason() {
+            Some(reason) => tracing::warn!("resource limit alarm set on node {}: {reason}; publishers wait", node.name),
+            None => tracing::warn!("resource limit alarm cleared on node {}", node.name),
+        }
+        let packet = wire::standing(&partition::standing(node));
+        for peer in node.peers.all() {
+            peer.send(Lane::Control, packet.clone());
+        }
+    }
+    tell_clients(node);
+}
+
+/// Has publishers wait, or go on, as this node and those in reach are short of something or not.
+pub(crate) fn tell_clients(node: &Node) {
+    let own = node.resources.shortage();
+    let all = partition::partners(node).into_iter().fold(own, |all, standing| all.and(standing.shortage));
+    let reason = all.reason();
+    let began = node.alarm.send_if_modified(|told| {
+        let is_news = told.as_deref() != reason;
+        if is_news {
+            *told = reason.map(Arc::from);
+        }
+        is_news
+    });
+    if !began {
         return;
     }
-    match reason {
-        Some(reason) => tracing::warn!("resource limit alarm set on node {}: {reason}; publishers wait", node.name),
-        None => tracing::warn!("resource limit alarm cleared on node {}", node.name),
+    if all != own {
+        tracing::warn!("publishers wait: another node is {}", reason.unwrap_or_default());
     }
-    let reason: Option<Arc<str>> = reason.map(Arc::from);
-    node.alarm.send_replace(reason.clone());
     for handle in node.connections.read().values() {
-        let _ = handle.mailbox.push(ConnectionMail::Alarm(reason.clone()), 0);
+        let _ = handle.mailbox.push(ConnectionMail::Alarm(reason.map(Arc::from)), 0);
     }
 }
 

@@ -30,6 +30,7 @@ use consensus::{Options, StartError};
 use management::host::{AppState, HostFailure};
 use stdx::Time;
 
+use crate::alarms::Shortage;
 use crate::clock;
 use crate::config::{NodeName, PartitionHandling};
 use crate::host::{Order, ProcessHost};
@@ -41,6 +42,9 @@ use crate::wire::{self, Standing};
 
 /// Looked at so often.
 const ROUND: Duration = Duration::from_millis(100);
+
+/// What a node said of its side holds for so long; it says so every second.
+const STANDING_HOLDS: Duration = Duration::from_secs(3);
 
 /// Where two sides stand.
 #[derive(Clone, Debug)]
@@ -209,7 +213,7 @@ impl Watch {
     async fn meet(&mut self, heals: bool) {
         let now = clock::awake();
         let ours = standing(&self.node);
-        let fresh = |met: &Met| now.since(met.at) < Duration::from_secs(3);
+        let fresh = |met: &Met| now.since(met.at) < STANDING_HOLDS;
         self.node.met.lock().retain(|peer, met| fresh(met) && self.node.in_reach(*peer));
         let others: Vec<(NodeId, Standing)> = {
             let met = self.node.met.lock();
@@ -278,7 +282,19 @@ pub(crate) fn standing(node: &Node) -> Standing {
         messages: Some(load.messages),
         nodes: names.len() as u64,
         first: names.into_iter().min().unwrap_or_default(),
+        // Nobody publishes to a witness.
+        shortage: if node.config.is_witness() { Shortage::default() } else { node.resources.shortage() },
     }
+}
+
+/// What the nodes in reach that are in this node's generation have said of themselves lately.
+pub(crate) fn partners(node: &Node) -> Vec<Standing> {
+    let (now, generation) = (clock::awake(), node.generation.load(Ordering::Acquire));
+    let met = node.met.lock();
+    let partners = met.iter().filter(|(peer, met)| {
+        met.standing.generation == generation && now.since(met.at) < STANDING_HOLDS && node.in_reach(**peer)
+    });
+    partners.map(|(_, met)| met.standing.clone()).collect()
 }
 
 /// This node's side is the one that gives way: it starts again as a member of the other log.
@@ -379,6 +395,7 @@ pub(crate) fn hear(node: &Arc<Node>, peer: NodeId, standing: Standing) {
     }
     let theirs = standing.generation;
     node.met.lock().insert(peer, Met { standing, at: clock::awake() });
+    crate::alarms::tell_clients(node);
     // Of those that lost the quorum together, one founds and the others follow at once.
     let stranded = node.consensus().is_some_and(|log| !node.reaches_quorum(&log.metrics()));
     if theirs > ours && stranded && !node.is_stopping() {

@@ -6,6 +6,8 @@
 use bytes::Bytes;
 use cluster::link::Lane;
 
+use crate::alarms::Shortage;
+
 /// Kinds above those of `broker::packet`.
 const HEARTBEAT: u8 = 0x10;
 const CALL: u8 = 0x11;
@@ -107,6 +109,9 @@ pub(crate) struct Standing {
     pub nodes: u64,
     /// The first of them by name.
     pub first: String,
+    /// Of the node that says so; earlier versions do not say.
+    #[serde(default)]
+    pub shortage: Shortage,
 }
 
 impl Standing {

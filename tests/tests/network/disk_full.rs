@@ -1,4 +1,5 @@
-//! A node whose disk has no room left, and gets room again.
+//! A node whose disk has no room left, and gets room again. Publishers are not told to wait before that: the disk
+//! may get full faster than anybody looks.
 
 use black_box::{Cluster, until};
 
@@ -8,7 +9,9 @@ use crate::cluster::Client;
 use crate::methods::DURABLE;
 
 /// Small files, so that the log needs another one soon.
-const SETTINGS: &str = "cluster_partition_handling = pause_minority\nmsg_store_file_size_limit = 64KiB\n";
+const SETTINGS: &str = "cluster_partition_handling = pause_minority\n\
+    msg_store_file_size_limit = 64KiB\n\
+    disk_free_limit.absolute = 0\n";
 /// Of each node's disk.
 const MEBIBYTES: u32 = 64;
 
