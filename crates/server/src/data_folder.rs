@@ -16,6 +16,20 @@ pub(crate) struct DataFolder {
     _lock: File,
 }
 
+/// Replaces a file of the folder: after a crash, or on a full disk, it is the old or the new one.
+pub(crate) fn replace(data_dir: &Path, name: &str, content: &impl serde::Serialize) -> Result<()> {
+    let path = data_dir.join(name);
+    let new = path.with_extension("new");
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&new)?;
+        file.write_all(&serde_json::to_vec_pretty(content)?)?;
+        file.sync_all()?;
+        std::fs::rename(&new, &path)?;
+        File::open(data_dir)?.sync_all()
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
 impl DataFolder {
     /// Makes the folder if it is missing and takes it for this process.
     pub(crate) fn claim(path: &Path) -> Result<DataFolder> {

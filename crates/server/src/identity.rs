@@ -4,7 +4,6 @@
 //! disk and how often it has started. A folder without the file is a new node. It is replaced in one
 //! step and synced, so that no two lives of a node have the same incarnation.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
@@ -89,16 +88,7 @@ impl Identity {
 
     /// Writes it down so that it survives whatever comes.
     pub(crate) fn save(&self, data_dir: &Path) -> Result<()> {
-        let path = data_dir.join(FILE);
-        let new = data_dir.join("node.json.new");
-        let write = || -> std::io::Result<()> {
-            let mut file = std::fs::File::create(&new)?;
-            file.write_all(serde_json::to_string_pretty(self)?.as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&new, &path)?;
-            std::fs::File::open(data_dir)?.sync_all()
-        };
-        write().with_context(|| format!("cannot write {}", path.display()))
+        crate::data_folder::replace(data_dir, FILE, self)
     }
 
     pub(crate) fn id(&self) -> NodeId {

@@ -30,6 +30,7 @@ use cluster::metadata_log::NodeId;
 use serde::{Deserialize, Serialize};
 use store::Seq;
 
+use crate::data_folder::replace;
 use crate::follow::leads;
 use crate::mailbox::Mailbox;
 use crate::mirrors::Mail;
@@ -112,20 +113,7 @@ pub(crate) fn write_down(node: &Node, to: NodeId) -> Result<()> {
     let to = tables.node_name(to).to_owned();
     let queues = held.collect();
     let returning = Returning { generation, to, taken_in: false, held: Held::new(), since, incomplete, queues };
-    write(&node.config.data_dir, FILE, &returning)
-}
-
-/// Replaces a file: after a crash it is the old or the new one.
-fn write(data_dir: &std::path::Path, name: &str, content: &impl Serialize) -> Result<()> {
-    let path = data_dir.join(name);
-    let new = path.with_extension("new");
-    let write = || -> std::io::Result<()> {
-        std::fs::write(&new, serde_json::to_vec(content)?)?;
-        std::fs::File::open(&new)?.sync_all()?;
-        std::fs::rename(&new, &path)?;
-        std::fs::File::open(data_dir)?.sync_all()
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    replace(&node.config.data_dir, FILE, &returning)
 }
 
 fn read(data_dir: &std::path::Path) -> Result<Option<Returning>> {
@@ -156,7 +144,7 @@ pub(crate) async fn remember_fork(node: &Node, generation: u64) -> Result<()> {
         (found.queue.0, levels)
     });
     let fork = Fork { generation, held: held.collect(), since, incomplete };
-    write(&node.config.data_dir, FORK, &fork)
+    replace(&node.config.data_dir, FORK, &fork)
 }
 
 /// Of each mirrored queue that this node leads, the first message that some copy may lack.
@@ -198,7 +186,7 @@ pub(crate) fn wants_back(data_dir: &std::path::Path) -> Result<Option<(String, u
 /// The node is a member again.
 pub(crate) fn taken_in(data_dir: &std::path::Path, held: Held) -> Result<()> {
     match read(data_dir)? {
-        Some(returning) => write(data_dir, FILE, &Returning { taken_in: true, held, ..returning }),
+        Some(returning) => replace(data_dir, FILE, &Returning { taken_in: true, held, ..returning }),
         None => Ok(()),
     }
 }

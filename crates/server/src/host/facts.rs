@@ -9,6 +9,7 @@ use management::host::{AppState, Host, HostFailure, Joined, LastKnown, NodeKind,
 use serde::{Deserialize, Serialize};
 
 use super::peer_routes::Admission;
+use crate::data_folder::replace;
 use crate::identity::Contact;
 use super::{Order, ProcessHost};
 use crate::node::Node;
@@ -85,10 +86,8 @@ impl ProcessHost {
     }
 
     fn write_down(&self, remembered: &Remembered) {
-        let path = self.config.data_dir.join(MEMBERS);
-        let written = serde_json::to_vec_pretty(remembered).map_err(std::io::Error::other);
-        if let Err(error) = written.and_then(|text| std::fs::write(&path, text)) {
-            tracing::warn!("cannot write {}: {error}", path.display());
+        if let Err(error) = replace(&self.config.data_dir, MEMBERS, remembered) {
+            tracing::warn!("{error:#}");
         }
     }
 

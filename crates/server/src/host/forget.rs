@@ -18,6 +18,7 @@ use management::host::{AppState, HostFailure};
 use serde::{Deserialize, Serialize};
 
 use super::ProcessHost;
+use crate::data_folder::replace;
 use crate::identity::Identity;
 
 /// In the data folder.
@@ -81,7 +82,7 @@ impl ProcessHost {
         nodes.push(member.to_owned());
         let generation = self.next_generation(identity);
         // In front of the log that it belongs to, and of no effect without it.
-        write(folder, &Forgotten { generation, nodes }).map_err(broken)?;
+        replace(folder, FILE, &Forgotten { generation, nodes }).map_err(broken)?;
         self.found_anew(identity, generation)?;
         self.unremember(member);
         Ok(())
@@ -131,16 +132,4 @@ fn read(data_dir: &Path) -> Result<Option<Forgotten>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
-}
-
-fn write(data_dir: &Path, forgotten: &Forgotten) -> Result<()> {
-    let path = data_dir.join(FILE);
-    let new = path.with_extension("new");
-    let write = || -> std::io::Result<()> {
-        std::fs::write(&new, serde_json::to_vec(forgotten)?)?;
-        std::fs::File::open(&new)?.sync_all()?;
-        std::fs::rename(&new, &path)?;
-        std::fs::File::open(data_dir)?.sync_all()
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
 }
