@@ -159,7 +159,7 @@ async fn life(
                     let goes_on = tokio::select! {
                         why = ask => why,
                         // The question may be waiting for a log that has been stopped.
-                        () = host.is_waited_for_by(&to), if has_log => Some(format!("{to} has given way to this node")),
+                        () = host.is_waited_for_by(&to, generation), if has_log => Some(format!("{to} has given way to this node")),
                     };
                     if let Some(why) = goes_on {
                         tracing::warn!("{why}: it goes on as before");

@@ -100,17 +100,16 @@ impl ProcessHost {
         saved.map_err(|error| broken(&format!("{error:#}")))
     }
 
-    /// Waits until the member that this node asks to be taken back in asks the same of this one: both sides of
-    /// a partition have given way. Then the one with the lower name goes on as before; the other waits for ever.
-    pub(crate) async fn is_waited_for_by(&self, member: &str) {
+    /// Waits until it shows that both sides of a partition have given way: the member that this node asks to be
+    /// taken back in asks the same of this one, which has the lower name; or it has been taken into the generation
+    /// of this one before that gave way as well. Then this node goes on as before.
+    pub(crate) async fn is_waited_for_by(&self, member: &str, generation: u64) {
         let own = self.own_name();
-        if own.as_str() > member {
-            return std::future::pending().await;
-        }
         loop {
             tokio::time::sleep(LOOK_AGAIN).await;
-            let who = self.ask(&own).post(member, "/api/peer/who", &json!({})).await;
-            if who.is_ok_and(|who| who["returns_to"] == own.as_str()) {
+            let Ok(who) = self.ask(&own).post(member, "/api/peer/who", &json!({})).await else { continue };
+            let asks = who["returns_to"] == own.as_str() && own.as_str() < member;
+            if asks || who["generation"].as_u64() == Some(generation) {
                 return;
             }
         }
