@@ -44,6 +44,8 @@ impl Shortage {
 pub(crate) struct Resources {
     /// What others were told last.
     told: Mutex<Shortage>,
+    /// Held while clients are told: they hear last what came last.
+    telling: Mutex<()>,
     pub memory_used: AtomicU64,
     pub memory_limit: AtomicU64,
     pub memory_total: AtomicU64,
@@ -128,17 +130,18 @@ pub(crate) fn check(node: &Node) {
 
 /// Has publishers wait, or go on, as this node and those in reach are short of something or not.
 pub(crate) fn tell_clients(node: &Node) {
+    let _order = node.resources.telling.lock();
     let own = node.resources.shortage();
     let all = partition::partners(node).into_iter().fold(own, |all, standing| all.and(standing.shortage));
     let reason = all.reason();
-    let began = node.alarm.send_if_modified(|told| {
+    let changed = node.alarm.send_if_modified(|told| {
         let is_news = told.as_deref() != reason;
         if is_news {
             *told = reason.map(Arc::from);
         }
         is_news
     });
-    if !began {
+    if !changed {
         return;
     }
     if all != own {
