@@ -31,7 +31,9 @@ fn a_node_whose_disk_is_full_harms_nobody_and_goes_on_when_there_is_room() {
         assert_ne!(leader(&cluster, &others), full);
         cluster[full].disk().make_room();
         if let Some(said) = cluster[full].launch_if_ended() {
-            assert!(was_leader && said.contains("the node stops, so that others lead its queues"), "{said}");
+            // That its mirror is given up is metadata, for which there may be no room either.
+            let gives_way = was_leader && said.contains("the node stops, so that others lead its queues");
+            assert!(gives_way || said.contains("the metadata log has stopped"), "{said}");
         }
         (0..3).for_each(|place| load.wait_for_confirms(place));
         wait_for_mirrors(&cluster);
