@@ -11,7 +11,7 @@ use broker::QueueId;
 use broker::metadata::{Change, Queue as Record, Tables};
 use broker::mirror::Leader;
 use broker::mirror::operation::Sessions;
-use broker::queue::{Now, Queue, level_key};
+use broker::queue::{Now, Queue, horizon_key, level_key};
 use cluster::metadata_log::NodeId;
 
 use crate::clock;
@@ -79,6 +79,7 @@ pub(crate) async fn follow_all(node: &Arc<Node>) {
         if let Some(record) = tables.queues.get(&found.queue)
             && leads(node.id(), record)
             && node.leading(record.id).is_none()
+            && !node.mirroring.read().contains_key(&record.id)
         {
             start_found(node, record, &found);
         }
@@ -161,13 +162,21 @@ fn queue_deleted(node: &Node, id: QueueId) {
         let _ = replica.mailbox.push(QueueMail::Deleted, 0);
     } else {
         // A copy of it may be here.
-        let mut batch = store::Batch::new();
-        batch.forget(level_key(id, 0));
-        node.log.submit(Job::Append { batch, report: None });
+        forget_copy(node, id, 0);
     }
     if let Some(door) = door.filter(|door| door.is_agent) {
         let _ = door.mailbox.push(QueueMail::Deleted, 0);
     }
+}
+
+/// Gives up what the store holds of a queue with these levels of priority.
+pub(crate) fn forget_copy(node: &Node, id: QueueId, level_max: u8) {
+    let mut batch = store::Batch::new();
+    for level in 0..=level_max {
+        batch.forget(level_key(id, level));
+    }
+    batch.forget(horizon_key(id));
+    node.log.submit(Job::Append { batch, report: None });
 }
 
 fn members_changed(node: &Arc<Node>, tables: &Tables) {

@@ -13,8 +13,7 @@ use cluster::ring::Member;
 use stdx::Time;
 
 use crate::clock;
-use crate::follow::{leads, level_max, start_leader};
-use crate::log_writer::Job;
+use crate::follow::{forget_copy, leads, level_max, start_leader};
 use crate::mailbox::Mailbox;
 use crate::mirrors::{self, Mail, care};
 use crate::node::{Node, QueueHandle, QueueMail};
@@ -27,9 +26,12 @@ pub(crate) enum Start {
     AfterLeading { ring: Option<Member>, sessions: Sessions },
 }
 
-/// Starts following a queue.
-pub(crate) fn start(node: &Arc<Node>, record: &Arc<Record>, start: Start) {
+/// Starts following a queue. What came in for the replica that this one replaces goes to its mailbox.
+pub(crate) fn start(node: &Arc<Node>, record: &Arc<Record>, start: Start, came: impl IntoIterator<Item = QueueMail>) {
     let mailbox = Arc::new(Mailbox::new());
+    for mail in came {
+        let _ = mailbox.push(mail, 0);
+    }
     let handle = Arc::new(QueueHandle::of_queue(Arc::clone(&mailbox), node.peers.next_life()));
     node.mirroring.write().insert(record.id, handle);
     let (now, me, view) = (clock::now(), node.id(), &record.view);
@@ -71,6 +73,10 @@ impl Driver {
             let now = clock::now();
             let mut next = Next::GoOn;
             for mail in mails.drain(..) {
+                // Its end looks at what has become of the queue after the record that ended it.
+                if matches!((&next, &mail), (Next::End { .. }, QueueMail::Record(_))) {
+                    continue;
+                }
                 if let Next::End { forget } = self.take(now, mail) {
                     next = Next::End { forget };
                 }
@@ -190,12 +196,7 @@ impl Driver {
         self.node.mirroring.write().remove(&id);
         self.mailbox.close();
         if forget {
-            let mut batch = store::Batch::new();
-            for level in 0..=level_max(&self.record) {
-                batch.forget(broker::queue::level_key(id, level));
-            }
-            batch.forget(broker::queue::horizon_key(id));
-            self.node.log.submit(Job::Append { batch, report: None });
+            forget_copy(&self.node, id, level_max(&self.record));
         }
         // The view may have changed again meanwhile.
         if let Some(newest) = self.node.tables.load().queues.get(&id)

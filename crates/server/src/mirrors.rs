@@ -2,10 +2,11 @@
 //!
 //! ```text
 //!   leading[queue]   queue_driver: a queue, and for a mirrored one the leader of its ring
-//!   mirroring[queue] mirror_driver: a follower
+//!   mirroring[queue] mirror_driver: a follower; or a leader that steps down, until it follows
 //! ```
 //!
-//! [`view_changed`] brings both to what a view says; it is called with the lock of [`crate::follow`] held.
+//! A queue has one replica on a node at most: two would write over each other's copy. [`view_changed`] brings both
+//! to what a view says; it is called with the lock of [`crate::follow`] held.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -65,14 +66,15 @@ pub(crate) fn view_changed(node: &Arc<Node>, record: &Arc<Record>) {
         (Some(queue), _) if leads_here => drop(queue.mailbox.push(tell(), 0)),
         (Some(queue), _) => {
             node.leading.write().remove(&id);
+            node.mirroring.write().insert(id, Arc::clone(&queue));
             let _ = queue.mailbox.push(QueueMail::Mirror(Mail::StepDown(Arc::clone(record))), 0);
         }
-        // It takes over by itself, when it holds everything.
+        // It takes over by itself, when it holds everything; one that steps down looks at the newest view then.
         (None, Some(mirror)) => drop(mirror.mailbox.push(tell(), 0)),
         (None, None) if leads_here => lead_from_store(node, record),
         (None, None) if node.puts_back.load(Ordering::Acquire) || node.put_back_later.read().contains(&id) => {}
         (None, None) if record.view.is_member(node.id()) && record.view.is_running() => {
-            mirror_driver::start(node, record, mirror_driver::Start::Fresh);
+            mirror_driver::start(node, record, mirror_driver::Start::Fresh, []);
         }
         (None, None) => {}
     }

@@ -20,6 +20,7 @@ use cluster::metadata_log::NodeId;
 use stdx::Time;
 
 use crate::clock;
+use crate::follow::{forget_copy, level_max};
 use crate::log_writer::{Job, Receipt};
 use crate::mailbox::{Closed, Mailbox};
 use crate::mirrors::{self, Mail};
@@ -269,10 +270,12 @@ impl Driver {
         // Whoever comes from here on finds an agent.
         self.node.refresh_door(self.record.id, true);
         let rest: Vec<QueueMail> = std::mem::take(&mut self.held_back).into_iter().chain(self.mailbox.close()).collect();
+        let mut for_follower = Vec::new();
         for mail in rest {
             match mail {
                 QueueMail::Event(event) => gone_from_here(&self.node, self.record.id, event),
                 QueueMail::Stop(done) => drop(done.send(())),
+                QueueMail::Mirror(Mail::Packet(..)) => for_follower.push(mail),
                 _ => {}
             }
         }
@@ -280,8 +283,11 @@ impl Driver {
             let _ = done.send(());
         }
         self.node.leading.write().remove(&self.record.id);
+        self.node.mirroring.write().remove(&self.record.id);
         let newest = self.node.tables.load().queues.get(&self.record.id).map(Arc::clone);
-        let Some(newest) = newest else { return };
+        let Some(newest) = newest else {
+            return forget_copy(&self.node, self.record.id, level_max(&self.record));
+        };
         if newest.leader() == self.node.id() {
             // An agent that heard of this node's next term first has sent everything already, to this driver,
             // and would wait for its reports.
@@ -294,7 +300,9 @@ impl Driver {
         let (ring, sessions) = self.mirror.take().map_or_else(Default::default, Leader::step_down);
         if newest.view.is_member(self.node.id()) && newest.view.is_running() {
             let start = crate::mirror_driver::Start::AfterLeading { ring, sessions };
-            crate::mirror_driver::start(&self.node, &newest, start);
+            crate::mirror_driver::start(&self.node, &newest, start, for_follower);
+        } else if !newest.view.holds(self.node.id()) {
+            forget_copy(&self.node, self.record.id, level_max(&self.record));
         }
         self.node.refresh_door(self.record.id, true);
     }
@@ -395,6 +403,7 @@ impl Driver {
                 gone(&self.node, self.record.id, event);
             }
         }
+        self.node.mirroring.write().remove(&self.record.id);
     }
 
     /// Counts down the targets of dead letters; gives those that are done.

@@ -58,6 +58,10 @@ pub enum Mutant {
     HeedNoRefusal,
     /// A node that was declared down and lives goes on.
     StayDeclaredDown,
+    /// A leader that steps down counts for nothing until it follows.
+    FollowBeforeSteppingDown,
+    /// A mirror that ends compares the newest view with the last that it heard of.
+    EndWithLaterRecord,
 }
 
 /// What lives were like.

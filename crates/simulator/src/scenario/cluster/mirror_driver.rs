@@ -35,13 +35,16 @@ pub(super) struct MirrorDriver {
 }
 
 impl MirrorDriver {
-    pub(super) fn start(world: &mut World, node: NodeId, record: &Arc<Record>, start: Start) {
+    pub(super) fn start(world: &mut World, node: NodeId, record: &Arc<Record>, start: Start, came: Vec<Mail>) {
         let task = world.new_task();
         let now = world.clock(node);
         let process = world.process(node);
         process.lives += 2;
         let (life, first_feed) = (process.lives - 1, process.lives << 20);
-        process.mirroring.insert(record.id, Handle { task, is_agent: false, life });
+        let other = process.mirroring.insert(record.id, Handle { task, is_agent: false, life });
+        if other.is_some() || process.leading.contains_key(&record.id) {
+            world.checks.fail(format!("{node} has two replicas of {:?}", record.id));
+        }
         let view = &record.view;
         let mut fx = Effects::default();
         let follower = match start {
@@ -55,6 +58,9 @@ impl MirrorDriver {
         };
         let driver = MirrorDriver { node, task, record: Arc::clone(record), follower, fx, takes_over: None };
         world.spawn(node, task, Actor::Mirror(Box::new(driver)));
+        for mail in came {
+            let _ = world.push(node, task, mail);
+        }
     }
 
     /// Whether it takes over and hears nothing until that is done.
@@ -70,7 +76,11 @@ impl MirrorDriver {
         self.obey(world);
         let mut end = None;
         for mail in mail {
-            end = self.take(world, now, mail).or(end);
+            // Its end looks at what has become of the queue after the record that ended it.
+            let comes_late = end.is_some() && matches!(mail, Mail::Record(_));
+            if !comes_late || world.breaks(super::Mutant::EndWithLaterRecord) {
+                end = self.take(world, now, mail).or(end);
+            }
         }
         if let Some(forget) = end {
             self.end(world, forget);

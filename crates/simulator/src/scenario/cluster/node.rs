@@ -536,12 +536,16 @@ impl World {
     pub(super) fn view_changed(&mut self, node: NodeId, record: &Arc<Record>) {
         let id = record.id;
         let leads_here = leads(node, record);
+        let breaks_one_replica = self.breaks(super::Mutant::FollowBeforeSteppingDown);
         let process = self.process(node);
         let (leading, mirroring) = (process.leading.get(&id).copied(), process.mirroring.get(&id).copied());
         match (leading, mirroring) {
             (Some(queue), _) if leads_here => drop(self.push(node, queue.task, Mail::Record(Arc::clone(record)))),
             (Some(queue), _) => {
                 process.leading.remove(&id);
+                if !breaks_one_replica {
+                    process.mirroring.insert(id, queue);
+                }
                 let _ = self.push(node, queue.task, Mail::Mirror(ReplicaMail::StepDown(Arc::clone(record))));
             }
             (None, Some(mirror)) => drop(self.push(node, mirror.task, Mail::Record(Arc::clone(record)))),
@@ -549,7 +553,7 @@ impl World {
                 self.submit(node, Job::Survey { queues: vec![id], then: Then::LeadFromStore(id) });
             }
             (None, None) if record.view.is_member(node) && record.view.is_running() => {
-                MirrorDriver::start(self, node, record, Start::Fresh);
+                MirrorDriver::start(self, node, record, Start::Fresh, Vec::new());
             }
             (None, None) => {}
         }
@@ -584,6 +588,7 @@ impl World {
                     if let Some(record) = process.record(found.queue)
                         && leads(node, &record)
                         && !process.leading.contains_key(&record.id)
+                        && !process.mirroring.contains_key(&record.id)
                     {
                         QueueDriver::start_found(self, node, &record, found);
                     }

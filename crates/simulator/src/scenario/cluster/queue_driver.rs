@@ -56,7 +56,10 @@ impl QueueDriver {
         process.lives += 1;
         let handle = Handle { task, is_agent: false, life: process.lives };
         let (id, mirrored) = (record.id, record.view.mirrored);
-        process.leading.insert(id, handle);
+        let other = process.leading.insert(id, handle);
+        if other.is_some() || process.mirroring.contains_key(&id) {
+            world.checks.fail(format!("{node} has two replicas of {id:?}"));
+        }
         world.tell(|| format!("{node} leads {id:?} since {}, {:?}", record.view.led_since, queue.status().messages_ready));
         let driver = QueueDriver {
             node,
@@ -244,10 +247,15 @@ impl QueueDriver {
             world.tell_channel(node, event);
         }
         let rest: Vec<Mail> = std::mem::take(&mut self.held_back).into_iter().chain(world.close(node, self.task)).collect();
+        let (for_follower, rest) = rest.into_iter().partition(|mail| matches!(mail, Mail::Mirror(ReplicaMail::Packet(..))));
+        let (for_follower, rest): (Vec<Mail>, Vec<Mail>) = (for_follower, rest);
         refuse_rest(world, node, id, rest);
         let process = world.process(node);
         process.stops_left = process.stops_left.saturating_sub(std::mem::take(&mut self.stopping));
         process.leading.remove(&id);
+        if process.mirroring.get(&id).is_some_and(|handle| handle.task == self.task) {
+            process.mirroring.remove(&id);
+        }
         let Some(newest) = process.record(id) else { return };
         if newest.leader() == node {
             // An agent that heard of this node's next term first has sent everything already, to this driver.
@@ -260,7 +268,7 @@ impl QueueDriver {
         }
         let (ring, sessions) = self.mirror.take().map_or_else(Default::default, Leader::step_down);
         if newest.view.is_member(node) && newest.view.is_running() {
-            MirrorDriver::start(world, node, &newest, Start::AfterLeading { ring, sessions });
+            MirrorDriver::start(world, node, &newest, Start::AfterLeading { ring, sessions }, for_follower);
         }
         world.refresh_door(node, id, true);
     }
