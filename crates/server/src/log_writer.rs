@@ -1,8 +1,11 @@
-//! The thread that owns the store: appends what queues hand over, syncs, reads back, keeps house.
+//! The thread that uses the store: appends what queues hand over, syncs, reads back, keeps house.
 //!
 //! Group commit without a timer: whatever has gathered while one sync ran is in the next one. Queues
 //! that asked are told when their batch is on stable storage. A failed write or sync stops the node:
 //! nothing that was not synced is ever reported as safe.
+//!
+//! Where nothing else is at hand, a queue with a small batch takes the thread's turn and syncs itself
+//! ([`LogWriter::commit`]): waking the thread and being woken by it takes as long as a sync.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,7 +19,7 @@ use broker::queue::{Load, QueueEvent, Recovered, horizon_key, key_owner, level_k
 use bytes::Bytes;
 use cluster::metadata_log::NodeId;
 use parking_lot::{Condvar, Mutex};
-use store::{Batch, Disk, Limits, QueueKey, Seq, Store, StoreError, Usage};
+use store::{Batch, Disk, Limits, QueueKey, Seq, Store, StoreError};
 
 use crate::mailbox::Mailbox;
 use crate::mirrors::Mail;
@@ -83,23 +86,92 @@ const MAINTAIN_BYTES: std::ops::RangeInclusive<u64> = 256 << 10..=4 << 20;
 /// Bytes of one read for a node that comes back.
 const READ_BYTES: usize = 4 << 20;
 
-/// How often the store is asked what it takes of the disk: it looks at every queue.
-const SURVEY: Duration = Duration::from_secs(2);
+/// A batch up to this size may be written by whoever hands it over.
+const HERE_BYTES: usize = 16 << 10;
+/// If syncs have taken no longer than this of late: it stands still meanwhile, and so does what runs after it.
+const HERE_NANOS: u64 = 300_000;
 
 #[derive(Default)]
 struct Shared {
     jobs: Mutex<VecDeque<Job>>,
     arrived: Condvar,
+    /// Whose turn it is to use the store; nothing once it is closed. Jobs are taken by whoever has the turn, so
+    /// that they are done in order.
+    turn: Mutex<Option<Box<dyn Turn>>>,
+    /// The thread has something to do besides jobs.
+    called: AtomicBool,
+    /// Bytes written in turns of others than the thread, for which it has not kept house yet.
+    unkept: AtomicUsize,
     waiting_bytes: AtomicUsize,
     room: tokio::sync::Notify,
     syncs: AtomicU64,
     sync_nanos: AtomicU64,
+    /// How long a sync takes of late, in nanoseconds.
+    pace: AtomicU64,
     written: AtomicU64,
-    usage: Mutex<Usage>,
     /// Since when there is no room for what has to be written.
     starved_since: Mutex<Option<Instant>>,
     /// It was told to stop: room is not waited for any more.
     stopping: AtomicBool,
+}
+
+impl Shared {
+    /// The thread has something to do besides jobs.
+    fn call(&self) {
+        self.called.store(true, Ordering::Relaxed);
+        // It looks with the lock held, and would sleep through a call between a look and its sleep.
+        drop(self.jobs.lock());
+        self.arrived.notify_one();
+    }
+
+    /// Waits for work, if there is time for it.
+    fn wait(&self, next: &Next) {
+        let Next::Wait(longest) = next else { return };
+        let mut jobs = self.jobs.lock();
+        while jobs.is_empty() && !self.called.swap(false, Ordering::Relaxed) {
+            match longest {
+                None => self.arrived.wait(&mut jobs),
+                Some(longest) => {
+                    self.arrived.wait_for(&mut jobs, *longest);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn lacks_room(&self) {
+        self.starved_since.lock().get_or_insert_with(|| {
+            tracing::warn!("no room on the disk: waiting for space before anything more is confirmed");
+            Instant::now()
+        });
+    }
+
+    /// All that had come is written.
+    fn has_room(&self) {
+        if self.starved_since.lock().take().is_some() {
+            tracing::warn!("there is room on the disk again");
+        }
+    }
+}
+
+/// Uses the store. It is one for all kinds of disks.
+trait Turn: Send {
+    /// Does these jobs and syncs if somebody waits for it; then keeps house.
+    fn work(&mut self, shared: &Shared, jobs: VecDeque<Job>, kept: usize) -> Result<Next, StoreError>;
+    /// Writes and syncs one batch. Gives it back where the disk is full; a failure is told in the thread's next turn.
+    fn commit(&mut self, shared: &Shared, batch: Batch, report: Reported) -> Option<(Batch, Reported)>;
+    fn close(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+type Reported = (Arc<Mailbox<QueueMail>>, Receipt);
+
+/// What the thread does after its turn.
+enum Next {
+    /// There is more housekeeping.
+    GoOn,
+    /// Until something comes, or something has lain unsynced for long enough.
+    Wait(Option<Duration>),
+    Stop,
 }
 
 /// The way to the store.
@@ -116,9 +188,19 @@ impl LogWriter {
     ) -> std::io::Result<(LogWriter, JoinHandle<()>)> {
         let shared = Arc::new(Shared::default());
         let writer = LogWriter { shared: Arc::clone(&shared) };
+        let worker = Worker {
+            store,
+            reports: Vec::new(),
+            barriers: Vec::new(),
+            dirty_since: None,
+            unsynced: 0,
+            failure: None,
+        };
+        *shared.turn.lock() = Some(Box::new(worker));
         let thread = std::thread::Builder::new().name("log-writer".to_owned()).spawn(move || {
-            let worker = Worker { store, shared, reports: Vec::new(), barriers: Vec::new(), dirty_since: None, unsynced: 0, surveyed: Instant::now() };
-            if let Err(error) = worker.run() {
+            let ended = run(&shared);
+            *shared.turn.lock() = None;
+            if let Err(error) = ended {
                 failed(error.to_string());
             }
         })?;
@@ -138,6 +220,28 @@ impl LogWriter {
         if wake {
             self.shared.arrived.notify_one();
         }
+    }
+
+    /// Writes a batch that somebody waits for. A small one is written and synced before this returns, if nothing
+    /// else is at hand and the disk is quick: two changes of threads take as long as a sync. So whoever calls must
+    /// have told others before what they should hear meanwhile.
+    pub(crate) fn commit(&self, batch: Batch, report: Reported) {
+        let shared = &*self.shared;
+        let is_small = batch.len_bytes() <= HERE_BYTES && shared.pace.load(Ordering::Relaxed) <= HERE_NANOS;
+        if is_small
+            && let Some(mut turn) = shared.turn.try_lock()
+            && let Some(worker) = turn.as_mut()
+            && shared.jobs.lock().is_empty()
+        {
+            let bytes = batch.len_bytes();
+            if let Some((batch, report)) = worker.commit(shared, batch, report) {
+                shared.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+                shared.jobs.lock().push_front(Job::Append { batch, report: Some(report) });
+                shared.arrived.notify_one();
+            }
+            return;
+        }
+        self.submit(Job::Append { batch, report: Some(report) });
     }
 
     pub(crate) fn is_crowded(&self) -> bool {
@@ -185,81 +289,116 @@ impl LogWriter {
     pub(crate) fn starved_for(&self) -> Option<Duration> {
         self.shared.starved_since.lock().map(|since| since.elapsed())
     }
+}
 
-    /// What the store takes of the disk.
-    pub(crate) fn usage(&self) -> Usage {
-        *self.shared.usage.lock()
+/// The thread's life.
+fn run(shared: &Shared) -> Result<(), StoreError> {
+    let mut next = Next::GoOn;
+    loop {
+        shared.wait(&next);
+        let mut turn = shared.turn.lock();
+        let Some(worker) = turn.as_mut() else { return Ok(()) };
+        let jobs = std::mem::take(&mut *shared.jobs.lock());
+        let kept = shared.unkept.swap(0, Ordering::Relaxed);
+        next = worker.work(shared, jobs, kept)?;
+        if matches!(next, Next::Stop) {
+            return turn.take().map_or(Ok(()), |worker| worker.close());
+        }
     }
 }
 
 struct Worker<D: Disk> {
     store: Store<D>,
-    shared: Arc<Shared>,
-    reports: Vec<(Arc<Mailbox<QueueMail>>, Receipt)>,
+    reports: Vec<Reported>,
     barriers: Vec<tokio::sync::oneshot::Sender<()>>,
     /// Since when something appended is unsynced.
     dirty_since: Option<Instant>,
     unsynced: usize,
-    surveyed: Instant,
+    /// Of a turn that was not the thread's.
+    failure: Option<StoreError>,
+}
+
+impl<D: Disk<File: Send> + Send> Turn for Worker<D> {
+    fn work(&mut self, shared: &Shared, jobs: VecDeque<Job>, kept: usize) -> Result<Next, StoreError> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        let mut stop = false;
+        let taken: usize = jobs.iter().map(Job::bytes).sum();
+        for job in jobs {
+            stop |= matches!(job, Job::Stop);
+            self.obey(shared, job)?;
+        }
+        if taken > 0 {
+            shared.waiting_bytes.fetch_sub(taken, Ordering::Relaxed);
+            shared.room.notify_waiters();
+        }
+        let late =
+            self.dirty_since.is_some_and(|since| since.elapsed() >= LAZY_SYNC) || self.unsynced >= LAZY_SYNC_BYTES;
+        if stop || late || !self.reports.is_empty() || !self.barriers.is_empty() {
+            self.sync(shared)?;
+        }
+        if stop {
+            return Ok(Next::Stop);
+        }
+        shared.has_room();
+        if self.keep_house((taken + kept) as u64)? {
+            return Ok(Next::GoOn);
+        }
+        let left = self.dirty_since.map(|since| LAZY_SYNC.saturating_sub(since.elapsed()));
+        Ok(Next::Wait(left.map(|left| left.max(Duration::from_millis(1)))))
+    }
+
+    fn commit(&mut self, shared: &Shared, mut batch: Batch, report: Reported) -> Option<(Batch, Reported)> {
+        if self.failure.is_some() {
+            return None;
+        }
+        let bytes = batch.len_bytes();
+        match self.store.append(&mut batch) {
+            Ok(_) => {}
+            Err(error) if is_full(&error) => return Some((batch, report)),
+            Err(error) => {
+                self.failure = Some(error);
+                shared.call();
+                return None;
+            }
+        }
+        shared.written.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.dirty_since.get_or_insert_with(Instant::now);
+        self.reports.push(report);
+        match self.sync_once(shared) {
+            Ok(()) => {
+                let kept = shared.unkept.fetch_add(bytes, Ordering::Relaxed) + bytes;
+                if kept as u64 >= *MAINTAIN_BYTES.start() {
+                    shared.call();
+                }
+            }
+            // The thread waits for room.
+            Err(error) if is_full(&error) => shared.call(),
+            Err(error) => {
+                self.failure = Some(error);
+                shared.call();
+            }
+        }
+        None
+    }
+
+    fn close(self: Box<Self>) -> Result<(), StoreError> {
+        self.store.close()
+    }
 }
 
 impl<D: Disk> Worker<D> {
-    fn run(mut self) -> Result<(), StoreError> {
-        let mut idle = false;
-        loop {
-            let jobs = self.wait(idle);
-            let mut stop = false;
-            let taken: usize = jobs.iter().map(Job::bytes).sum();
-            for job in jobs {
-                stop |= matches!(job, Job::Stop);
-                self.obey(job)?;
-            }
-            if taken > 0 {
-                self.shared.waiting_bytes.fetch_sub(taken, Ordering::Relaxed);
-                self.shared.room.notify_waiters();
-            }
-            let late = self.dirty_since.is_some_and(|since| since.elapsed() >= LAZY_SYNC)
-                || self.unsynced >= LAZY_SYNC_BYTES;
-            if stop || late || !self.reports.is_empty() || !self.barriers.is_empty() {
-                self.sync()?;
-            }
-            if stop {
-                return self.store.close();
-            }
-            self.has_room();
-            idle = !self.keep_house(taken as u64)?;
-        }
-    }
-
-    /// Waits for work; with unsynced bytes or housekeeping at hand not longer than needed.
-    fn wait(&self, idle: bool) -> VecDeque<Job> {
-        let mut jobs = self.shared.jobs.lock();
-        if jobs.is_empty() && idle {
-            match self.dirty_since {
-                Some(since) => {
-                    let left = LAZY_SYNC.saturating_sub(since.elapsed());
-                    self.shared.arrived.wait_for(&mut jobs, left.max(Duration::from_millis(1)));
-                }
-                None => {
-                    while jobs.is_empty() {
-                        self.shared.arrived.wait(&mut jobs);
-                    }
-                }
-            }
-        }
-        std::mem::take(&mut *jobs)
-    }
-
-    fn obey(&mut self, job: Job) -> Result<(), StoreError> {
+    fn obey(&mut self, shared: &Shared, job: Job) -> Result<(), StoreError> {
         match job {
             Job::Append { mut batch, report } => {
-                self.shared.written.fetch_add(batch.len_bytes() as u64, Ordering::Relaxed);
+                shared.written.fetch_add(batch.len_bytes() as u64, Ordering::Relaxed);
                 self.unsynced += batch.len_bytes();
-                self.append(&mut batch)?;
+                self.append(shared, &mut batch)?;
                 self.dirty_since.get_or_insert_with(Instant::now);
                 self.reports.extend(report);
             }
-            Job::Transient(mut batch) => self.page_out(&mut batch)?,
+            Job::Transient(mut batch) => self.page_out(shared, &mut batch)?,
             Job::Load { load, to } => {
                 let limits = Limits { messages: load.messages, bytes: load.bytes };
                 let messages = self.store.read(load.key, load.from, limits)?;
@@ -317,27 +456,27 @@ impl<D: Disk> Worker<D> {
     }
 
     /// Appends; when the log is full, makes room first. A full disk is waited out: nothing was promised.
-    fn append(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
+    fn append(&mut self, shared: &Shared, batch: &mut Batch) -> Result<(), StoreError> {
         loop {
             match self.store.append(batch) {
                 Ok(_) => return Ok(()),
-                Err(error) if is_full(&error) => self.wait_for_room()?,
+                Err(error) if is_full(&error) => self.wait_for_room(shared)?,
                 Err(error) => return Err(error),
             }
         }
     }
 
-    fn page_out(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
+    fn page_out(&mut self, shared: &Shared, batch: &mut Batch) -> Result<(), StoreError> {
         loop {
             match self.store.page_out(batch) {
                 Ok(()) => return Ok(()),
-                Err(error) if is_full(&error) => self.wait_for_room()?,
+                Err(error) if is_full(&error) => self.wait_for_room(shared)?,
                 Err(error) => return Err(error),
             }
         }
     }
 
-    fn wait_for_room(&mut self) -> Result<(), StoreError> {
+    fn wait_for_room(&mut self, shared: &Shared) -> Result<(), StoreError> {
         match self.store.sync() {
             Ok(_) => {}
             Err(error) if is_full(&error) => {}
@@ -345,9 +484,9 @@ impl<D: Disk> Worker<D> {
         }
         match self.store.maintain(u64::MAX) {
             Ok(_) => Ok(()),
-            Err(error) if is_full(&error) && self.shared.stopping.load(Ordering::Relaxed) => Err(error),
+            Err(error) if is_full(&error) && shared.stopping.load(Ordering::Relaxed) => Err(error),
             Err(error) if is_full(&error) => {
-                self.lacks_room();
+                shared.lacks_room();
                 std::thread::sleep(Duration::from_millis(200));
                 Ok(())
             }
@@ -355,34 +494,27 @@ impl<D: Disk> Worker<D> {
         }
     }
 
-    fn lacks_room(&self) {
-        self.shared.starved_since.lock().get_or_insert_with(|| {
-            tracing::warn!("no room on the disk: waiting for space before anything more is confirmed");
-            Instant::now()
-        });
-    }
-
-    /// All that had come is written.
-    fn has_room(&self) {
-        if self.shared.starved_since.lock().take().is_some() {
-            tracing::warn!("there is room on the disk again");
-        }
-    }
-
-    fn sync(&mut self) -> Result<(), StoreError> {
-        let begin = Instant::now();
+    fn sync(&mut self, shared: &Shared) -> Result<(), StoreError> {
         loop {
-            match self.store.sync() {
-                Ok(_) => break,
-                Err(error) if is_full(&error) => self.wait_for_room()?,
-                Err(error) => return Err(error),
+            match self.sync_once(shared) {
+                Err(error) if is_full(&error) => self.wait_for_room(shared)?,
+                done => return done,
             }
         }
+    }
+
+    /// Makes everything durable and says so; where the disk is full, neither.
+    fn sync_once(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        let begin = Instant::now();
+        self.store.sync()?;
         self.dirty_since = None;
         self.unsynced = 0;
-        self.shared.syncs.fetch_add(1, Ordering::Relaxed);
         let nanos = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.shared.sync_nanos.fetch_add(nanos, Ordering::Relaxed);
+        shared.syncs.fetch_add(1, Ordering::Relaxed);
+        shared.sync_nanos.fetch_add(nanos, Ordering::Relaxed);
+        // Only whoever has the turn writes it.
+        let pace = shared.pace.load(Ordering::Relaxed);
+        shared.pace.store(pace - pace / 8 + nanos / 8, Ordering::Relaxed);
         for (queue, receipt) in self.reports.drain(..) {
             let mail = match receipt {
                 Receipt::Ticket(ticket) => QueueMail::Event(QueueEvent::Stored { ticket }),
@@ -399,16 +531,10 @@ impl<D: Disk> Worker<D> {
     /// One step of checkpointing after `taken` bytes have come; true if there is more.
     fn keep_house(&mut self, taken: u64) -> Result<bool, StoreError> {
         let bytes = taken.saturating_mul(2).clamp(*MAINTAIN_BYTES.start(), *MAINTAIN_BYTES.end());
-        let more = match self.store.maintain(bytes) {
-            Ok(more) => more,
-            Err(error) if is_full(&error) => false,
-            Err(error) => return Err(error),
-        };
-        if self.surveyed.elapsed() >= SURVEY {
-            self.surveyed = Instant::now();
-            *self.shared.usage.lock() = self.store.usage();
+        match self.store.maintain(bytes) {
+            Err(error) if is_full(&error) => Ok(false),
+            more => more,
         }
-        Ok(more)
     }
 }
 
@@ -416,3 +542,6 @@ impl<D: Disk> Worker<D> {
 fn is_full(error: &StoreError) -> bool {
     matches!(error, StoreError::DiskFull | StoreError::LogFull)
 }
+
+#[cfg(test)]
+mod tests;

@@ -477,8 +477,11 @@ impl Driver {
                     Some(Receipt::Mirror(mirror.write(now.time, &batch, sessions, ticket, &mut self.replica)))
                 }
             };
-            let report = receipt.map(|receipt| (Arc::clone(&self.mailbox), receipt));
-            self.node.log.submit(Job::Append { batch, report });
+            match receipt.map(|receipt| (Arc::clone(&self.mailbox), receipt)) {
+                // Nobody else has something to do until it is durable.
+                Some(report) if self.mirror.is_none() && self.fx.tells_nobody() => self.node.log.commit(batch, report),
+                report => self.node.log.submit(Job::Append { batch, report }),
+            }
         }
         for load in self.fx.loads.drain(..) {
             self.node.log.submit(Job::Load { load, to: Arc::clone(&self.mailbox) });

@@ -270,4 +270,14 @@ impl QueueEffects {
             && self.dead_letters.is_empty()
             && self.proposals.is_empty()
     }
+
+    /// Whether only the store has something to do.
+    #[must_use]
+    pub fn tells_nobody(&self) -> bool {
+        self.to_connections.is_empty()
+            && self.to_queues.is_empty()
+            && self.loads.is_empty()
+            && self.dead_letters.is_empty()
+            && self.proposals.is_empty()
+    }
 }
