@@ -95,6 +95,21 @@ impl World {
                 self.tell(|| format!("{} leads the metadata log", able[at]));
             }
         }
+        self.tell_those_not_up();
+    }
+
+    /// A leader tells again what was not heard. Those that are up look by themselves.
+    fn tell_those_not_up(&mut self) {
+        let lags = |world: &World, node: NodeId| {
+            let process = world.nodes[&node].process.as_ref();
+            process.is_some_and(|process| !process.registered && process.metadata.applied() < world.log.entries.len() as u64)
+        };
+        if let Some(leader) = self.log.leader {
+            let all: Vec<NodeId> = self.nodes.keys().copied().collect();
+            for node in all.into_iter().filter(|node| lags(self, *node) && self.is_path(*node, leader)).collect::<Vec<_>>() {
+                self.hear_of_entries(node);
+            }
+        }
     }
 
     /// Of two nodes: the one that is left votes, if it has everything.
