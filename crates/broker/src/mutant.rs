@@ -100,6 +100,12 @@ pub enum Mutant {
     ConfirmWhileDown,
     /// The room of publishes that are refused is not given back.
     KeepRoom,
+    /// A restart forgets that what was published again may be the second of two.
+    ForgetDoubts,
+    /// A member of the ring waits for what its neighbour has sent, and does not ask for it.
+    WaitForWhatIsLost,
+    /// A mirror that was handed the ring says that it has stored nothing of it.
+    CountRingOnly,
 }
 
 impl Mutant {

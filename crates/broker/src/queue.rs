@@ -393,6 +393,9 @@ impl Queue {
                 seq,
                 &[&expires_at.to_be_bytes(), message.as_bytes()],
             );
+            if again {
+                self.horizon.doubt(self.id, seq, &mut out.batch);
+            }
         }
         if number != 0 {
             let list = if stored { &mut self.safe_when_stored } else { &mut self.safe_now };

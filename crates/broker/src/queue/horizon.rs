@@ -11,6 +11,7 @@
 use store::{Batch, Seq};
 
 use crate::id::QueueId;
+use crate::mutant::{Mutant, breaks};
 use crate::queue::event::ChannelKey;
 use crate::queue::{HORIZON_KEY, KEYS_PER_QUEUE};
 use store::QueueKey;
@@ -134,6 +135,14 @@ impl Horizon {
     #[inline]
     pub(crate) fn delivered(&mut self, seq: Seq) {
         self.delivered = self.delivered.max(seq.0);
+    }
+
+    /// A message may be the second of two, of which one was delivered somewhere: it is flagged after a restart too.
+    pub(crate) fn doubt(&mut self, id: QueueId, seq: Seq, batch: &mut Batch) {
+        if !breaks(Mutant::ForgetDoubts) {
+            let _ = self.may_deliver(id, batch);
+            self.delivered(seq);
+        }
     }
 
     /// Whether this life or an earlier one may have handed the message out.
