@@ -451,13 +451,22 @@ async fn publish(node: &Arc<Node>, queue: QueueId, messages: &[Message], wanted:
     let event = QueueEvent::Publish { from: Publisher::Channel(channel), messages: numbered.collect() };
     let bytes = crate::queue_driver::size_of_event(&event);
     let _ = agent.mailbox.push(QueueMail::Event(event), bytes);
-    let (mut mails, mut refused) = (Vec::new(), Vec::new());
+    let (mut mails, mut refused, mut silent) = (Vec::new(), Vec::new(), 0);
     let goes_on = || !node.is_stopping() && node.tables.load().queues.get(&queue).is_some() && wanted();
     while left > 0 && goes_on() {
         let take = std::future::poll_fn(|cx| mailbox.poll_take(cx, &mut mails));
-        if tokio::time::timeout(Duration::from_secs(1), take).await.is_err() {
-            // Nobody else tells this agent of another leader.
-            let _ = agent.mailbox.push(QueueMail::Recheck, 0);
+        if tokio::time::timeout(Duration::from_secs(1), take).await.is_ok() {
+            silent = 0;
+        } else {
+            silent += 1;
+            // Nobody else tells this agent of another leader; nor that whom it asked did not lead, so that it has to
+            // send everything again.
+            let leader = node.tables.load().queues.get(&queue).map(|record| record.leader());
+            let mail = match leader.filter(|_| silent % 3 == 0) {
+                Some(leader) => QueueMail::NotLeader(leader, 0),
+                None => QueueMail::Recheck,
+            };
+            let _ = agent.mailbox.push(mail, 0);
         }
         for mail in mails.drain(..) {
             match mail {
