@@ -70,6 +70,14 @@ pub(crate) async fn follow_all(node: &Arc<Node>) {
         let missing = here.filter(|record| node.leading(record.id).is_none());
         missing.map(|record| (record.id, level_max(record))).collect()
     };
+    // See `follow`.
+    if !node.registered.load(Ordering::Acquire) {
+        let _order = node.following.lock();
+        members_changed(node, &node.tables.load());
+        node.changes.send_modify(|count| *count += 1);
+        node.rearrangements.send_modify(|count| *count += 1);
+        return;
+    }
     let wanted = led(&node.tables.load());
     let found = node.log.survey(wanted).await;
     let _order = node.following.lock();
@@ -87,6 +95,7 @@ pub(crate) async fn follow_all(node: &Arc<Node>) {
     // One after the other: whoever opens a door asks for the leader with the doors locked.
     let mut known: Vec<QueueId> = node.leading.read().keys().copied().collect();
     known.extend(node.doors.read().keys());
+    known.extend(node.mirroring.read().keys());
     let is_gone = |id: &QueueId| *id != broker::delay::DELAY_ID && tables.queues.get(id).is_none();
     for id in known.into_iter().filter(is_gone) {
         queue_deleted(node, id);
@@ -127,14 +136,20 @@ pub(crate) fn moment() -> Now {
 
 /// Starts a queue on what the store holds of it.
 pub(crate) fn start_found(node: &Arc<Node>, record: &Arc<Record>, found: &Found) {
-    queue_driver::start(node, queue_of(record, found), Arc::clone(record), None);
+    queue_driver::start(node, queue_of(record, found), Arc::clone(record), None, []);
 }
 
-/// Starts a mirrored queue that another node led before.
-pub(crate) fn start_leader(node: &Arc<Node>, record: &Arc<Record>, found: &Found, leader: Leader, sessions: Sessions) {
+/// Starts a mirrored queue that another node led before, with what came in for the follower.
+pub(crate) fn start_leader(
+    node: &Arc<Node>,
+    record: &Arc<Record>,
+    found: &Found,
+    (leader, sessions): (Leader, Sessions),
+    came: impl IntoIterator<Item = QueueMail>,
+) {
     let mut queue = queue_of(record, found);
     queue.succeed(sessions);
-    queue_driver::start(node, queue, Arc::clone(record), Some(leader));
+    queue_driver::start(node, queue, Arc::clone(record), Some(leader), came);
 }
 
 fn queue_of(record: &Record, found: &Found) -> Queue {
@@ -147,7 +162,7 @@ fn queue_created(node: &Arc<Node>, record: &Arc<Record>) {
     if leads(node.id(), record) && node.leading(record.id).is_none() {
         // Counted where it is led, so that all nodes together count it once.
         node.counters.queues_created.fetch_add(1, Ordering::Relaxed);
-        queue_driver::start(node, Queue::new(record, &[], None, moment()), Arc::clone(record), None);
+        queue_driver::start(node, Queue::new(record, &[], None, moment()), Arc::clone(record), None, []);
     } else {
         mirrors::view_changed(node, record);
     }

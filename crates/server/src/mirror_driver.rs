@@ -144,7 +144,7 @@ impl Driver {
     }
 
     fn obey(&mut self) {
-        mirrors::obey(&self.node, &self.record, self.follower.view().epoch, &self.mailbox, &mut self.fx);
+        mirrors::obey(&self.node, &self.record, &self.mailbox, &mut self.fx);
     }
 
     /// Whether no leader of before serves any more: it is dead, or its leases of this node are over. One that is
@@ -169,7 +169,8 @@ impl Driver {
         node.mirroring.write().remove(&record.id);
         let newest = node.tables.load().queues.get(&record.id).map(Arc::clone);
         let rest = mailbox.close();
-        let (Some(found), Some(newest)) = (found, newest) else { return };
+        let Some(newest) = newest else { return forget_copy(&node, record.id, level_max(&record)) };
+        let Some(found) = found else { return };
         if !leads(node.id(), &newest) {
             mirrors::view_changed(&node, &newest);
             return;
@@ -181,13 +182,9 @@ impl Driver {
             None => Leader::found(newest.id, node.id(), &newest.view, sessions.clone(), care),
         };
         tracing::info!("queue '{}' in vhost '{}' is led here", newest.name, newest.vhost);
-        start_leader(&node, &newest, &found, leader, sessions);
-        if let Some(queue) = node.leading(newest.id) {
-            let _ = queue.mailbox.push(QueueMail::Record(Arc::clone(&newest)), 0);
-            for mail in rest.into_iter().filter(|mail| matches!(mail, QueueMail::Mirror(_) | QueueMail::Stop(_))) {
-                let _ = queue.mailbox.push(mail, 0);
-            }
-        }
+        let rest = rest.into_iter().filter(|mail| matches!(mail, QueueMail::Mirror(_) | QueueMail::Stop(_)));
+        let came = std::iter::once(QueueMail::Record(Arc::clone(&newest))).chain(rest);
+        start_leader(&node, &newest, &found, (leader, sessions), came);
     }
 
     fn end(self, forget: bool) {
@@ -198,11 +195,11 @@ impl Driver {
         if forget {
             forget_copy(&self.node, id, level_max(&self.record));
         }
-        // The view may have changed again meanwhile.
-        if let Some(newest) = self.node.tables.load().queues.get(&id)
-            && newest.view.epoch > self.record.view.epoch
-        {
-            mirrors::view_changed(&self.node, newest);
+        // The view may have changed again meanwhile, or the queue have gone.
+        match self.node.tables.load().queues.get(&id) {
+            Some(newest) if newest.view.epoch > self.record.view.epoch => mirrors::view_changed(&self.node, newest),
+            None if !forget => forget_copy(&self.node, id, level_max(&self.record)),
+            _ => {}
         }
     }
 }

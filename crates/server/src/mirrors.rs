@@ -25,7 +25,7 @@ use management::node::Synchronized;
 
 use crate::follow::{leads, level_max, start_found};
 use crate::log_writer::{Job, Receipt};
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Closed, Mailbox};
 use crate::mirror_driver;
 use crate::node::{Node, ProposeFailure, QueueMail};
 
@@ -137,19 +137,25 @@ pub(crate) fn care(node: &Node, record: &Record) -> Care {
 /// A packet between replicas.
 pub(crate) fn take(node: &Arc<Node>, from: NodeId, queue: QueueId, body: Bytes) -> Result<(), String> {
     let packet = Packet::decode(body).ok_or("a packet between replicas of a queue cannot be read")?;
-    let replica = node.leading(queue).or_else(|| node.mirroring.read().get(&queue).map(Arc::clone));
-    match (replica, packet) {
-        (Some(queue), Packet::Yield { to }) => {
-            let _ = queue.mailbox.push(QueueMail::Mirror(Mail::HandOver(NodeId(to))), 0);
-        }
-        (Some(queue), Packet::Synchronize { start }) => {
-            let (done, _) = oneshot::channel();
-            let _ = queue.mailbox.push(QueueMail::Mirror(Mail::Synchronize(start, done)), 0);
-        }
-        (Some(queue), packet) => drop(queue.mailbox.push(QueueMail::Mirror(Mail::Packet(from, packet)), 0)),
+    let wants = if let Packet::Wants { feed, .. } = &packet { Some(*feed) } else { None };
+    let mail = match packet {
+        Packet::Yield { to } => Mail::HandOver(NodeId(to)),
+        Packet::Synchronize { start } => Mail::Synchronize(start, oneshot::channel().0),
+        packet => Mail::Packet(from, packet),
+    };
+    let replica = || node.leading(queue).or_else(|| node.mirroring.read().get(&queue).map(Arc::clone));
+    let pushed = match replica() {
+        Some(replica) => replica.mailbox.push(QueueMail::Mirror(mail), 0).map_err(|Closed(mail)| mail),
+        None => Err(QueueMail::Mirror(mail)),
+    };
+    let Err(mail) = pushed else { return Ok(()) };
+    // One replica takes the place of another with this lock held: what comes meanwhile is for the next.
+    let _order = node.following.lock();
+    match (replica(), wants) {
+        (Some(replica), _) => drop(replica.mailbox.push(mail, 0)),
         // The tables here or there are not the newest: it asks again.
-        (None, Packet::Wants { feed, .. }) => send(node, queue, from, &Packet::Stale { feed }),
-        (None, _) => {}
+        (None, Some(feed)) => send(node, queue, from, &Packet::Stale { feed }),
+        (None, None) => {}
     }
     Ok(())
 }
@@ -164,7 +170,7 @@ pub(crate) fn send(node: &Node, queue: QueueId, to: NodeId, packet: &Packet) {
 }
 
 /// Does what a replica asks, but for what only its driver can.
-pub(crate) fn obey(node: &Arc<Node>, record: &Record, epoch: u64, mailbox: &Arc<Mailbox<QueueMail>>, fx: &mut Effects) {
+pub(crate) fn obey(node: &Arc<Node>, record: &Record, mailbox: &Arc<Mailbox<QueueMail>>, fx: &mut Effects) {
     for (mut batch, report) in fx.store.drain(..) {
         batch.seal();
         node.log.submit(Job::Append { batch, report: Some((Arc::clone(mailbox), Receipt::Mirror(report))) });
@@ -188,7 +194,7 @@ pub(crate) fn obey(node: &Arc<Node>, record: &Record, epoch: u64, mailbox: &Arc<
     for waits in fx.waits.drain(..) {
         tracing::info!("queue '{}' in vhost '{}': {waits}", record.name, record.vhost);
     }
-    for change in fx.proposals.drain(..) {
+    for (epoch, change) in fx.proposals.drain(..) {
         let (owner, mailbox, queue) = (Arc::clone(node), Arc::clone(mailbox), record.id);
         node.run(async move {
             let node = owner;

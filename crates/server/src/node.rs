@@ -388,6 +388,8 @@ impl Node {
 
     /// A link is there: agents look for their leaders.
     pub(crate) fn link_changed(&self, peer: NodeId) {
+        // One replica takes the place of another with this lock held: the next one hears it.
+        let _order = self.following.lock();
         for replica in self.leading.read().values().chain(self.mirroring.read().values()) {
             let _ = replica.mailbox.push(QueueMail::Mirror(Mail::Reconnected(peer)), 0);
         }

@@ -26,9 +26,18 @@ use crate::mailbox::{Closed, Mailbox};
 use crate::mirrors::{self, Mail};
 use crate::node::{ConnectionHandle, ConnectionMail, Node, ProposeFailure, QueueHandle, QueueMail};
 
-/// Starts the task of a queue that this node leads.
-pub(crate) fn start(node: &Arc<Node>, queue: Queue, record: Arc<metadata::Queue>, mirror: Option<Leader>) {
+/// Starts the task of a queue that this node leads. What came in for the replica before it is in its mailbox first.
+pub(crate) fn start(
+    node: &Arc<Node>,
+    queue: Queue,
+    record: Arc<metadata::Queue>,
+    mirror: Option<Leader>,
+    came: impl IntoIterator<Item = QueueMail>,
+) {
     let mailbox = Arc::new(Mailbox::new());
+    for mail in came {
+        let _ = mailbox.push(mail, 0);
+    }
     let handle = Arc::new(QueueHandle::of_queue(Arc::clone(&mailbox), node.peers.next_life()));
     let (id, mirrored) = (record.id, record.view.mirrored);
     node.leading.write().insert(id, Arc::clone(&handle));
@@ -48,6 +57,7 @@ pub(crate) fn start(node: &Arc<Node>, queue: Queue, record: Arc<metadata::Queue>
         replica: ReplicaEffects::default(),
         complete: None,
         handing_over: None,
+        hands_over_after: Time::START,
         stepped_down: None,
         unsettled: false,
     };
@@ -60,7 +70,8 @@ struct HandOver {
     to: NodeId,
     /// Until when that is waited for.
     until: Time,
-    proposed: bool,
+    /// In the view of this epoch.
+    proposed: Option<u64>,
 }
 
 struct Driver {
@@ -86,6 +97,8 @@ struct Driver {
     complete: Option<u64>,
     /// To whom the queue should go, and until when that is waited for.
     handing_over: Option<HandOver>,
+    /// A hand-over that came to nothing is not tried again before.
+    hands_over_after: Time,
     /// Another node leads; what its view says.
     stepped_down: Option<Arc<metadata::Queue>>,
     /// Something has happened while the queue did not serve: what follows from it is to be done when it does.
@@ -94,7 +107,7 @@ struct Driver {
 
 /// A queue that waits for leases looks again after this time.
 const LEASES: std::time::Duration = std::time::Duration::from_millis(20);
-/// So long a queue stands still for another node to take it.
+/// So long a queue stands still for another node to take it, and so long it serves before it does so again.
 const HAND_OVER: std::time::Duration = std::time::Duration::from_secs(5);
 /// A congested queue looks again after this time, even if nothing came.
 const CONGESTION: std::time::Duration = std::time::Duration::from_millis(5);
@@ -161,10 +174,12 @@ impl Driver {
     fn serves(&mut self) -> bool {
         let Some(mirror) = &self.mirror else { return true };
         if let Some(HandOver { until, proposed, .. }) = self.handing_over {
-            if proposed || clock::now() < until {
+            let now = clock::now();
+            if proposed.is_some() || now < until {
                 return false;
             }
             self.handing_over = None;
+            self.hands_over_after = now + HAND_OVER;
         }
         let me = self.node.id();
         let others = mirror.view().seats.iter().map(|seat| seat.node).filter(|node| *node != me);
@@ -209,6 +224,13 @@ impl Driver {
         if let Some(mirror) = &mut self.mirror {
             mirror.set_care(mirrors::care(&self.node, &self.record));
             mirror.view_changed(&self.record.view, &mut self.replica);
+            // What was proposed for an earlier view cannot happen any more.
+            if let Some(HandOver { to, proposed, .. }) = &mut self.handing_over {
+                *proposed = proposed.filter(|epoch| *epoch >= self.record.view.epoch);
+                if !self.record.view.is_in_sync(*to) {
+                    self.handing_over = None;
+                }
+            }
         }
     }
 
@@ -228,7 +250,10 @@ impl Driver {
             Mail::Surveyed { node, feed, held, note } => mirror.surveyed(time, node, feed, held, note, fx),
             Mail::Loaded { node, feed, level, messages } => mirror.loaded(time, node, feed, level, &messages, fx),
             Mail::Reconnected(node) => mirror.reconnected(node, fx),
-            Mail::Refused(_, ViewChange::Transfer(_)) => self.handing_over = None,
+            Mail::Refused(epoch, ViewChange::Transfer(_)) => {
+                // One of an earlier view says nothing of a later one, which may still happen.
+                drop(self.handing_over.take_if(|handing_over| handing_over.proposed == Some(epoch)));
+            }
             Mail::Refused(epoch, change) => mirror.refused(time, epoch, change),
             Mail::Synchronize(start, done) => drop(done.send(mirror.synchronize(time, start, fx))),
             Mail::FirstIncomplete(reply) => {
@@ -236,7 +261,9 @@ impl Driver {
                 let _ = reply.send(first.unwrap_or(self.queue.next_seq()));
             }
             Mail::HandOver(to) if mirror.view().is_in_sync(to) && to != mirror.node() => {
-                self.handing_over = Some(HandOver { to, until: time + HAND_OVER, proposed: false });
+                if self.handing_over.is_none() && time >= self.hands_over_after {
+                    self.handing_over = Some(HandOver { to, until: time + HAND_OVER, proposed: None });
+                }
             }
             Mail::HandOver(_) => {}
             Mail::StepDown(record) => self.stepped_down = Some(record),
@@ -247,12 +274,13 @@ impl Driver {
         let Some(mirror) = &mut self.mirror else { return };
         mirror.tick(now.time, &mut self.replica);
         if let Some(HandOver { to, proposed, .. }) = &mut self.handing_over
-            && !*proposed
+            && proposed.is_none()
             && mirror.is_quiet()
             && self.fx.is_empty()
         {
-            *proposed = true;
-            self.replica.proposals.push(ViewChange::Transfer(*to));
+            let epoch = mirror.view().epoch;
+            *proposed = Some(epoch);
+            self.replica.proposals.push((epoch, ViewChange::Transfer(*to)));
         }
     }
 
@@ -275,7 +303,7 @@ impl Driver {
             match mail {
                 QueueMail::Event(event) => gone_from_here(&self.node, self.record.id, event),
                 QueueMail::Stop(done) => drop(done.send(())),
-                QueueMail::Mirror(Mail::Packet(..)) => for_follower.push(mail),
+                QueueMail::Mirror(Mail::Packet(..) | Mail::Reconnected(_)) => for_follower.push(mail),
                 _ => {}
             }
         }
@@ -456,9 +484,11 @@ impl Driver {
 
     /// Does what the ring and the feeds ask.
     fn mirror_effects(&mut self) {
-        let Some(mirror) = &self.mirror else { return };
+        if self.mirror.is_none() {
+            return;
+        }
         self.complete = self.complete.max(self.replica.complete.take());
-        mirrors::obey(&self.node, &self.record, mirror.view().epoch, &self.mailbox, &mut self.replica);
+        mirrors::obey(&self.node, &self.record, &self.mailbox, &mut self.replica);
     }
 
     fn hand_over(&mut self, now: Now) {

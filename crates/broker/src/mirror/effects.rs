@@ -37,8 +37,8 @@ pub struct Effects {
     pub survey: Vec<(NodeId, u64)>,
     /// Messages to be read for the feed of a node.
     pub loads: Vec<(NodeId, u64, Load)>,
-    /// Changes of the view, each against the epoch of the view last seen.
-    pub proposals: Vec<ViewChange>,
+    /// Changes of the view, each with the epoch of the view that it was judged by: with another view it may be wrong.
+    pub proposals: Vec<(u64, ViewChange)>,
     /// What this node's old copy holds, by level, and the queue's lineage never had: it goes into the
     /// queue again, and when all of it is confirmed the copy is merged.
     pub put_back: Option<PutBack>,

@@ -218,9 +218,9 @@ impl Feed {
         }
     }
 
-    /// Asks for the next part of the backlog, or for a place in the ring. `in_use`: so that clients of the
-    /// queue hardly notice, disks and links are theirs for half of the time.
-    pub(super) fn pump(&mut self, now: Time, completed: u64, in_use: bool, out: &mut Effects) {
+    /// Asks for the next part of the backlog, or for a place in the ring of the view of this epoch. `in_use`: so that
+    /// clients of the queue hardly notice, disks and links are theirs for half of the time.
+    pub(super) fn pump(&mut self, now: Time, epoch: u64, completed: u64, in_use: bool, out: &mut Effects) {
         if self.waiting.is_some() || self.loading || self.welcomed {
             return;
         }
@@ -249,7 +249,7 @@ impl Feed {
             None => {
                 if !self.proposed && now >= self.propose_after && self.has().is_some_and(|has| has >= completed) {
                     self.proposed = true;
-                    out.proposals.push(ViewChange::InSync(self.node));
+                    out.proposals.push((epoch, ViewChange::InSync(self.node)));
                 }
             }
         }

@@ -84,8 +84,10 @@ pub struct Follower {
     joined_by: Option<(NodeId, u64)>,
     /// When other seats are asked to go again.
     evict_after: Time,
-    /// Publications of the present leader that are stored.
+    /// The leader's seat of late, and its last publication that is stored.
     stored: (u64, u64),
+    /// The last publication that the leader has asked for.
+    probed: u64,
 }
 
 impl Follower {
@@ -110,6 +112,7 @@ impl Follower {
             joined_by: None,
             evict_after: Time::START,
             stored: (0, 0),
+            probed: 0,
         };
         if is_new && let Some(seat) = member_of(view, me) {
             follower.seat = seat;
@@ -191,7 +194,8 @@ impl Follower {
         let is_due = self.ring.is_none() && self.view.leader() == self.me && self.view.is_running();
         if is_due && now >= self.evict_after && !breaks(Mutant::StayWithoutRing) {
             self.evict_after = now + EVICT_AGAIN;
-            out.proposals.extend(self.view.mirrors().next().map(ViewChange::Evict));
+            let next = self.view.mirrors().next();
+            out.proposals.extend(next.map(|node| (self.view.epoch, ViewChange::Evict(node))));
         }
     }
 
@@ -312,20 +316,33 @@ impl Follower {
                     out.put_back = Some(PutBack { lineage: self.view.lineage, runs });
                 }
             }
-            Packet::Probe { .. } => {
-                let number = self.stored.1;
-                out.waits.push(format!("its leader waits for this node to store something: {}", self.describe()));
-                out.to_peers.push((from, Packet::Progress { number }));
-            }
+            Packet::Probe { number } => self.probed(from, number, out),
             Packet::Wants { feed, .. } => {
                 // A seat that was never made a member of the ring, by a leader that is gone. This replica
                 // cannot lead before the ring is whole, and the ring is not whole without that seat.
                 if self.view.leader() == self.me && self.view.is_in_sync(from) && !breaks(Mutant::KeepEmptySeats) {
-                    out.proposals.push(ViewChange::Evict(from));
+                    out.proposals.push((self.view.epoch, ViewChange::Evict(from)));
                 }
                 out.to_peers.push((from, Packet::Stale { feed }));
             }
             Packet::Has { .. } | Packet::Progress { .. } | Packet::Synchronize { .. } | Packet::Yield { .. } => {}
+        }
+    }
+
+    /// The leader waits for this publication.
+    fn probed(&mut self, leader: NodeId, number: u64, out: &mut Effects) {
+        let publisher = member_of(&self.view, leader).unwrap_or_default();
+        let stored = if self.stored.0 == publisher.0 { self.stored.1 } else { 0 };
+        out.to_peers.push((leader, Packet::Progress { number: stored }));
+        if stored >= number || self.probed == number {
+            return;
+        }
+        self.probed = number;
+        out.waits.push(format!("its leader waits for this node to store something: {}", self.describe()));
+        // What was lost on the way, though no link broke, would be waited for without an end.
+        let received = |ring: &Member| ring.held().iter().any(|(of, received)| *of == publisher && *received >= number);
+        if self.ring.as_ref().is_some_and(|ring| !received(ring)) && !breaks(Mutant::WaitForWhatIsLost) {
+            out.to_peers.extend(ask_left(&self.view, self.me));
         }
     }
 
@@ -387,9 +404,7 @@ impl Follower {
     pub fn stored(&mut self, report: Report, out: &mut Effects) {
         match report {
             Report::Ring { publisher, number } => {
-                if publisher == member_of(&self.view, self.view.leader()).map_or(0, |leader| leader.0) {
-                    self.stored = (publisher, number);
-                }
+                self.note_stored(publisher, number);
                 if let Some(ring) = &mut self.ring {
                     let mut effects = Vec::new();
                     ring.stored(MemberId(publisher), number, &mut effects);
@@ -408,12 +423,21 @@ impl Follower {
         }
     }
 
+    fn note_stored(&mut self, publisher: u64, number: u64) {
+        if member_of(&self.view, self.view.leader()).is_some_and(|leader| leader.0 == publisher) {
+            self.stored = (publisher, number);
+        }
+    }
+
     /// What the handover says is here is stored once the steps before it are.
     fn steps_stored(&mut self, number: u64, out: &mut Effects) {
         let is_due = |handed: &mut Handed| number >= handed.after || breaks(Mutant::HandoverIsStored);
         let Some(Handed { feed, leader, held, .. }) = self.handed.take_if(is_due) else { return };
         self.joined_by = Some((leader, feed));
         for (publisher, number) in held {
+            if !breaks(Mutant::CountRingOnly) {
+                self.note_stored(publisher.0, number);
+            }
             let Some(ring) = &mut self.ring else { return };
             let mut effects = Vec::new();
             ring.stored(publisher, number, &mut effects);
@@ -445,7 +469,7 @@ impl Follower {
     /// Something is wrong with what this mirror has: it gives its seat back and catches up.
     fn leave(&mut self, why: &'static str, out: &mut Effects) {
         out.complaints.push(why);
-        out.proposals.push(ViewChange::Evict(self.me));
+        out.proposals.push((self.view.epoch, ViewChange::Evict(self.me)));
         self.ring = None;
     }
 

@@ -22,6 +22,8 @@ use crate::mutant::{Mutant, breaks};
 
 /// Feeds and overdue batches are looked at so often.
 const TICK: Duration = Duration::from_millis(200);
+/// Mirrors that are late are asked so often how far they are.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// A queue that has written something within this time is in use.
 const IN_USE: Duration = Duration::from_secs(1);
 
@@ -74,6 +76,18 @@ struct Pending {
     first: Option<Seq>,
 }
 
+/// The oldest publication is overdue, and mirrors are asked whether they have stored it.
+#[derive(Debug)]
+struct Probe {
+    number: u64,
+    since: Time,
+    asked: Time,
+    /// What they have stored.
+    answers: BTreeMap<NodeId, u64>,
+    /// When a seat was to go for the last time. Who was behind it gets as long as it did.
+    evicted: Option<Time>,
+}
+
 /// See the file's head.
 #[derive(Debug)]
 pub struct Leader {
@@ -98,8 +112,8 @@ pub struct Leader {
     began_with: Vec<(u8, Runs)>,
     /// Old copies whose nodes have said what they hold, by node, with the attempt.
     old_copies: BTreeMap<NodeId, (u64, Vec<(u8, Runs)>)>,
-    /// Who was asked how far it is, and what it said.
-    probed: Option<(Time, BTreeMap<NodeId, u64>)>,
+    /// Mirrors are asked how far they are.
+    probe: Option<Probe>,
     /// When the queue has written something.
     written_at: Option<Time>,
     /// This node is out of the view, or the ring has ended for it.
@@ -144,7 +158,7 @@ impl Leader {
             feeds: BTreeMap::new(),
             began_with: Vec::new(),
             old_copies: BTreeMap::new(),
-            probed: None,
+            probe: None,
             written_at: None,
             deposed: false,
         }
@@ -238,7 +252,6 @@ impl Leader {
             return;
         }
         self.view = view.clone();
-        self.probed = None;
         let mut effects = Vec::new();
         self.ring.install(ring_view(view), &mut effects);
         self.obey(effects, out);
@@ -323,8 +336,8 @@ impl Leader {
                 None => out.to_peers.push((from, Packet::Stale { feed })),
             },
             Packet::Progress { number } => {
-                if let Some((_, answers)) = &mut self.probed {
-                    answers.insert(from, number);
+                if let Some(probe) = &mut self.probe {
+                    probe.answers.insert(from, number);
                 }
             }
             Packet::Step { .. }
@@ -440,19 +453,19 @@ impl Leader {
 
     /// Time has passed, or something has changed that feeds wait for.
     pub fn tick(&mut self, now: Time, out: &mut Effects) {
-        let completed = self.completed;
+        let (completed, epoch) = (self.completed, self.view.epoch);
         let in_use = self.written_at.is_some_and(|at| now.since(at) < IN_USE);
         let seated: Vec<NodeId> = self.view.mirrors().collect();
         let mut ready = Vec::new();
         for (node, feed) in &mut self.feeds {
             if seated.contains(node) {
                 // It has a seat already and comes back to its place when nothing is missing.
-                feed.pump(now, u64::MAX, in_use, out);
+                feed.pump(now, epoch, u64::MAX, in_use, out);
                 if feed.messages_left() == Some(0) && !feed.welcomed {
                     ready.push(*node);
                 }
             } else {
-                feed.pump(now, completed, in_use, out);
+                feed.pump(now, epoch, completed, in_use, out);
             }
         }
         for node in ready {
@@ -474,40 +487,54 @@ impl Leader {
         overdue.into_iter().chain(feeds).min()
     }
 
-    /// A batch is overdue: whoever has not stored it is asked, and goes if it does not say otherwise.
+    /// A batch is overdue: whoever has not stored it is asked, and goes if it does not say otherwise. One goes at a
+    /// time, the first of the ring that lacks it: those behind may lack it for its sake only.
     fn look_for_slow(&mut self, now: Time, out: &mut Effects) {
-        let Some(Pending { number: oldest, since, .. }) = self.pending.front().copied() else {
-            self.probed = None;
+        let half = self.care.patience / 2;
+        let overdue = self.pending.front().copied().filter(|oldest| now.since(oldest.since) >= half);
+        let Some(Pending { number: oldest, .. }) = overdue else {
+            self.probe = None;
             return;
         };
-        if now.since(since) < self.care.patience / 2 {
-            return;
-        }
         if oldest <= self.ring_completed {
             // A mirror that was about to join has stopped: it joins later.
             let given_up = |feed: &&mut Feed| !feed.is_proposed() || breaks(Mutant::GiveUpProposed);
             self.feeds.values_mut().filter(given_up).for_each(Feed::wait_no_more);
             self.complete(out);
-            if !self.pending.is_empty() && self.probed.is_none() {
-                self.probed = Some((now, BTreeMap::new()));
-                out.waits.push(format!("it waits for a mirror that comes: {}", self.describe()));
+        }
+        let Some(Pending { number: oldest, .. }) = self.pending.front().copied() else {
+            self.probe = None;
+            return;
+        };
+        let is_new = self.probe.as_ref().is_none_or(|probe| probe.number != oldest);
+        if is_new {
+            let what = if oldest <= self.ring_completed { "a mirror that comes" } else { "mirrors to store what it wrote" };
+            if self.probe.is_none() {
+                out.waits.push(format!("it waits for {what}: {}", self.describe()));
             }
+            self.probe = Some(Probe { number: oldest, since: now, asked: now, answers: BTreeMap::new(), evicted: None });
+            // What was lost on the way, though no link broke, would be waited for without an end.
+            out.to_peers.extend(ask_left(&self.view, self.me));
+        }
+        let Some(probe) = &mut self.probe else { return };
+        if oldest <= self.ring_completed {
             return;
         }
-        match &self.probed {
-            None => {
-                self.probed = Some((now, BTreeMap::new()));
-                out.waits.push(format!("its mirrors have not stored what this node wrote: {}", self.describe()));
-                for node in self.view.mirrors() {
-                    out.to_peers.push((node, Packet::Probe { number: oldest }));
-                }
+        if is_new || now.since(probe.asked) >= ASK_AGAIN {
+            probe.asked = now;
+            out.to_peers.extend(self.view.mirrors().map(|node| (node, Packet::Probe { number: oldest })));
+        }
+        if now.since(probe.since) < half {
+            return;
+        }
+        let lacks = |node: &NodeId| probe.answers.get(node).is_none_or(|has| *has < oldest);
+        match self.view.mirrors().find(lacks) {
+            Some(node) if probe.evicted.is_none_or(|at| now.since(at) >= half) => {
+                probe.evicted = Some(now);
+                out.waits.push(format!("{node} has not stored what this node wrote: its copy counts as out of sync"));
+                out.proposals.push((self.view.epoch, ViewChange::Evict(node)));
             }
-            Some((at, answers)) if now.since(*at) >= self.care.patience / 2 => {
-                let slow = self.view.mirrors().filter(|node| answers.get(node).is_none_or(|has| *has < oldest));
-                out.proposals.extend(slow.map(ViewChange::Evict));
-                self.probed = None;
-            }
-            Some(_) => {}
+            _ => {}
         }
     }
 

@@ -26,7 +26,7 @@ use crate::mutant::{Mutant, breaking};
 /// Lives of every run of the tests; more are played by hand and at night.
 const SEEDS: u64 = 400;
 /// A broken rule must show within this many lives.
-const MUTANT_SEEDS: u64 = 6_000;
+const MUTANT_SEEDS: u64 = 12_000;
 
 /// A life in two phases: anything may happen, then everything heals.
 fn live(seed: u64) -> Coverage {

@@ -117,7 +117,7 @@ fn joined() -> (Leader, Follower) {
         for (_, report) in from_mirror.store {
             mirror.stored(report, &mut of_mirror);
         }
-        for change in from_leader.proposals {
+        for (_, change) in from_leader.proposals {
             view = after(&view, change);
             leader.view_changed(&view, &mut of_leader);
             mirror.view_changed(NOW, &view, &mut of_mirror);
@@ -156,7 +156,7 @@ fn a_late_refusal_says_nothing_of_a_later_proposal() {
         leader.view_changed(&later, &mut out);
         leader.tick(NOW, &mut out);
         leader.tick(NOW, &mut out);
-        assert_eq!(out.proposals, [ViewChange::InSync(TWO); 2]);
+        assert_eq!(out.proposals, [first, later.epoch].map(|epoch| (epoch, ViewChange::InSync(TWO))));
         leader.refused(NOW, first, ViewChange::InSync(TWO));
         let report = leader.write(NOW, &message(), Sessions::new(), Some(1), &mut out);
         leader.stored(report, &mut out);
@@ -314,7 +314,7 @@ fn who_has_to_lead_without_a_place_in_the_ring_founds_another() {
         let mut follower = Follower::new(NOW, QUEUE, TWO, &view, false, 1, &mut out);
         let mut view = after(&view, ViewChange::Transfer(TWO));
         follower.view_changed(NOW, &view, &mut out);
-        while let Some(change) = out.proposals.pop() {
+        while let Some((_, change)) = out.proposals.pop() {
             view = after(&view, change);
             follower.view_changed(NOW, &view, &mut out);
         }
@@ -367,7 +367,7 @@ fn who_has_another_neighbour_asks_for_what_it_could_not_hear() {
         leader.surveyed(NOW, TWO, feed, Vec::new(), None, &mut out);
         exchange(&mut leader, &mut out, &mut follower, &mut answers);
         leader.tick(NOW, &mut out);
-        assert_eq!(out.proposals, [ViewChange::InSync(TWO)]);
+        assert_eq!(out.proposals, [(view.epoch, ViewChange::InSync(TWO))]);
         let joined = after(&view, ViewChange::InSync(TWO));
         let left_alone = joined.after_loss(NodeId(3)).expect("two are left");
         leader.view_changed(&joined, &mut out);
@@ -384,4 +384,76 @@ fn who_has_another_neighbour_asks_for_what_it_could_not_hear() {
         out.complete == Some(1)
     };
     holds(play, Mutant::AskOneNeighbour);
+}
+
+/// Nothing of what a leader of three writes comes to its mirrors: it goes to the second, which sends it on to the third.
+#[test]
+fn the_first_that_lacks_something_is_given_up_and_those_behind_it_get_their_time() {
+    const THREE: NodeId = NodeId(3);
+    let (patience, second) = (Care::default().patience, Duration::from_secs(1));
+    let mut out = Effects::default();
+    let view = View::new([ONE, TWO, THREE], true);
+    let mut leader = Leader::found(QUEUE, ONE, &view, Sessions::new(), Care::default());
+    let report = leader.write(NOW, &message(), Sessions::new(), Some(1), &mut out);
+    leader.stored(report, &mut out);
+    let mut lives = |leader: &mut Leader, from: Time, until: Time| {
+        let mut now = from;
+        let mut given_up = Vec::new();
+        while now < until {
+            now = now + second / 5;
+            leader.tick(now, &mut out);
+            for (to, packet) in std::mem::take(&mut out.to_peers) {
+                if let Packet::Probe { .. } = packet {
+                    leader.receive(now, to, Packet::Progress { number: 0 }, &mut out);
+                }
+            }
+            given_up.append(&mut out.proposals);
+        }
+        given_up
+    };
+    assert_eq!(lives(&mut leader, NOW, NOW + (patience - second)), []);
+    let evicted = lives(&mut leader, NOW + (patience - second), NOW + (patience + second));
+    assert_eq!(evicted, [(view.epoch, ViewChange::Evict(TWO))]);
+    let left = after(&view, ViewChange::Evict(TWO));
+    leader.view_changed(&left, &mut Effects::default());
+    // The third hears the leader itself from here on.
+    let others = patience + patience / 2;
+    assert_eq!(lives(&mut leader, NOW + (patience + second), NOW + (others - second)), []);
+    let evicted = lives(&mut leader, NOW + (others - second), NOW + (others + second));
+    assert_eq!(evicted, [(left.epoch, ViewChange::Evict(THREE))]);
+}
+
+/// The mirror came by a feed and a handover, and nothing was published since.
+#[test]
+fn a_mirror_that_was_handed_the_ring_says_how_far_it_is() {
+    let play = || {
+        let (_, mut mirror) = joined();
+        let mut out = Effects::default();
+        mirror.receive(NOW, ONE, Packet::Probe { number: 1 }, &mut out);
+        out.to_peers == [(ONE, Packet::Progress { number: 1 })]
+    };
+    holds(play, Mutant::CountRingOnly);
+}
+
+/// No link broke, and a packet between neighbours came to nobody.
+#[test]
+fn what_is_lost_inside_of_a_node_is_asked_for() {
+    let play = || {
+        let (mut out, mut answers) = (Effects::default(), Effects::default());
+        let view = View::new([ONE, TWO], true);
+        let mut leader = Leader::found(QUEUE, ONE, &view, Sessions::new(), Care::default());
+        let mut follower = Follower::new(NOW, QUEUE, TWO, &view, true, 1, &mut answers);
+        exchange(&mut leader, &mut out, &mut follower, &mut answers);
+        let report = leader.write(NOW, &message(), Sessions::new(), Some(1), &mut out);
+        leader.stored(report, &mut out);
+        out.to_peers.clear();
+        let report = leader.write(NOW, &message(), Sessions::new(), Some(2), &mut out);
+        leader.stored(report, &mut out);
+        exchange(&mut leader, &mut out, &mut follower, &mut answers);
+        assert_eq!(out.complete, None);
+        leader.tick(NOW + Care::default().patience / 2, &mut out);
+        exchange(&mut leader, &mut out, &mut follower, &mut answers);
+        out.complete == Some(2)
+    };
+    holds(play, Mutant::WaitForWhatIsLost);
 }

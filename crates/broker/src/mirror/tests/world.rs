@@ -343,7 +343,6 @@ impl World {
     }
 
     pub(super) fn obey(&mut self, node: NodeId, out: Effects) {
-        let epoch = self.epoch_of(node);
         let levels = self.setup.levels;
         for (batch, report) in out.store {
             self.append(node, &batch, report);
@@ -363,7 +362,7 @@ impl World {
             let read = live.take(load.messages).map(|((_, seq), _)| (Seq(*seq), Bytes::from_static(b"payload")));
             self.loads.push_back(Loaded { at: node, node: from, feed, level, messages: read.collect() });
         }
-        for change in out.proposals {
+        for (epoch, change) in out.proposals {
             if let ViewChange::InSync(joining) = change
                 && self.stormy
                 && self.rng.one_in(8)

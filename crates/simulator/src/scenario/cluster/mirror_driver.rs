@@ -131,7 +131,7 @@ impl MirrorDriver {
     }
 
     fn obey(&mut self, world: &mut World) {
-        world.obey_replica(self.node, &self.record, self.follower.view().epoch, self.task, &mut self.fx);
+        world.obey_replica(self.node, &self.record, self.task, &mut self.fx);
     }
 
     /// Whether no leader of before serves any more: it is dead, or its leases of this node are over. One that is

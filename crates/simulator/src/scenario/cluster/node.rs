@@ -410,7 +410,7 @@ impl World {
     }
 
     /// Does what a replica asks, but for what only its driver can.
-    pub(super) fn obey_replica(&mut self, node: NodeId, record: &Record, epoch: u64, task: TaskId, fx: &mut Effects) {
+    pub(super) fn obey_replica(&mut self, node: NodeId, record: &Record, task: TaskId, fx: &mut Effects) {
         let queue = record.id;
         for (mut batch, report) in fx.store.drain(..) {
             batch.seal();
@@ -437,7 +437,7 @@ impl World {
         for waits in fx.waits.drain(..) {
             self.tell(|| format!("{node}, {queue:?}: {waits}"));
         }
-        for change in fx.proposals.drain(..) {
+        for (epoch, change) in fx.proposals.drain(..) {
             let command = Command::ChangeView { queue, epoch, change };
             self.propose(node, command, Asked::View { task, queue, epoch, change });
         }

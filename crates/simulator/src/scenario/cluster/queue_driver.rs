@@ -24,7 +24,8 @@ use crate::invariant::Id;
 struct HandOver {
     to: NodeId,
     until: Time,
-    proposed: bool,
+    /// In the view of this epoch.
+    proposed: Option<u64>,
 }
 
 /// See the file's head.
@@ -40,6 +41,8 @@ pub(super) struct QueueDriver {
     replica: Effects,
     complete: Option<u64>,
     handing_over: Option<HandOver>,
+    /// A hand-over that came to nothing is not tried again before.
+    hands_over_after: Time,
     stepped_down: Option<Arc<Record>>,
     unsettled: bool,
     is_new: bool,
@@ -73,6 +76,7 @@ impl QueueDriver {
             replica: Effects::default(),
             complete: None,
             handing_over: None,
+        hands_over_after: Time::START,
             stepped_down: None,
             unsettled: false,
             is_new: true,
@@ -154,10 +158,12 @@ impl QueueDriver {
     fn serves(&mut self, world: &World) -> bool {
         let Some(mirror) = &self.mirror else { return true };
         if let Some(HandOver { until, proposed, .. }) = self.handing_over {
-            if proposed || world.clock(self.node) < until {
+            let now = world.clock(self.node);
+            if proposed.is_some() || now < until {
                 return false;
             }
             self.handing_over = None;
+            self.hands_over_after = now + HAND_OVER;
         }
         let others = mirror.view().seats.iter().map(|seat| seat.node).filter(|node| *node != self.node);
         !mirror.is_deposed() && (world.holds_leases(self.node, others) || world.breaks(super::Mutant::ServeWithoutLeases))
@@ -192,6 +198,13 @@ impl QueueDriver {
         if let Some(mirror) = &mut self.mirror {
             mirror.set_care(world.care(&self.record));
             mirror.view_changed(&self.record.view, &mut self.replica);
+            // What was proposed for an earlier view cannot happen any more.
+            if let Some(HandOver { to, proposed, .. }) = &mut self.handing_over {
+                *proposed = proposed.filter(|epoch| *epoch >= self.record.view.epoch);
+                if !self.record.view.is_in_sync(*to) {
+                    self.handing_over = None;
+                }
+            }
         }
     }
 
@@ -209,10 +222,15 @@ impl QueueDriver {
             ReplicaMail::Surveyed { node, feed, held, note } => mirror.surveyed(time, node, feed, held, note, fx),
             ReplicaMail::Loaded { node, feed, level, messages } => mirror.loaded(time, node, feed, level, &messages, fx),
             ReplicaMail::Reconnected(node) => mirror.reconnected(node, fx),
-            ReplicaMail::Refused(_, ViewChange::Transfer(_)) => self.handing_over = None,
+            ReplicaMail::Refused(epoch, ViewChange::Transfer(_)) => {
+                // One of an earlier view says nothing of a later one, which may still happen.
+                drop(self.handing_over.take_if(|handing_over| handing_over.proposed == Some(epoch)));
+            }
             ReplicaMail::Refused(epoch, change) => mirror.refused(time, epoch, change),
             ReplicaMail::HandOver(to) if mirror.view().is_in_sync(to) && to != mirror.node() => {
-                self.handing_over = Some(HandOver { to, until: time + HAND_OVER, proposed: false });
+                if self.handing_over.is_none() && time >= self.hands_over_after {
+                    self.handing_over = Some(HandOver { to, until: time + HAND_OVER, proposed: None });
+                }
             }
             ReplicaMail::HandOver(_) => {}
             ReplicaMail::StepDown(record) => self.stepped_down = Some(record),
@@ -223,12 +241,13 @@ impl QueueDriver {
         let Some(mirror) = &mut self.mirror else { return };
         mirror.tick(now.time, &mut self.replica);
         if let Some(HandOver { to, proposed, .. }) = &mut self.handing_over
-            && !*proposed
+            && proposed.is_none()
             && mirror.is_quiet()
             && self.fx.is_empty()
         {
-            *proposed = true;
-            self.replica.proposals.push(ViewChange::Transfer(*to));
+            let epoch = mirror.view().epoch;
+            *proposed = Some(epoch);
+            self.replica.proposals.push((epoch, ViewChange::Transfer(*to)));
         }
     }
 
@@ -247,7 +266,9 @@ impl QueueDriver {
             world.tell_channel(node, event);
         }
         let rest: Vec<Mail> = std::mem::take(&mut self.held_back).into_iter().chain(world.close(node, self.task)).collect();
-        let (for_follower, rest) = rest.into_iter().partition(|mail| matches!(mail, Mail::Mirror(ReplicaMail::Packet(..))));
+        let (for_follower, rest) = rest.into_iter().partition(|mail| {
+            matches!(mail, Mail::Mirror(ReplicaMail::Packet(..) | ReplicaMail::Reconnected(_)))
+        });
         let (for_follower, rest): (Vec<Mail>, Vec<Mail>) = (for_follower, rest);
         refuse_rest(world, node, id, rest);
         let process = world.process(node);
@@ -330,9 +351,11 @@ impl QueueDriver {
     }
 
     fn mirror_effects(&mut self, world: &mut World) {
-        let Some(mirror) = &self.mirror else { return };
+        if self.mirror.is_none() {
+            return;
+        }
         self.complete = self.complete.max(self.replica.complete.take());
-        world.obey_replica(self.node, &self.record, mirror.view().epoch, self.task, &mut self.replica);
+        world.obey_replica(self.node, &self.record, self.task, &mut self.replica);
     }
 
     fn hand_over(&mut self, world: &mut World, now: Now) {
