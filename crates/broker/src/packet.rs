@@ -18,6 +18,7 @@ use store::Seq;
 use crate::id::{ConnectionId, QueueId};
 use crate::message::Message;
 use crate::metadata::Tables;
+use crate::mutant::{Mutant, breaks};
 use crate::queue::{
     ChannelEvent, ChannelKey, Consume, ConsumeError, ConsumerKey, DeleteError, Delivery, Publish, QueueEvent,
     QueueReply,
@@ -56,16 +57,19 @@ pub fn size_hint(event: &QueueEvent) -> usize {
     }
 }
 
-/// Whether this is a message from a node that does not lead the queue any more, as far as the tables say.
-/// Its successor gives it out too, flagged, and may have been faster. Nobody is subscribed where the
-/// tables of this node have not said that the leader is.
+/// Whether this is a message from a node that does not lead the queue any more, as far as the tables say; or that has
+/// led before and leads again. Its successor gives it out too, flagged, and may have been faster. Nobody is subscribed
+/// where the tables of this node have not said that the leader is.
 #[must_use]
 pub fn is_overtaken(tables: &Tables, from: NodeId, event: &ChannelEvent) -> bool {
-    let queue = match event {
-        ChannelEvent::Deliver { queue, .. } | ChannelEvent::Replied { queue, reply: QueueReply::Got(Some(_)), .. } => queue,
+    let (queue, since) = match event {
+        ChannelEvent::Deliver { queue, since, .. } => (queue, *since),
+        ChannelEvent::Replied { queue, reply: QueueReply::Got(Some(_)), .. } => (queue, u64::MAX),
         _ => return false,
     };
-    tables.queues.get(queue).is_some_and(|record| record.leader() != from)
+    let view = tables.queues.get(queue).map(|record| &record.view);
+    let is_earlier = |led_since| since < led_since && !breaks(Mutant::HeedEarlierTerms);
+    view.is_some_and(|view| view.leader() != from || is_earlier(view.led_since))
 }
 
 impl Packet {
@@ -213,8 +217,8 @@ pub fn encode_to_channel(out: &mut Vec<u8>, event: &ChannelEvent) {
     let mut w = Writer(out);
     w.u8(1);
     match event {
-        ChannelEvent::Deliver { queue, channel, items } => {
-            w.u8(0).u64(queue.0).channel(*channel).count(items.len());
+        ChannelEvent::Deliver { queue, channel, since, items } => {
+            w.u8(0).u64(queue.0).channel(*channel).u64(*since).count(items.len());
             for item in items {
                 w.delivery(item);
             }
@@ -262,13 +266,13 @@ fn encode_reply(w: &mut Writer<'_>, reply: &QueueReply) {
 fn channel_event(r: &mut Reader<'_>) -> Result<ChannelEvent, BadPacket> {
     Ok(match r.u8()? {
         0 => {
-            let (queue, channel) = (QueueId(r.u64()?), r.channel()?);
+            let (queue, channel, since) = (QueueId(r.u64()?), r.channel()?, r.u64()?);
             let count = r.count(20)?;
             let mut items = Vec::with_capacity(count);
             for _ in 0..count {
                 items.push(r.delivery()?);
             }
-            ChannelEvent::Deliver { queue, channel, items }
+            ChannelEvent::Deliver { queue, channel, since, items }
         }
         1 => {
             let channel = r.channel()?;

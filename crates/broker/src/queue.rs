@@ -97,6 +97,8 @@ pub struct Queue {
     unacked: Window<Unacked>,
     unacked_bytes: u64,
     consumers: Consumers,
+    /// The epoch of this leader's first view.
+    led_since: u64,
     next_seq: u64,
     horizon: Horizon,
     leaving: leaving::Leaving,
@@ -191,6 +193,7 @@ impl Queue {
             unacked: Window::default(),
             unacked_bytes: 0,
             consumers: Consumers::new(record.settings.single_active_consumer),
+            led_since: record.view.led_since,
             next_seq: 1,
             horizon: Horizon::new(record.durable || record.view.mirrored, horizon),
             leaving: leaving::Leaving::default(),

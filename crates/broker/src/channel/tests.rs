@@ -201,7 +201,7 @@ fn delivers(client: &mut Client, queue: QueueId, consumer: u32, seq: u64) {
     let items =
         vec![crate::queue::Delivery { message, seq: Seq(seq), consumer, redelivered: false, held: true, count: 0 }];
     let channel = client.key(1);
-    client.event(ChannelEvent::Deliver { queue, channel, items });
+    client.event(ChannelEvent::Deliver { queue, channel, since: 1, items });
 }
 
 fn tags(client: &mut Client) -> Vec<u64> {

@@ -9,6 +9,9 @@ use stdx::Rng;
 use store::Seq;
 
 use super::*;
+use crate::metadata::tests::Fixture;
+use crate::metadata::{self, View, ViewChange};
+use crate::mutant::{Mutant, breaking};
 
 fn message(rng: &mut Rng) -> Message {
     let body = vec![7; rng.below(200) as usize];
@@ -88,7 +91,7 @@ fn event_for_channel(rng: &mut Rng) -> ChannelEvent {
     let channel = channel(rng);
     let queue = QueueId(rng.next());
     match rng.below(7) {
-        0 => ChannelEvent::Deliver { queue, channel, items: (0..rng.below(4)).map(|_| delivery(rng)).collect() },
+        0 => ChannelEvent::Deliver { queue, channel, since: rng.next(), items: (0..rng.below(4)).map(|_| delivery(rng)).collect() },
         1 => ChannelEvent::Confirmed { channel, runs: vec![(1, 5), (7, rng.next())] },
         2 => ChannelEvent::Rejected { channel, numbers: vec![1, rng.next()] },
         3 => ChannelEvent::Replied { channel, queue, reply: reply(rng) },
@@ -145,4 +148,32 @@ fn what_concerns_one_node_is_no_packet() {
     let mut bytes = Vec::new();
     encode_to_queue(&mut bytes, QueueId(1), 1, &QueueEvent::Tick);
     assert!(Packet::decode(&bytes.into()).is_err());
+}
+
+/// Node one led, then node three, then node one again; what it gave out at first was on its way all the time.
+#[test]
+fn what_a_leader_of_before_gave_out_is_overtaken_though_it_leads_again() {
+    let (one, three) = (NodeId(1), NodeId(3));
+    let mut fixture = Fixture::new();
+    let id = fixture.queue("q");
+    let queue = metadata::Queue::clone(fixture.tables().queues.get(&id).expect("declared"));
+    let first = View::new([one, three], true);
+    let away = first.after(ViewChange::Transfer(three), |_| true).expect("it is in sync");
+    let back = away.after(ViewChange::Transfer(one), |_| true).expect("it is in sync");
+    let play = || {
+        let overtaken = |view: &View, from, given_out: &View| {
+            let mut tables = Tables::default();
+            tables.queues.insert_mut(queue.id, Arc::new(metadata::Queue { view: view.clone(), ..queue.clone() }));
+            let channel = channel(&mut Rng::new(1));
+            let event = ChannelEvent::Deliver { queue: queue.id, channel, since: given_out.led_since, items: Vec::new() };
+            is_overtaken(&tables, from, &event)
+        };
+        overtaken(&away, one, &first)
+            && overtaken(&back, one, &first)
+            && overtaken(&back, three, &away)
+            && !overtaken(&back, one, &back)
+            && !overtaken(&first, one, &first)
+    };
+    assert!(play());
+    assert!(!breaking(Mutant::HeedEarlierTerms, play));
 }

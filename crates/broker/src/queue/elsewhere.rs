@@ -176,6 +176,7 @@ impl Queue {
 
     /// The same leader goes on in a term of its own: another may have gone on in the one before.
     pub fn begin_term(&mut self, led_since: u64) {
+        self.led_since = led_since;
         self.next_seq = self.next_seq.max(led_since << EPOCH_SHIFT);
     }
 

@@ -134,7 +134,8 @@ pub struct Delivery {
 /// What a channel hears from queues.
 #[derive(Clone, Debug)]
 pub enum ChannelEvent {
-    Deliver { queue: QueueId, channel: ChannelKey, items: Vec<Delivery> },
+    /// By who leads the queue since this epoch.
+    Deliver { queue: QueueId, channel: ChannelKey, since: u64, items: Vec<Delivery> },
     /// Runs of publish numbers that are safe in this queue.
     Confirmed { channel: ChannelKey, runs: Vec<(u64, u64)> },
     /// Publish numbers that this queue refused.

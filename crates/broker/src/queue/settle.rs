@@ -214,9 +214,9 @@ impl Queue {
 
     /// Takes what is outgoing into effects.
     pub(super) fn flush_outgoing(&mut self, out: &mut QueueEffects) {
-        let queue = self.id;
+        let (queue, since) = (self.id, self.led_since);
         self.consumers.drain_outgoing(|key, items| {
-            let event = ChannelEvent::Deliver { queue, channel: key.channel, items };
+            let event = ChannelEvent::Deliver { queue, channel: key.channel, since, items };
             out.to_connections.push((key.channel.connection, event));
         });
     }

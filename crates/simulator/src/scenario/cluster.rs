@@ -60,8 +60,6 @@ pub enum Mutant {
     StayDeclaredDown,
     /// A leader that steps down counts for nothing until it follows.
     FollowBeforeSteppingDown,
-    /// A mirror that ends compares the newest view with the last that it heard of.
-    EndWithLaterRecord,
 }
 
 /// What lives were like.

@@ -81,7 +81,7 @@ fn the_firehose_copies_deliveries_but_not_its_own() {
     let deliver = |client: &mut Client, exchange: &str| {
         let message = Message::new(exchange.as_bytes(), b"k", &plain, b"x").expect("small");
         let items = vec![Delivery { message, seq: Seq(1), consumer: 0, redelivered: true, held: false, count: 0 }];
-        client.event(ChannelEvent::Deliver { queue: q, channel, items });
+        client.event(ChannelEvent::Deliver { queue: q, channel, since: 1, items });
         sent(client)
     };
     let found = deliver(&mut client, "amq.topic");

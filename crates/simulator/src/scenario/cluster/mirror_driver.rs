@@ -77,8 +77,7 @@ impl MirrorDriver {
         let mut end = None;
         for mail in mail {
             // Its end looks at what has become of the queue after the record that ended it.
-            let comes_late = end.is_some() && matches!(mail, Mail::Record(_));
-            if !comes_late || world.breaks(super::Mutant::EndWithLaterRecord) {
+            if end.is_none() || !matches!(mail, Mail::Record(_)) {
                 end = self.take(world, now, mail).or(end);
             }
         }

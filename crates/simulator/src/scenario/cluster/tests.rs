@@ -191,8 +191,3 @@ fn a_node_that_goes_on_though_declared_down_is_found() {
 fn a_second_replica_of_a_queue_on_one_node_is_found() {
     task_is_found_from(0, Mutant::FollowBeforeSteppingDown);
 }
-
-#[test]
-fn a_mirror_that_ends_while_its_queue_comes_back_is_found() {
-    task_is_found_from(66, Mutant::EndWithLaterRecord);
-}
