@@ -17,6 +17,8 @@
 //!   nobody answered.
 //! * Settling goes to the leader of the day. While there is none acknowledgements are kept, the rest is
 //!   void: who leads next knows nothing of this node's channels.
+//! * The queue is deleted: who consumes is cancelled. A leader that is there does that; if there is none, channels
+//!   are told to ask again, and find no queue.
 //! * Down: questions are answered with [`QueueReply::Down`], publishes are refused, at once.
 //!
 //! Invariants: a publish is reported to its publisher exactly once; two publishes of one publisher reach
@@ -405,10 +407,7 @@ impl Agent {
             matches!(question, QueueEvent::Consume(_)).then_some(channel.connection)
         };
         let asking = self.questions.iter().filter_map(asks).collect();
-        for connection in std::mem::replace(&mut self.consuming, asking) {
-            let channel = ChannelKey { connection, number: 0, life: 0 };
-            out.to_connections.push((connection, ChannelEvent::QueueMoved { channel, queue: self.queue }));
-        }
+        self.tell_moved(asking, out);
         for (channel, seqs) in self.ended.drain(..) {
             out.to_leader.push(QueueEvent::ChannelClosed { channel, seqs });
         }
@@ -427,6 +426,14 @@ impl Agent {
             out.to_leader.push(QueueEvent::Ack { channel, runs });
         }
         out.to_leader.extend(self.questions.values().map(|(_, event)| event.clone()));
+    }
+
+    /// Whoever consumes is to ask again; others may have consumers from here on.
+    fn tell_moved(&mut self, consuming: BTreeSet<ConnectionId>, out: &mut AgentEffects) {
+        for connection in std::mem::replace(&mut self.consuming, consuming) {
+            let channel = ChannelKey { connection, number: 0, life: 0 };
+            out.to_connections.push((connection, ChannelEvent::QueueMoved { channel, queue: self.queue }));
+        }
     }
 
     /// Nobody leads and nobody will soon.
@@ -471,7 +478,8 @@ impl Agent {
         }
     }
 
-    /// The queue was deleted: as [`gone`](crate::queue) has it, publishes count as done.
+    /// The queue was deleted: as [`gone`](crate::queue) has it, publishes count as done. A leader that is there
+    /// cancels its consumers itself, behind what it has delivered; otherwise they hear of it from here.
     pub fn end(&mut self, out: &mut AgentEffects) {
         let mut numbers: Vec<u64> = self.kept.iter().map(|(number, _)| number).collect();
         numbers.sort_unstable();
@@ -481,6 +489,20 @@ impl Agent {
         for channel in std::mem::take(&mut self.questions).into_keys() {
             self.answer(channel, QueueReply::Gone, out);
         }
+        if !matches!(self.place, Place::Attached { .. }) {
+            self.end_consumers(out);
+        }
+    }
+
+    /// Whether the leader of a queue that was deleted has still to cancel consumers, as far as can be told.
+    #[must_use]
+    pub fn has_consumers(&self) -> bool {
+        !self.consuming.is_empty()
+    }
+
+    /// Channels ask again for the consumers that they still have here, and are told that there is no queue.
+    pub fn end_consumers(&mut self, out: &mut AgentEffects) {
+        self.tell_moved(BTreeSet::new(), out);
     }
 }
 

@@ -108,6 +108,46 @@ fn a_consumer_that_two_leaders_were_asked_for_hears_of_the_third() {
     assert!(tells_that_it_moved(&play.find(3)));
 }
 
+/// An agent with a consumer at the first leader.
+fn consuming() -> Play {
+    let mut play = Play::new();
+    play.find(1);
+    play.consume(false);
+    play.hear(AgentEvent::Answered(play.channel));
+    play
+}
+
+fn end(play: &mut Play) -> AgentEffects {
+    let mut out = AgentEffects::default();
+    play.agent.end(&mut out);
+    out
+}
+
+/// It asks again, and is cancelled, since there is no such queue.
+#[test]
+fn a_consumer_whose_queue_is_deleted_while_nobody_leads_hears_of_it_at_once() {
+    for down in [false, true] {
+        let mut play = consuming();
+        play.lose();
+        if down {
+            play.hear(AgentEvent::Leader(Place::Down));
+        }
+        assert!(tells_that_it_moved(&end(&mut play)));
+        assert!(!play.agent.has_consumers());
+    }
+}
+
+/// What it has delivered comes first.
+#[test]
+fn a_consumer_whose_leader_is_there_hears_from_it_that_the_queue_is_deleted() {
+    let mut play = consuming();
+    assert!(!tells_that_it_moved(&end(&mut play)));
+    assert!(play.agent.has_consumers());
+    let mut later = AgentEffects::default();
+    play.agent.end_consumers(&mut later);
+    assert!(tells_that_it_moved(&later), "if the leader did not tell");
+}
+
 /// Of two packets on their way one comes before the receiver leads, and is refused; the other is heard.
 #[test]
 fn a_channel_that_ends_while_nobody_leads_is_no_consumer_of_whoever_has_heard_its_question() {

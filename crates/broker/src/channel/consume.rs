@@ -238,8 +238,15 @@ impl Channel {
         self.consumers.remove(number);
     }
 
-    /// The queue was deleted under the consumer.
+    /// The queue was deleted under the consumer, or takes it no more.
     pub(super) fn consumer_cancelled(&mut self, scope: &mut Scope<'_>, number: u32) {
+        match &self.waiting {
+            Some(Waiting::Commit(after)) if after.deletes_queue() => self.cancelled.push(number),
+            _ => self.say_cancelled(scope, number),
+        }
+    }
+
+    pub(super) fn say_cancelled(&mut self, scope: &mut Scope<'_>, number: u32) {
         if let Some(consumer) = self.consumers.remove(number)
             && scope.cancel_notify
         {

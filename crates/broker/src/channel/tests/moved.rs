@@ -107,3 +107,17 @@ fn a_consumer_asks_again_under_the_limit_of_the_day() {
     let [(_, QueueEvent::Consume(ask))] = &told[..] else { panic!("{told:?}") };
     assert!(ask.limited && ask.prefetch == 3, "{ask:?}");
 }
+
+/// Where nobody leads the queue that it deletes, the agent tells of the end as of a leader that is lost.
+#[test]
+fn who_deletes_a_queue_hears_delete_ok_first_though_its_consumer_wants_no_other_leader() {
+    let (mut client, q, _) = consuming(Table::new().with("x-cancel-on-ha-failover", Value::Bool(true)));
+    client.send(1, queue::Delete { queue: short("q"), ..Default::default() });
+    client.reply(1, QueueReply::Down);
+    moves(&mut client, q);
+    assert_eq!(client.said(), []);
+    client.commit();
+    let cancel = basic::Cancel { consumer_tag: short("a"), no_wait: true };
+    let expected: [(u16, Method); 2] = [(1, queue::DeleteOk { message_count: 0 }.into()), (1, cancel.into())];
+    assert_eq!(client.said(), expected);
+}
