@@ -774,10 +774,19 @@ pub(super) fn gone(world: &mut World, node: NodeId, queue: QueueId, event: Queue
             let ConsumerKey { channel, number } = ask.consumer;
             world.tell_channel(node, ChannelEvent::ConsumerCancelled { channel, number });
         }
-        QueueEvent::Consume(ask) => {
-            let channel = ask.consumer.channel;
-            world.tell_channel(node, ChannelEvent::Replied { channel, queue, reply: QueueReply::Gone });
+        other => {
+            if let Some(channel) = asker(&other) {
+                world.tell_channel(node, ChannelEvent::Replied { channel, queue, reply: QueueReply::Gone });
+            }
         }
-        _ => {}
+    }
+}
+
+/// The channel that waits for an answer to this event, if one does.
+pub(super) fn asker(event: &QueueEvent) -> Option<ChannelKey> {
+    match event {
+        QueueEvent::Consume(ask) => Some(ask.consumer.channel),
+        QueueEvent::Cancel { consumer, reply: true } => Some(consumer.channel),
+        _ => None,
     }
 }
