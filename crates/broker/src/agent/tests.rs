@@ -167,6 +167,31 @@ fn a_channel_that_ends_while_nobody_leads_is_no_consumer_of_whoever_has_heard_it
     assert!(play.find(3).to_leader.is_empty(), "it is told once");
 }
 
+/// It may have been the leader all the while, and hold it for the channel.
+#[test]
+fn what_a_channel_gives_back_while_nobody_leads_comes_to_the_next_leader_before_it_asks_again() {
+    let mut play = consuming();
+    play.lose();
+    let channel = play.channel;
+    let settled = [
+        QueueEvent::Reject { channel, seqs: vec![Seq(1)], requeue: true },
+        QueueEvent::Ack { channel, runs: vec![(Seq(2), Seq(3))] },
+        QueueEvent::Surplus { channel, seqs: vec![Seq(4)] },
+        QueueEvent::Taken { channel, runs: vec![(Seq(5), Seq(5))] },
+        QueueEvent::Cancel { consumer: ConsumerKey { channel, number: 2 }, reply: false },
+    ];
+    for event in settled.clone() {
+        assert!(play.hear(AgentEvent::Queue(event)).to_leader.is_empty());
+    }
+    // Void: a consumer that asks again has its whole credit.
+    play.hear(AgentEvent::Queue(QueueEvent::Credit { consumer: ConsumerKey { channel, number: 1 }, bytes: 1 }));
+    let told = play.find(2);
+    assert_eq!(format!("{:?}", told.to_leader), format!("{settled:?}"));
+    assert!(tells_that_it_moved(&told));
+    play.lose();
+    assert!(play.find(3).to_leader.is_empty(), "it is told once");
+}
+
 /// Numbers that were confirmed, and numbers that were refused.
 fn reports(out: &AgentEffects) -> (Vec<u64>, Vec<u64>) {
     let (mut confirmed, mut refused) = (Vec::new(), Vec::new());
