@@ -62,6 +62,8 @@ pub enum Mutant {
     FollowBeforeSteppingDown,
     /// A mirror that ends compares the newest view with the last that it heard of.
     EndWithLaterRecord,
+    /// A channel asks again for a consumer that it is cancelling, and drops what comes to one that is no more.
+    LeaveGhosts,
 }
 
 /// What lives were like.

@@ -320,11 +320,14 @@ impl ConnectionDriver {
                 let Some(consumer) = self.consumer.as_mut().filter(|consumer| consumer.queue == queue) else { return };
                 match &mut consumer.stage {
                     Stage::Accepted => self.ask(world, true),
+                    Stage::Leaving if world.breaks(super::Mutant::LeaveGhosts) => self.ask(world, true),
                     Stage::Asked { moved } => *moved = true,
                     Stage::Leaving | Stage::Absent { .. } => {}
                 }
             }
-            ChannelEvent::Resubscribed { number, .. } if !self.has_consumer(number) => {
+            ChannelEvent::Resubscribed { number, .. }
+                if !self.has_consumer(number) && !world.breaks(super::Mutant::LeaveGhosts) =>
+            {
                 for queue in self.known.keys().copied().collect::<Vec<_>>() {
                     self.end_at(world, queue, number);
                 }
@@ -364,7 +367,7 @@ impl ConnectionDriver {
                 seqs.push(delivery.seq);
             }
         }
-        if unknown.is_empty() {
+        if unknown.is_empty() || world.breaks(super::Mutant::LeaveGhosts) {
             return;
         }
         for number in unknown {

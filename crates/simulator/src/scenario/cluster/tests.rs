@@ -196,3 +196,8 @@ fn a_second_replica_of_a_queue_on_one_node_is_found() {
 fn a_mirror_that_ends_while_its_queue_comes_back_is_found() {
     task_is_found_from(66, Mutant::EndWithLaterRecord);
 }
+
+#[test]
+fn a_consumer_that_only_its_queue_knows_is_found() {
+    task_is_found_from(0, Mutant::LeaveGhosts);
+}
