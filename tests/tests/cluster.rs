@@ -20,6 +20,7 @@ const NACK: (u16, u16) = (60, 120);
 const GET_OK: (u16, u16) = (60, 71);
 const GET_EMPTY: (u16, u16) = (60, 72);
 const CONSUME_OK: (u16, u16) = (60, 21);
+const CANCEL: (u16, u16) = (60, 30);
 const DELIVER: (u16, u16) = (60, 60);
 const CONFIRM_OK: (u16, u16) = (85, 11);
 const DECLARE_OK: (u16, u16) = (50, 11);

@@ -423,6 +423,33 @@ fn a_consumer_that_asked_for_it_is_cancelled_by_a_failover() {
 }
 
 #[test]
+fn a_consumer_that_is_cancelled_while_its_leader_goes_gets_nothing_of_the_next_one() {
+    let mut cluster = set_up(3);
+    let mut leaving: Vec<Client> = [0, 2].map(|place| client(&cluster[place])).into();
+    for client in &mut leaving {
+        let consume = Method::new(60, 20).short(0).text(Q3).text("leaving").octet(NO_ACK).table(&[]);
+        client.ask(&consume, (60, 21)).unwrap();
+    }
+    // It answers nobody any more.
+    cluster[1].freeze(true);
+    for client in &mut leaving {
+        client.0.method(1, &Method::new(60, 30).text("leaving").octet(0));
+    }
+    cluster[1].kill();
+    for client in &mut leaving {
+        client.0.expect((60, 31));
+    }
+    let mut publisher = publisher(&cluster[0]);
+    for n in 0..5 {
+        assert!(publisher.send(SECOND, &n.to_string()));
+    }
+    let mut reader = client(&cluster[2]);
+    for n in 0..5 {
+        assert_eq!(reader.get(Q3), Some(n.to_string()));
+    }
+}
+
+#[test]
 fn automatic_acknowledgement_gives_one_copy() {
     for end in [End::Stop, End::Kill] {
         let mut cluster = set_up(3);

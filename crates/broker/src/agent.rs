@@ -15,8 +15,11 @@
 //! * Questions are kept until they are answered, and asked again.
 //! * A channel that ends while there is no leader is told to the next one: it may have heard a question that
 //!   nobody answered.
-//! * Settling goes to the leader of the day. While there is none acknowledgements are kept, the rest is
-//!   void: who leads next knows nothing of this node's channels.
+//! * Settling goes to the leader of the day, and is kept while there is none. Who leads next may know nothing of
+//!   this node's channels: then only acknowledgements mean something to it. It may also be one that was taken for
+//!   none in between, and waits for what was given back. Credit and turns are void: consumers ask again.
+//! * The queue is deleted: who consumes is cancelled. A leader that is there does that; if there is none, channels
+//!   are told to ask again, and find no queue.
 //! * Down: questions are answered with [`QueueReply::Down`], publishes are refused, at once.
 //!
 //! Invariants: a publish is reported to its publisher exactly once; two publishes of one publisher reach
@@ -111,9 +114,10 @@ pub struct Agent {
     kept: Window<Kept>,
     kept_bytes: usize,
     questions: BTreeMap<ChannelKey, (Time, QueueEvent)>,
-    /// Acknowledgements that wait for a leader.
-    acks: Vec<(ChannelKey, Vec<(Seq, Seq)>)>,
-    acks_held: usize,
+    /// What was settled, and waits for a leader.
+    settled: Vec<QueueEvent>,
+    /// Sequences, and runs of them, in it.
+    settled_held: usize,
     /// Connections that may have consumers here.
     consuming: BTreeSet<ConnectionId>,
     /// Channels that ended while there was no leader, with what they held. The next one may be one that has
@@ -125,8 +129,8 @@ pub struct Agent {
 pub const PUBLISH_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a question waits for a leader.
 pub const QUESTION_PATIENCE: Duration = Duration::from_secs(15);
-/// Runs of acknowledgements kept while there is no leader. Without the rest messages come again, flagged.
-const ACKS_MAX: usize = 100_000;
+/// What is settled and kept while there is no leader, in runs. Without the rest messages come again, flagged.
+const SETTLED_MAX: usize = 100_000;
 /// Ended channels that the next leader is told of. Of others it hears when the link to it breaks.
 const ENDED_MAX: usize = 100_000;
 
@@ -147,8 +151,8 @@ impl Agent {
             kept: Window::default(),
             kept_bytes: 0,
             questions: BTreeMap::new(),
-            acks: Vec::new(),
-            acks_held: 0,
+            settled: Vec::new(),
+            settled_held: 0,
             consuming: BTreeSet::new(),
             ended: Vec::new(),
         }
@@ -238,7 +242,9 @@ impl Agent {
             | QueueEvent::Inspect { channel }
             | QueueEvent::Purge { channel }
             | QueueEvent::Delete { channel, .. } => self.ask(now, channel, event, out),
-            QueueEvent::Ack { channel, runs } => self.ack(channel, runs, out),
+            QueueEvent::Ack { ref runs, .. } | QueueEvent::Taken { ref runs, .. } => self.settle(runs.len(), event, out),
+            QueueEvent::Reject { ref seqs, .. } | QueueEvent::Surplus { ref seqs, .. } => self.settle(seqs.len(), event, out),
+            QueueEvent::Cancel { .. } => self.settle(1, event, out),
             QueueEvent::ChannelClosed { channel, seqs } => {
                 self.questions.remove(&channel);
                 match self.place {
@@ -251,13 +257,7 @@ impl Agent {
                 let resumed = ChannelEvent::Resumed { queue: self.queue, channel };
                 out.to_connections.push((channel.connection, resumed));
             }
-            QueueEvent::Cancel { .. }
-            | QueueEvent::Reject { .. }
-            | QueueEvent::Surplus { .. }
-            | QueueEvent::Taken { .. }
-            | QueueEvent::Resume { .. }
-            | QueueEvent::Prefetch { .. }
-            | QueueEvent::Credit { .. } => self.pass(event, out),
+            QueueEvent::Resume { .. } | QueueEvent::Prefetch { .. } | QueueEvent::Credit { .. } => self.pass(event, out),
             // Between a queue and its own node.
             QueueEvent::Session { .. }
             | QueueEvent::Stored { .. }
@@ -326,12 +326,12 @@ impl Agent {
         out.to_connections.push((channel.connection, ChannelEvent::Replied { channel, queue: self.queue, reply }));
     }
 
-    fn ack(&mut self, channel: ChannelKey, runs: Vec<(Seq, Seq)>, out: &mut AgentEffects) {
+    fn settle(&mut self, held: usize, event: QueueEvent, out: &mut AgentEffects) {
         if matches!(self.place, Place::Attached { .. }) {
-            out.to_leader.push(QueueEvent::Ack { channel, runs });
-        } else if self.acks_held + runs.len() <= ACKS_MAX {
-            self.acks_held += runs.len();
-            self.acks.push((channel, runs));
+            out.to_leader.push(event);
+        } else if self.settled_held + held <= SETTLED_MAX {
+            self.settled_held += held;
+            self.settled.push(event);
         }
     }
 
@@ -405,10 +405,7 @@ impl Agent {
             matches!(question, QueueEvent::Consume(_)).then_some(channel.connection)
         };
         let asking = self.questions.iter().filter_map(asks).collect();
-        for connection in std::mem::replace(&mut self.consuming, asking) {
-            let channel = ChannelKey { connection, number: 0, life: 0 };
-            out.to_connections.push((connection, ChannelEvent::QueueMoved { channel, queue: self.queue }));
-        }
+        self.tell_moved(asking, out);
         for (channel, seqs) in self.ended.drain(..) {
             out.to_leader.push(QueueEvent::ChannelClosed { channel, seqs });
         }
@@ -422,19 +419,25 @@ impl Agent {
             }
         }
         self.sent = self.last;
-        self.acks_held = 0;
-        for (channel, runs) in std::mem::take(&mut self.acks) {
-            out.to_leader.push(QueueEvent::Ack { channel, runs });
-        }
+        self.settled_held = 0;
+        out.to_leader.append(&mut self.settled);
         out.to_leader.extend(self.questions.values().map(|(_, event)| event.clone()));
+    }
+
+    /// Whoever consumes is to ask again; others may have consumers from here on.
+    fn tell_moved(&mut self, consuming: BTreeSet<ConnectionId>, out: &mut AgentEffects) {
+        for connection in std::mem::replace(&mut self.consuming, consuming) {
+            let channel = ChannelKey { connection, number: 0, life: 0 };
+            out.to_connections.push((connection, ChannelEvent::QueueMoved { channel, queue: self.queue }));
+        }
     }
 
     /// Nobody leads and nobody will soon.
     fn give_up(&mut self, out: &mut AgentEffects) {
         self.refuse_all(out);
         self.ended.clear();
-        self.acks.clear();
-        self.acks_held = 0;
+        self.settled.clear();
+        self.settled_held = 0;
         for channel in std::mem::take(&mut self.questions).into_keys() {
             self.answer(channel, QueueReply::Down, out);
         }
@@ -471,7 +474,8 @@ impl Agent {
         }
     }
 
-    /// The queue was deleted: as [`gone`](crate::queue) has it, publishes count as done.
+    /// The queue was deleted: as [`gone`](crate::queue) has it, publishes count as done. A leader that is there
+    /// cancels its consumers itself, behind what it has delivered; otherwise they hear of it from here.
     pub fn end(&mut self, out: &mut AgentEffects) {
         let mut numbers: Vec<u64> = self.kept.iter().map(|(number, _)| number).collect();
         numbers.sort_unstable();
@@ -481,6 +485,20 @@ impl Agent {
         for channel in std::mem::take(&mut self.questions).into_keys() {
             self.answer(channel, QueueReply::Gone, out);
         }
+        if !matches!(self.place, Place::Attached { .. }) {
+            self.end_consumers(out);
+        }
+    }
+
+    /// Whether the leader of a queue that was deleted has still to cancel consumers, as far as can be told.
+    #[must_use]
+    pub fn has_consumers(&self) -> bool {
+        !self.consuming.is_empty()
+    }
+
+    /// Channels ask again for the consumers that they still have here, and are told that there is no queue.
+    pub fn end_consumers(&mut self, out: &mut AgentEffects) {
+        self.tell_moved(BTreeSet::new(), out);
     }
 }
 

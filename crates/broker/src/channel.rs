@@ -296,7 +296,7 @@ impl Channel {
                 let method = after.method;
                 self.committed(scope, after, answer).map_err(|error| error.at(method))?;
                 for number in std::mem::take(&mut self.cancelled) {
-                    self.consumer_cancelled(scope, number);
+                    self.say_cancelled(scope, number);
                 }
                 Ok(())
             }
@@ -329,10 +329,7 @@ impl Channel {
                 self.transaction_progress(scope)
             }
             ChannelEvent::ConsumerCancelled { number, .. } => {
-                match &self.waiting {
-                    Some(Waiting::Commit(after)) if after.deletes_queue() => self.cancelled.push(number),
-                    _ => self.consumer_cancelled(scope, number),
-                }
+                self.consumer_cancelled(scope, number);
                 Ok(())
             }
             ChannelEvent::Replied { queue, reply, .. } => self.replied(scope, queue, reply),

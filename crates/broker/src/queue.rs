@@ -472,10 +472,14 @@ impl Queue {
         // What was published before is still for this consumer, if it is its turn.
         self.deliver_ready(now, out);
         self.flush_outgoing(out);
-        if self.consumers.remove(consumer).is_some() {
+        let was_there = self.consumers.remove(consumer).is_some();
+        if was_there {
             self.last_used = now.time;
         }
-        self.after_consumers_left(out);
+        // The end of one that was not there is no news: others may be about to ask again.
+        if was_there || reply {
+            self.after_consumers_left(out);
+        }
         if reply && self.deleting {
             // Who cancels the last consumer of an auto-delete queue finds the queue gone.
             self.farewells.push(consumer.channel);

@@ -19,13 +19,17 @@ use crate::clock;
 use crate::mailbox::Mailbox;
 use crate::node::{ConnectionHandle, ConnectionMail, Node, QueueHandle, QueueMail};
 use crate::peers::Peer;
-use crate::queue_driver::{send, size_of_event};
+use crate::queue_driver::{gone, send, size_of_event};
 
 /// A leader that said it is none is asked again after this time.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A publish that has no report for so long is spoken of.
 const LONG: Duration = Duration::from_secs(5);
+
+/// A leader that has not cancelled the consumers of a deleted queue by then does not any more: it is gone, or its
+/// link broke.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Starts an agent; its handle is what the node's connections use as the queue.
 pub(crate) fn start(node: &Arc<Node>, id: QueueId) -> Arc<QueueHandle> {
@@ -111,8 +115,7 @@ impl Driver {
                 }
             }
             if deleted {
-                self.end();
-                return;
+                return self.end().await;
             }
             self.agent.handle(now, AgentEvent::Tick, &mut self.fx);
             self.obey();
@@ -249,16 +252,21 @@ impl Driver {
         }
     }
 
-    fn end(&mut self) {
+    async fn end(mut self) {
         self.agent.end(&mut self.fx);
         self.fx.to_leader.clear();
         self.obey();
         for mail in self.mailbox.close() {
             if let QueueMail::Event(event) = mail {
-                crate::queue_driver::gone(&self.node, self.id, event);
+                gone(&self.node, self.id, event);
             }
         }
         self.node.desks.write().remove(&self.agent.session());
         self.node.retired_agents.fetch_add(1, Ordering::Relaxed);
+        if self.agent.has_consumers() {
+            tokio::time::sleep(FAREWELL).await;
+            self.agent.end_consumers(&mut self.fx);
+            self.obey();
+        }
     }
 }

@@ -14,7 +14,9 @@ use std::sync::atomic::Ordering;
 use broker::dead_letter::dead_letter;
 use broker::metadata::{self, Command, ViewChange};
 use broker::mirror::{Effects as ReplicaEffects, Leader};
-use broker::queue::{ChannelEvent, ChannelKey, DeadLetter, Now, Publish, Publisher, Queue, QueueEffects, QueueEvent, QueueReply};
+use broker::queue::{
+    ChannelEvent, ChannelKey, ConsumerKey, DeadLetter, Now, Publish, Publisher, Queue, QueueEffects, QueueEvent, QueueReply,
+};
 use broker::{ConnectionId, QueueId};
 use cluster::metadata_log::NodeId;
 use stdx::Time;
@@ -678,7 +680,8 @@ pub(crate) fn size_of_event(event: &QueueEvent) -> usize {
     }
 }
 
-/// A queue that was deleted counts as done for publishes; questions are answered with "gone".
+/// A queue that was deleted counts as done for publishes; questions are answered with "gone". A consumer that asks
+/// again has none that waits for an answer: it is cancelled.
 pub(crate) fn gone(node: &Node, queue: QueueId, event: QueueEvent) {
     match event {
         QueueEvent::Publish { from, messages } => {
@@ -702,6 +705,10 @@ pub(crate) fn gone(node: &Node, queue: QueueId, event: QueueEvent) {
             node.tell_channel(ChannelEvent::Confirmed { channel: Publisher::agent_channel(session), runs });
         }
         QueueEvent::Resume { channel } => drop(node.tell_channel(ChannelEvent::Resumed { queue, channel })),
+        QueueEvent::Consume(ask) if ask.again => {
+            let ConsumerKey { channel, number } = ask.consumer;
+            node.tell_channel(ChannelEvent::ConsumerCancelled { channel, number });
+        }
         other => {
             if let Some(channel) = asker(&other) {
                 node.tell_channel(ChannelEvent::Replied { channel, queue, reply: QueueReply::Gone });

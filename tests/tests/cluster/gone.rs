@@ -2,11 +2,26 @@
 
 use black_box::{Closed, Cluster, Method, until};
 
-use super::{CONSUME_OK, Client, DECLARE_OK, DELETE_OK, GET_OK, PURGE_OK, agreed, count};
+use super::{CANCEL, CONSUME_OK, Client, DECLARE_OK, DELETE_OK, GET_OK, PURGE_OK, agreed, count};
 use crate::methods::{DURABLE, EXCLUSIVE, NO_ACK, PASSIVE, consume, declare, delete, get};
 
 fn purge(queue: &str) -> Method {
     Method::new(50, 30).short(0).text(queue).octet(0)
+}
+
+/// Reads on until the broker has cancelled these consumers, in any order.
+#[track_caller]
+fn cancelled(client: &mut Client, tags: &[&str]) {
+    let mut found: Vec<String> = tags
+        .iter()
+        .map(|_| {
+            let cancel = client.0.expect(CANCEL);
+            let length = usize::from(cancel.payload[4]);
+            String::from_utf8(cancel.payload[5..5 + length].to_vec()).unwrap()
+        })
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, tags);
 }
 
 fn not_found(text: &str) -> Closed {
@@ -182,5 +197,84 @@ fn two_nodes_stop_and_start_in_each_order() {
         for place in 0..2 {
             assert_eq!(client.get(&format!("queue {place}")), Some(round.to_string()));
         }
+    }
+}
+
+#[test]
+fn consumers_elsewhere_are_cancelled_when_their_queue_goes_with_its_node() {
+    let mut cluster = Cluster::start(3);
+    let mut owner = Client::of(&cluster[2]);
+    owner.declare("transient", 0);
+    owner.declare("another", 0);
+    owner.declare("kept", DURABLE);
+    let mut consumer = Client::of(&cluster[0]);
+    for (queue, tag) in [("transient", "a"), ("transient", "b"), ("another", "c"), ("kept", "d")] {
+        consumer.ask(&consume(queue, tag, NO_ACK), CONSUME_OK).unwrap();
+    }
+    cluster[2].kill();
+    cancelled(&mut consumer, &["a", "b", "c"]);
+    // The name, and the tag, are free.
+    consumer.declare("transient", 0);
+    consumer.ask(&consume("transient", "a", NO_ACK), CONSUME_OK).unwrap();
+    assert!(Client::of(&cluster[1]).confirms().publish("transient", "x"));
+    assert_eq!(consumer.delivery(), "x");
+    // The other one waits for its queue.
+    cluster[2].resume();
+    cluster.wait_for_running(3);
+    assert!(Client::of(&cluster[1]).confirms().publish("kept", "y"));
+    assert_eq!(consumer.delivery(), "y");
+}
+
+#[test]
+fn consumers_are_cancelled_when_the_queue_of_a_node_that_is_down_is_deleted_or_forgotten() {
+    let mut cluster = Cluster::start(3);
+    let mut owner = Client::of(&cluster[2]);
+    for queue in ["deleted", "deleted by its consumer", "forgotten"] {
+        owner.declare(queue, DURABLE);
+    }
+    let mut consumer = Client::of(&cluster[0]);
+    for queue in ["deleted", "deleted by its consumer", "forgotten"] {
+        consumer.ask(&consume(queue, queue, 0), CONSUME_OK).unwrap();
+    }
+    cluster[2].kill();
+    cluster.wait_for_running(2);
+    Client::of(&cluster[1]).ask(&delete("deleted", 0), DELETE_OK).unwrap();
+    cancelled(&mut consumer, &["deleted"]);
+    consumer.ask(&delete("deleted by its consumer", 0), DELETE_OK).unwrap();
+    cancelled(&mut consumer, &["deleted by its consumer"]);
+    let name = cluster[2].name().to_owned();
+    let _ = cluster[1].ctl(&["forget_cluster_node", "--force", &name]).success();
+    cancelled(&mut consumer, &["forgotten"]);
+}
+
+/// Its links stand, and nobody tells anything over them.
+#[test]
+fn consumers_are_cancelled_when_their_queue_goes_with_a_node_that_has_stopped_moving() {
+    let cluster = Cluster::start(3);
+    Client::of(&cluster[2]).declare("transient", 0);
+    let mut consumer = Client::of(&cluster[0]);
+    consumer.ask(&consume("transient", "a", 0), CONSUME_OK).unwrap();
+    cluster[2].freeze(true);
+    cancelled(&mut consumer, &["a"]);
+    cluster[2].freeze(false);
+}
+
+#[test]
+fn what_was_delivered_comes_before_the_news_that_the_queue_is_deleted() {
+    let cluster = Cluster::start(3);
+    let mut owner = Client::of(&cluster[2]).confirms();
+    for round in 0..10 {
+        let queue = format!("queue {round}");
+        owner.declare(&queue, 0);
+        let mut consumer = Client::of(&cluster[round % 2]);
+        consumer.ask(&consume(&queue, "a", NO_ACK), CONSUME_OK).unwrap();
+        for n in 0..50 {
+            assert!(owner.publish(&queue, &n.to_string()));
+        }
+        owner.ask(&delete(&queue, 0), DELETE_OK).unwrap();
+        for n in 0..50 {
+            assert_eq!(consumer.delivery(), n.to_string());
+        }
+        cancelled(&mut consumer, &["a"]);
     }
 }

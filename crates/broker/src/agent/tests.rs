@@ -108,6 +108,46 @@ fn a_consumer_that_two_leaders_were_asked_for_hears_of_the_third() {
     assert!(tells_that_it_moved(&play.find(3)));
 }
 
+/// An agent with a consumer at the first leader.
+fn consuming() -> Play {
+    let mut play = Play::new();
+    play.find(1);
+    play.consume(false);
+    play.hear(AgentEvent::Answered(play.channel));
+    play
+}
+
+fn end(play: &mut Play) -> AgentEffects {
+    let mut out = AgentEffects::default();
+    play.agent.end(&mut out);
+    out
+}
+
+/// It asks again, and is cancelled, since there is no such queue.
+#[test]
+fn a_consumer_whose_queue_is_deleted_while_nobody_leads_hears_of_it_at_once() {
+    for down in [false, true] {
+        let mut play = consuming();
+        play.lose();
+        if down {
+            play.hear(AgentEvent::Leader(Place::Down));
+        }
+        assert!(tells_that_it_moved(&end(&mut play)));
+        assert!(!play.agent.has_consumers());
+    }
+}
+
+/// What it has delivered comes first.
+#[test]
+fn a_consumer_whose_leader_is_there_hears_from_it_that_the_queue_is_deleted() {
+    let mut play = consuming();
+    assert!(!tells_that_it_moved(&end(&mut play)));
+    assert!(play.agent.has_consumers());
+    let mut later = AgentEffects::default();
+    play.agent.end_consumers(&mut later);
+    assert!(tells_that_it_moved(&later), "if the leader did not tell");
+}
+
 /// Of two packets on their way one comes before the receiver leads, and is refused; the other is heard.
 #[test]
 fn a_channel_that_ends_while_nobody_leads_is_no_consumer_of_whoever_has_heard_its_question() {
@@ -123,6 +163,31 @@ fn a_channel_that_ends_while_nobody_leads_is_no_consumer_of_whoever_has_heard_it
         matches!(&told[..], [QueueEvent::ChannelClosed { channel: of, seqs }] if *of == channel && seqs[..] == [Seq(3)]),
         "{told:?}"
     );
+    play.lose();
+    assert!(play.find(3).to_leader.is_empty(), "it is told once");
+}
+
+/// It may have been the leader all the while, and hold it for the channel.
+#[test]
+fn what_a_channel_gives_back_while_nobody_leads_comes_to_the_next_leader_before_it_asks_again() {
+    let mut play = consuming();
+    play.lose();
+    let channel = play.channel;
+    let settled = [
+        QueueEvent::Reject { channel, seqs: vec![Seq(1)], requeue: true },
+        QueueEvent::Ack { channel, runs: vec![(Seq(2), Seq(3))] },
+        QueueEvent::Surplus { channel, seqs: vec![Seq(4)] },
+        QueueEvent::Taken { channel, runs: vec![(Seq(5), Seq(5))] },
+        QueueEvent::Cancel { consumer: ConsumerKey { channel, number: 2 }, reply: false },
+    ];
+    for event in settled.clone() {
+        assert!(play.hear(AgentEvent::Queue(event)).to_leader.is_empty());
+    }
+    // Void: a consumer that asks again has its whole credit.
+    play.hear(AgentEvent::Queue(QueueEvent::Credit { consumer: ConsumerKey { channel, number: 1 }, bytes: 1 }));
+    let told = play.find(2);
+    assert_eq!(format!("{:?}", told.to_leader), format!("{settled:?}"));
+    assert!(tells_that_it_moved(&told));
     play.lose();
     assert!(play.find(3).to_leader.is_empty(), "it is told once");
 }

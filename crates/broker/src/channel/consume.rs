@@ -238,8 +238,15 @@ impl Channel {
         self.consumers.remove(number);
     }
 
-    /// The queue was deleted under the consumer.
+    /// The queue was deleted under the consumer, or takes it no more.
     pub(super) fn consumer_cancelled(&mut self, scope: &mut Scope<'_>, number: u32) {
+        match &self.waiting {
+            Some(Waiting::Commit(after)) if after.deletes_queue() => self.cancelled.push(number),
+            _ => self.say_cancelled(scope, number),
+        }
+    }
+
+    pub(super) fn say_cancelled(&mut self, scope: &mut Scope<'_>, number: u32) {
         if let Some(consumer) = self.consumers.remove(number)
             && scope.cancel_notify
         {
@@ -251,8 +258,13 @@ impl Channel {
     /// The queue has another leader, or its leader lost sight of this node: consumers ask again, or are
     /// cancelled if they asked for that (RabbitMQ, "Highly Available Queues", consumer cancellation).
     pub(crate) fn queue_moved(&mut self, scope: &mut Scope<'_>, queue: QueueId) {
+        // The new leader is asked to cancel it, if the old one has not answered.
+        let leaving = match &self.waiting {
+            Some(Waiting::Queue(of, AfterReply::Cancel { number, .. })) if *of == queue => Some(*number),
+            _ => None,
+        };
         let here = self.consumers.numbered().filter(|(_, consumer)| consumer.queue == queue);
-        let numbers: Vec<u32> = here.map(|(number, _)| number).collect();
+        let numbers: Vec<u32> = here.map(|(number, _)| number).filter(|number| Some(*number) != leaving).collect();
         for number in numbers {
             let Some(consumer) = self.consumers.get_mut(number) else { continue };
             let Some(ask) = &consumer.ask else {
@@ -261,11 +273,13 @@ impl Channel {
             };
             if ask.arguments.get("x-cancel-on-ha-failover").and_then(amqp::Value::as_bool) == Some(true) {
                 self.consumer_cancelled(scope, number);
+                self.end_at(scope, queue, number);
                 continue;
             }
             consumer.credit = 0;
             let mut ask = ask.clone();
-            ask.prefetch = if consumer.no_ack { ask.prefetch } else { smaller_limit(consumer.prefetch, self.global_prefetch) };
+            ask.prefetch = smaller_limit(consumer.prefetch, self.global_prefetch);
+            ask.limited = self.global_prefetch > 0;
             scope.fx.tell(queue, QueueEvent::Consume(ask));
         }
         // The new leader knows nothing of a turn that the old one had.
@@ -276,7 +290,18 @@ impl Channel {
     pub(super) fn resubscribed(&mut self, scope: &mut Scope<'_>, number: u32, accepted: bool) {
         if !accepted {
             self.consumer_cancelled(scope, number);
+        } else if self.consumers.get_mut(number).is_none() {
+            // Cancelled meanwhile. No other consumer of the channel has this number, whatever its queue.
+            for queue in &self.known_list {
+                self.end_at(scope, *queue, number);
+            }
         }
+    }
+
+    /// A queue may have a consumer of which the channel knows nothing any more.
+    fn end_at(&self, scope: &mut Scope<'_>, queue: QueueId, number: u32) {
+        let consumer = ConsumerKey { channel: self.key, number };
+        scope.fx.tell(queue, QueueEvent::Cancel { consumer, reply: false });
     }
 
     pub(super) fn get(&mut self, scope: &mut Scope<'_>, m: &basic::Get) -> Result<(), Error> {
@@ -328,14 +353,24 @@ impl Channel {
         message.write_content(scope.out, self.key.number, scope.frame_max);
     }
 
-    /// Writes deliveries of one queue.
+    /// Writes deliveries of one queue. What is for a consumer that is no more goes back, and the queue hears that it
+    /// has no such consumer: what was taken for the answer to its cancellation may have been of an earlier one.
     pub(super) fn deliver(&mut self, scope: &mut Scope<'_>, queue: QueueId, items: Vec<Delivery>) {
         let room = self.room_for(queue);
         let is_traced = self.is_traced(scope);
         let (mut surplus, mut taken): (Vec<Seq>, Vec<(Seq, Seq)>) = (Vec::new(), Vec::new());
+        let mut unknown: Vec<u32> = Vec::new();
         let now = scope.context.now;
         for delivery in items {
-            let Some(consumer) = self.consumers.get_mut(delivery.consumer) else { continue };
+            let Some(consumer) = self.consumers.get_mut(delivery.consumer) else {
+                if unknown.last() != Some(&delivery.consumer) {
+                    unknown.push(delivery.consumer);
+                }
+                if delivery.held {
+                    surplus.push(delivery.seq);
+                }
+                continue;
+            };
             if delivery.held && self.limited >= room {
                 surplus.push(delivery.seq);
                 continue;
@@ -368,6 +403,9 @@ impl Channel {
         }
         if !taken.is_empty() {
             scope.fx.tell(queue, QueueEvent::Taken { channel: self.key, runs: taken });
+        }
+        for number in unknown {
+            self.end_at(scope, queue, number);
         }
         if !surplus.is_empty() {
             self.send_back(scope, queue, surplus);

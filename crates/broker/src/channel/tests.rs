@@ -1,6 +1,7 @@
 //! What a client sees of its channel: codes, texts, and who hears what.
 
 mod incoming;
+mod moved;
 
 use amqp::Properties;
 use amqp::method::{basic, confirm, exchange, queue, tx};
@@ -308,18 +309,4 @@ fn a_message_that_answers_a_question_twice_goes_back() {
     assert_eq!(client.said(), []);
     client.reply(1, QueueReply::Consuming(Ok(())));
     assert!(matches!(client.said()[..], [(1, Method::BasicConsumeOk(_))]));
-}
-
-#[test]
-fn a_consumer_whose_queue_moved_before_the_answer_came_asks_again() {
-    let (mut client, q) = declared("q");
-    client.send(1, basic::Consume { queue: short("q"), ..Default::default() });
-    client.told();
-    let channel = crate::queue::ChannelKey { number: 0, life: 0, ..client.key(1) };
-    client.event(ChannelEvent::QueueMoved { channel, queue: q });
-    assert!(client.told().is_empty(), "its agent asks again for it");
-    client.reply(1, QueueReply::Consuming(Ok(())));
-    let told = client.told();
-    let [(queue, QueueEvent::Consume(ask))] = &told[..] else { panic!("{told:?}") };
-    assert!(*queue == q && ask.again);
 }

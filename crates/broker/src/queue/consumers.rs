@@ -327,6 +327,20 @@ impl Consumers {
         });
     }
 
+    /// It asks as if it were new, since its node lost sight of this queue: credit and a turn that were given
+    /// meanwhile have not come, and the channel has begun to count anew. What is on its way to it comes on
+    /// top of the whole credit, as it does where another node begins to lead: what waits for its socket is
+    /// larger by a whole credit at most each time that it asks, until it is given back, of which only what
+    /// fits into the whole counts.
+    pub(crate) fn renew(&mut self, key: ConsumerKey, prefetch: u32, limited: bool) {
+        self.change(key, |c| {
+            c.credit_bytes = CREDIT_BYTES;
+            c.paused = false;
+            c.prefetch = prefetch;
+            c.limited = limited;
+        });
+    }
+
     /// A delivery came back unseen. Who got nothing at all has not had its turn.
     pub(crate) fn sent_back(&mut self, key: ConsumerKey, bytes: u64) {
         self.credit(key, bytes);

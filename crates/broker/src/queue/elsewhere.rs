@@ -187,12 +187,15 @@ impl Queue {
         self.elsewhere.expects_late_acks = true;
     }
 
-    /// A consumer that was there before the queue moved, or the link broke.
+    /// A consumer that was there before the queue moved, or the link broke. It is there still if its node
+    /// only took somebody else for the leader in between.
     pub(super) fn consume_again(&mut self, now: Now, ask: Consume, out: &mut QueueEffects) {
         let key = ask.consumer;
         let there = self.consumers.contains(key);
         let taken = !there && (self.consumers.has_exclusive() || (ask.exclusive && !self.consumers.is_empty()));
-        if !there && !taken {
+        if there {
+            self.consumers.renew(key, ask.prefetch, ask.limited);
+        } else if !taken {
             self.last_used = now.time;
             self.had_consumer = true;
             self.elsewhere.expects_late_acks = true;

@@ -60,6 +60,8 @@ pub enum Mutant {
     StayDeclaredDown,
     /// A leader that steps down counts for nothing until it follows.
     FollowBeforeSteppingDown,
+    /// A channel asks again for a consumer that it is cancelling, and drops what comes to one that is no more.
+    LeaveGhosts,
 }
 
 /// What lives were like.
@@ -79,6 +81,8 @@ pub struct Coverage {
     pub delivered: u64,
     /// Deliveries that were flagged.
     pub redelivered: u64,
+    /// Consumers that their clients cancelled.
+    pub cancels: u64,
     /// Processes that died, alone or with their host.
     pub crashes: u64,
     /// Orderly stops.
@@ -106,7 +110,7 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    fn all(&mut self) -> [&mut u64; 18] {
+    fn all(&mut self) -> [&mut u64; 19] {
         [
             &mut self.lives,
             &mut self.steps,
@@ -115,6 +119,7 @@ impl Coverage {
             &mut self.refused,
             &mut self.delivered,
             &mut self.redelivered,
+            &mut self.cancels,
             &mut self.crashes,
             &mut self.stops,
             &mut self.links_lost,

@@ -1,8 +1,9 @@
-//! What a publisher's node sends again.
+//! What other nodes send again, and consumers that ask again.
 
+use super::fixture::message;
 use super::*;
 use crate::mutant::{Mutant, breaking};
-use crate::queue::Settings;
+use crate::queue::{Consume, ConsumerKey, Queue, QueueEvent, Settings};
 
 /// Nothing is written for it, and the report still waits until everything before is safe.
 #[test]
@@ -36,4 +37,63 @@ fn what_publishers_send_again_is_flagged_after_a_restart_too() {
     };
     assert!(play());
     assert!(!breaking(Mutant::ForgetDoubts, play));
+}
+
+/// They will ask again.
+#[test]
+fn the_end_of_a_consumer_that_is_not_there_deletes_no_queue_whose_consumers_lost_their_link() {
+    let mut f = Fixture::new(Settings::default());
+    f.record.auto_delete = true;
+    f.queue = Queue::new(&f.record, &[], None, f.now);
+    f.consume(1, 0);
+    f.round(vec![QueueEvent::NodeLost { node: channel(1).connection.node() }]);
+    f.round(vec![QueueEvent::Cancel { consumer: ConsumerKey { channel: channel(1), number: 9 }, reply: false }]);
+    assert!(f.proposals.is_empty());
+}
+
+/// A consumer of channel 1 that asks again: what it gave back meanwhile did not come here.
+fn asks_again(f: &mut Fixture, change: impl FnOnce(&mut Consume)) {
+    let QueueEvent::Consume(mut ask) = f.ask(1, 0, false) else { unreachable!() };
+    ask.again = true;
+    change(&mut ask);
+    f.round(vec![QueueEvent::Consume(ask)]);
+}
+
+#[test]
+fn a_consumer_that_is_still_there_when_it_asks_again_has_its_whole_credit() {
+    let large = |n| message(n, 0, false, None, 600 << 10);
+    let mut f = Fixture::with(Settings::default(), false);
+    f.now.budget_bytes = 64 << 20;
+    f.consume(1, 0);
+    f.publish((1..=6).map(large));
+    f.expect_deliveries(&[1, 2]);
+    asks_again(&mut f, |_| {});
+    f.expect_deliveries(&[3, 4]);
+    // What was on its way before is given back all the same: more than the whole it never has.
+    let consumer = ConsumerKey { channel: channel(1), number: 0 };
+    f.round(vec![QueueEvent::Credit { consumer, bytes: 4 << 20 }]);
+    f.expect_deliveries(&[5, 6]);
+}
+
+#[test]
+fn a_consumer_that_waited_for_its_turn_waits_no_more_when_it_asks_again() {
+    let mut f = Fixture::with(Settings::default(), false);
+    f.consume(1, 0);
+    f.publish([transient(1)]);
+    let seqs = f.expect_deliveries(&[1]);
+    f.round(vec![QueueEvent::Surplus { channel: channel(1), seqs }]);
+    f.expect_deliveries(&[]);
+    asks_again(&mut f, |_| {});
+    f.expect_deliveries(&[1]);
+}
+
+#[test]
+fn a_consumer_that_is_still_there_when_it_asks_again_has_the_limit_that_it_asks_for() {
+    let mut f = Fixture::with(Settings::default(), false);
+    f.consume(1, 1);
+    f.publish((1..=4).map(transient));
+    f.expect_deliveries(&[1]);
+    asks_again(&mut f, |ask| (ask.prefetch, ask.limited) = (3, true));
+    f.expect_deliveries(&[2, 3]);
+    assert_eq!(f.queue.status().consumers.len(), 1);
 }

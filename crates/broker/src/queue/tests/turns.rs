@@ -94,3 +94,21 @@ fn the_consumers_of_a_limited_channel_take_turns() {
     let expected: Vec<(u32, u64)> = (0..10).map(|n| ((n % 2) as u32, n + 1)).collect();
     assert_eq!(served, expected);
 }
+
+/// Another consumer gets what a channel had to send back for one that it does not know any more.
+#[test]
+fn what_came_to_a_consumer_that_is_no_more_goes_to_another_one_and_is_fresh() {
+    let mut f = Fixture::with(Settings { delivery_limit: Some(0), ..Settings::default() }, false);
+    f.consume(1, 0);
+    f.publish((1..=2).map(transient));
+    let seqs = f.expect_deliveries(&[1, 2]);
+    f.consume(2, 0);
+    f.round(vec![
+        QueueEvent::Cancel { consumer: consumer(1, 0), reply: false },
+        QueueEvent::Surplus { channel: channel(1), seqs },
+        QueueEvent::Resume { channel: channel(1) },
+    ]);
+    let again = f.delivered();
+    assert!(again.iter().all(|(key, delivery)| key.channel == channel(2) && !delivery.redelivered));
+    assert_eq!((body(&again), f.queue.status().consumers.len()), (vec![1, 2], 1));
+}

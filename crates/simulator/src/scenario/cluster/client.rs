@@ -37,14 +37,21 @@ impl Client {
 struct Consumer {
     queue: QueueId,
     number: u32,
-    /// The queue has accepted it.
-    accepted: bool,
-    /// The queue has moved before its answer was here.
-    moved: bool,
-    /// When it is asked for, if it is not under way.
-    asks_at: Option<Time>,
+    stage: Stage,
     /// Bytes that it has taken and the queue has not heard of.
     credit: u64,
+}
+
+/// What has become of a consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// There is none; when it is asked for.
+    Absent { asks_at: Time },
+    /// The queue is asked; whether it has moved before its answer was here.
+    Asked { moved: bool },
+    Accepted,
+    /// The queue is asked to cancel it.
+    Leaving,
 }
 
 /// See the file's head.
@@ -105,7 +112,7 @@ impl World {
             id,
             client: number,
             key: ChannelKey { connection: id, number: 1, life: 1 },
-            consumer: consumes.then_some(Consumer { queue: home, number: 0, accepted: false, moved: false, asks_at: Some(now), credit: 0 }),
+            consumer: consumes.then_some(Consumer { queue: home, number: 0, stage: Stage::Absent { asks_at: now }, credit: 0 }),
             publishes_to,
             session: self.next_session,
             published: 0,
@@ -178,8 +185,12 @@ impl ConnectionDriver {
     }
 
     fn act(&mut self, world: &mut World, now: Time) {
-        if self.consumer.as_ref().is_some_and(|consumer| consumer.asks_at.is_some_and(|at| now >= at)) {
-            self.ask(world, false);
+        match self.consumer.as_ref().map(|consumer| consumer.stage) {
+            Some(Stage::Absent { asks_at }) if now >= asks_at => self.ask(world, false),
+            Some(Stage::Accepted) if world.plan.cancels_one_in > 0 && world.stormy && world.rng.one_in(world.plan.cancels_one_in) => {
+                self.cancel(world);
+            }
+            _ => {}
         }
         if let Some(queue) = self.publishes_to.filter(|_| world.busy && world.coverage.published < world.plan.messages) {
             self.publish(world, queue);
@@ -195,9 +206,7 @@ impl ConnectionDriver {
         let Some(consumer) = &mut self.consumer else { return };
         consumer.credit = 0;
         if !again {
-            consumer.asks_at = None;
-            consumer.accepted = false;
-            consumer.moved = false;
+            consumer.stage = Stage::Asked { moved: false };
             consumer.number += 1;
         }
         let (queue, number) = (consumer.queue, consumer.number);
@@ -213,6 +222,24 @@ impl ConnectionDriver {
             again,
         };
         self.tell_queue(world, queue, QueueEvent::Consume(Box::new(ask)));
+    }
+
+    fn cancel(&mut self, world: &mut World) {
+        let Some(consumer) = &mut self.consumer else { return };
+        consumer.stage = Stage::Leaving;
+        let (queue, key) = (consumer.queue, ConsumerKey { channel: self.key, number: consumer.number });
+        self.tell_queue(world, queue, QueueEvent::Cancel { consumer: key, reply: true });
+    }
+
+    /// A queue may have a consumer of which the channel knows nothing any more.
+    fn end_at(&mut self, world: &mut World, queue: QueueId, number: u32) {
+        let consumer = ConsumerKey { channel: self.key, number };
+        self.tell_queue(world, queue, QueueEvent::Cancel { consumer, reply: false });
+    }
+
+    fn has_consumer(&self, number: u32) -> bool {
+        let is_it = |consumer: &Consumer| consumer.number == number && !matches!(consumer.stage, Stage::Absent { .. });
+        self.consumer.as_ref().is_some_and(is_it)
     }
 
     fn publish(&mut self, world: &mut World, queue: QueueId) {
@@ -262,11 +289,7 @@ impl ConnectionDriver {
 
     fn hear(&mut self, world: &mut World, event: ChannelEvent) {
         match event {
-            ChannelEvent::Deliver { queue, items, .. } => {
-                for delivery in items {
-                    self.take(world, queue, &delivery);
-                }
-            }
+            ChannelEvent::Deliver { queue, items, .. } => self.deliver(world, queue, items),
             ChannelEvent::Confirmed { runs, .. } => {
                 let Some(queue) = self.publishes_to else { return };
                 for number in runs.into_iter().flat_map(|(first, last)| first..=last) {
@@ -285,41 +308,76 @@ impl ConnectionDriver {
                     world.coverage.refused += u64::from(self.unconfirmed.remove(&number));
                 }
             }
-            ChannelEvent::Replied { reply, .. } => {
-                let now = world.clock(self.node);
-                let Some(consumer) = &mut self.consumer else { return };
-                match reply {
-                    QueueReply::Consuming(Ok(())) => {
-                        consumer.accepted = true;
-                        if std::mem::take(&mut consumer.moved) {
-                            self.ask(world, true);
-                        }
-                    }
-                    _ => consumer.asks_at = Some(now + CONSUME_AGAIN),
+            ChannelEvent::Replied { reply, .. } => self.answered(world, &reply),
+            ChannelEvent::ConsumerCancelled { number, .. } | ChannelEvent::Resubscribed { number, accepted: false, .. } => {
+                let asks_at = world.clock(self.node) + CONSUME_AGAIN;
+                let Some(consumer) = self.consumer.as_mut().filter(|consumer| consumer.number == number) else { return };
+                if consumer.stage != Stage::Leaving {
+                    consumer.stage = Stage::Absent { asks_at };
                 }
-            }
-            ChannelEvent::ConsumerCancelled { .. } | ChannelEvent::Resubscribed { accepted: false, .. } => {
-                let now = world.clock(self.node);
-                let Some(consumer) = &mut self.consumer else { return };
-                consumer.accepted = false;
-                consumer.asks_at = Some(now + CONSUME_AGAIN);
             }
             ChannelEvent::QueueMoved { queue, .. } => {
                 let Some(consumer) = self.consumer.as_mut().filter(|consumer| consumer.queue == queue) else { return };
-                if consumer.accepted {
-                    self.ask(world, true);
-                } else {
-                    consumer.moved = true;
+                match &mut consumer.stage {
+                    Stage::Accepted => self.ask(world, true),
+                    Stage::Leaving if world.breaks(super::Mutant::LeaveGhosts) => self.ask(world, true),
+                    Stage::Asked { moved } => *moved = true,
+                    Stage::Leaving | Stage::Absent { .. } => {}
+                }
+            }
+            ChannelEvent::Resubscribed { number, .. }
+                if !self.has_consumer(number) && !world.breaks(super::Mutant::LeaveGhosts) =>
+            {
+                for queue in self.known.keys().copied().collect::<Vec<_>>() {
+                    self.end_at(world, queue, number);
                 }
             }
             ChannelEvent::Resubscribed { .. } | ChannelEvent::Resumed { .. } => {}
         }
     }
 
-    fn take(&mut self, world: &mut World, queue: QueueId, delivery: &Delivery) {
-        if self.consumer.as_ref().is_none_or(|consumer| consumer.number != delivery.consumer || !consumer.accepted) {
+    /// What a queue answers to the question that is open; others are answered twice.
+    fn answered(&mut self, world: &mut World, reply: &QueueReply) {
+        let asks_at = world.clock(self.node) + CONSUME_AGAIN;
+        let Some(consumer) = &mut self.consumer else { return };
+        match (consumer.stage, reply) {
+            (Stage::Asked { moved }, QueueReply::Consuming(Ok(()))) => {
+                consumer.stage = Stage::Accepted;
+                if moved {
+                    self.ask(world, true);
+                }
+            }
+            (Stage::Asked { .. }, QueueReply::Consuming(Err(_)) | QueueReply::Gone | QueueReply::Down)
+            | (Stage::Leaving, QueueReply::Cancelled | QueueReply::Gone | QueueReply::Down) => {
+                world.coverage.cancels += u64::from(consumer.stage == Stage::Leaving);
+                consumer.stage = Stage::Absent { asks_at };
+            }
+            _ => {}
+        }
+    }
+
+    /// What is for a consumer that is no more goes back.
+    fn deliver(&mut self, world: &mut World, queue: QueueId, items: Vec<Delivery>) {
+        let (mut unknown, mut seqs): (BTreeSet<u32>, Vec<Seq>) = (BTreeSet::new(), Vec::new());
+        for delivery in items {
+            if self.has_consumer(delivery.consumer) {
+                self.take(world, queue, &delivery);
+            } else {
+                unknown.insert(delivery.consumer);
+                seqs.push(delivery.seq);
+            }
+        }
+        if unknown.is_empty() || world.breaks(super::Mutant::LeaveGhosts) {
             return;
         }
+        for number in unknown {
+            self.end_at(world, queue, number);
+        }
+        self.tell_queue(world, queue, QueueEvent::Surplus { channel: self.key, seqs });
+        self.tell_queue(world, queue, QueueEvent::Resume { channel: self.key });
+    }
+
+    fn take(&mut self, world: &mut World, queue: QueueId, delivery: &Delivery) {
         let Some(id) = Id::of(delivery.message.body()) else {
             return world.checks.fail("a delivery has no body".to_owned());
         };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use broker::metadata::{Change, Command, Metadata, Queue as Record, Tables, ViewChange};
 use broker::mirror::{Care, Effects, Packet as ReplicaPacket, Report, Runs};
-use broker::queue::{ChannelEvent, ChannelKey, Now, Publisher, QueueEvent, QueueReply};
+use broker::queue::{ChannelEvent, ChannelKey, ConsumerKey, Now, Publisher, QueueEvent, QueueReply};
 use broker::{ConnectionId, QueueId};
 use bytes::Bytes;
 use cluster::membership::{self, Membership, PeerState};
@@ -758,7 +758,8 @@ pub(super) fn left_behind(world: &mut World, node: NodeId, queue: QueueId, event
     }
 }
 
-/// A queue that was deleted counts as done for publishes; questions are answered with "gone".
+/// A queue that was deleted counts as done for publishes; questions are answered with "gone". A consumer that asks
+/// again has none that waits for an answer: it is cancelled.
 pub(super) fn gone(world: &mut World, node: NodeId, queue: QueueId, event: QueueEvent) {
     match event {
         QueueEvent::Publish { from: Publisher::Channel(channel), messages } => {
@@ -769,10 +770,23 @@ pub(super) fn gone(world: &mut World, node: NodeId, queue: QueueId, event: Queue
             let runs = messages.iter().map(|publish| (publish.number, publish.number)).collect();
             world.tell_channel(node, ChannelEvent::Confirmed { channel: Publisher::agent_channel(session), runs });
         }
-        QueueEvent::Consume(ask) => {
-            let channel = ask.consumer.channel;
-            world.tell_channel(node, ChannelEvent::Replied { channel, queue, reply: QueueReply::Gone });
+        QueueEvent::Consume(ask) if ask.again => {
+            let ConsumerKey { channel, number } = ask.consumer;
+            world.tell_channel(node, ChannelEvent::ConsumerCancelled { channel, number });
         }
-        _ => {}
+        other => {
+            if let Some(channel) = asker(&other) {
+                world.tell_channel(node, ChannelEvent::Replied { channel, queue, reply: QueueReply::Gone });
+            }
+        }
+    }
+}
+
+/// The channel that waits for an answer to this event, if one does.
+pub(super) fn asker(event: &QueueEvent) -> Option<ChannelKey> {
+    match event {
+        QueueEvent::Consume(ask) => Some(ask.consumer.channel),
+        QueueEvent::Cancel { consumer, reply: true } => Some(consumer.channel),
+        _ => None,
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Plan {
     pub(super) requeues_one_in: u64,
     /// Consumers acknowledge seldom, so that there is a backlog.
     pub(super) lazy_consumers: bool,
+    /// One in so many things that a consumer does is to cancel; 0 is never.
+    pub(super) cancels_one_in: u64,
     /// Packets are late at times.
     pub(super) jitter: bool,
     /// How long things go wrong.
@@ -79,6 +81,8 @@ impl Plan {
             prefetch: if rng.one_in(4) { 0 } else { 1 << rng.below(8) },
             requeues_one_in: if rng.one_in(2) { 0 } else { 5 + rng.below(50) },
             lazy_consumers: rng.one_in(3),
+            // Of a copy: lives without cancellations are what they were.
+            cancels_one_in: if rng.clone().one_in(3) { 4 << rng.clone().below(5) } else { 0 },
             jitter: rng.one_in(2),
             storm: Duration::from_secs(4 + rng.below(12)),
             calm_millis: 100 << rng.below(5),

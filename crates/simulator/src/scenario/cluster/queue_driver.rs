@@ -15,7 +15,7 @@ use stdx::Time;
 use super::log_writer::{Found, Job, Receipt};
 use super::mirror_driver::{MirrorDriver, Start};
 use super::network::Packet;
-use super::node::{Actor, Handle, Mail, ReplicaMail, TaskId, gone, refuse_rest};
+use super::node::{Actor, Handle, Mail, ReplicaMail, TaskId, asker, gone, refuse_rest};
 use super::world::World;
 use crate::invariant::Id;
 
@@ -441,12 +441,13 @@ pub(super) fn gone_from_here(world: &mut World, node: NodeId, queue: QueueId, ev
             None => gone(world, node, queue, event),
             Some(handle) => drop(world.push(node, handle.task, Mail::Event(event))),
         },
-        QueueEvent::Consume(ask) => {
-            let channel = ask.consumer.channel;
-            if channel.connection.node() == node && world.process(node).doors.get(&queue).is_none_or(|door| !door.is_agent) {
+        other => {
+            if let Some(channel) = asker(&other)
+                && channel.connection.node() == node
+                && world.process(node).doors.get(&queue).is_none_or(|door| !door.is_agent)
+            {
                 world.tell_channel(node, ChannelEvent::Replied { channel, queue, reply: QueueReply::Down });
             }
         }
-        _ => {}
     }
 }

@@ -191,3 +191,8 @@ fn a_node_that_goes_on_though_declared_down_is_found() {
 fn a_second_replica_of_a_queue_on_one_node_is_found() {
     task_is_found_from(0, Mutant::FollowBeforeSteppingDown);
 }
+
+#[test]
+fn a_consumer_that_only_its_queue_knows_is_found() {
+    task_is_found_from(0, Mutant::LeaveGhosts);
+}
