@@ -61,18 +61,19 @@ fn member_of(view: &View, node: NodeId) -> Option<ring::MemberId> {
     view.seats.iter().find(|seat| seat.node == node).map(|seat| ring::MemberId(seat.member()))
 }
 
-/// The node of the left neighbour in the ring.
-fn left_of(view: &View, node: NodeId) -> Option<NodeId> {
-    let at = view.seats.iter().position(|seat| seat.node == node)?;
-    let left = view.seats[(at + view.seats.len() - 1) % view.seats.len()].node;
-    (left != node).then_some(left)
+/// What asks the left neighbour for all that it has sent: it may have done so without being heard. The ring knows who
+/// that is: who joins takes its view from the leader, and may hear of it from the metadata later.
+fn ask_left(ring: &ring::Member) -> Option<(NodeId, Packet)> {
+    let left = ring.left().filter(|_| !breaks(Mutant::NoRelink));
+    left.map(|left| (node_of(left), Packet::Relink))
 }
 
-/// What is to be sent by who is a member of the ring only now: its left neighbour has sent without being
-/// heard.
-fn ask_left(view: &View, node: NodeId) -> Option<(NodeId, Packet)> {
-    let left = left_of(view, node).filter(|_| !breaks(Mutant::NoRelink));
-    left.map(|left| (left, Packet::Relink))
+/// The right neighbour in the ring, if it sits on this node.
+fn right_on(ring: &ring::Member, view: &View, node: NodeId) -> Option<ring::MemberId> {
+    if breaks(Mutant::NeighboursOfMetadata) {
+        return member_of(view, node);
+    }
+    ring.right().filter(|right| node_of(*right) == node)
 }
 
 /// The node on which a member sits: its number is part of the seat's.

@@ -106,6 +106,8 @@ pub enum Mutant {
     WaitForWhatIsLost,
     /// A mirror that was handed the ring says that it has stored nothing of it.
     CountRingOnly,
+    /// Who asks to be sent everything again must be a neighbour as far as this node's metadata says.
+    NeighboursOfMetadata,
     /// What a leader gave out before others have led counts when it leads again.
     HeedEarlierTerms,
 }

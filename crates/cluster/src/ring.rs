@@ -451,6 +451,18 @@ impl Member {
             .collect()
     }
 
+    /// The neighbour that is listened to, if there is another member.
+    #[must_use]
+    pub fn left(&self) -> Option<MemberId> {
+        self.left
+    }
+
+    /// The neighbour that is sent to, if there is another member.
+    #[must_use]
+    pub fn right(&self) -> Option<MemberId> {
+        self.right
+    }
+
     /// The installed view.
     #[must_use]
     pub fn view(&self) -> &View {

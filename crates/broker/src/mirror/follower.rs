@@ -20,7 +20,7 @@ use super::effects::{Effects, PutBack, Report};
 use super::operation::{self, Sessions};
 use super::packet::Packet;
 use super::runs::Runs;
-use super::{ask_left, member_of, node_of, open_ring_packet, ring_packet, ring_view};
+use super::{ask_left, member_of, node_of, open_ring_packet, right_on, ring_packet, ring_view};
 use crate::id::QueueId;
 use crate::metadata::{View, ViewChange};
 use crate::mutant::{Mutant, breaks};
@@ -86,8 +86,8 @@ pub struct Follower {
     evict_after: Time,
     /// The leader's seat of late, and its last publication that is stored.
     stored: (u64, u64),
-    /// The last publication that the leader has asked for.
-    probed: u64,
+    /// The left neighbour is not asked to send everything again before.
+    asks_left_after: Time,
 }
 
 impl Follower {
@@ -112,7 +112,7 @@ impl Follower {
             joined_by: None,
             evict_after: Time::START,
             stored: (0, 0),
-            probed: 0,
+            asks_left_after: Time::START,
         };
         if is_new && let Some(seat) = member_of(view, me) {
             follower.seat = seat;
@@ -139,7 +139,7 @@ impl Follower {
         follower.seat = member_of(view, me).unwrap_or_default();
         follower.ring = ring;
         follower.view_changed(now, view, out);
-        out.to_peers.extend(ask_left(view, me));
+        out.to_peers.extend(follower.ring.as_ref().and_then(ask_left));
         follower
     }
 
@@ -184,7 +184,7 @@ impl Follower {
         let is_unheard = ring.is_unheard() && (joins || !breaks(Mutant::AskOneNeighbour));
         self.obey(effects, out);
         if is_unheard {
-            out.to_peers.extend(ask_left(&self.view, self.me));
+            out.to_peers.extend(self.ring.as_ref().and_then(ask_left));
         }
     }
 
@@ -268,14 +268,15 @@ impl Follower {
         }
         self.relink(node, out);
         // Its left neighbour may have been asked before it could be reached.
-        if self.ring.as_ref().is_some_and(Member::is_unheard) {
-            out.to_peers.extend(ask_left(&self.view, self.me).filter(|(left, _)| *left == node));
+        if let Some(ring) = self.ring.as_ref().filter(|ring| ring.is_unheard()) {
+            out.to_peers.extend(ask_left(ring).filter(|(left, _)| *left == node));
         }
         self.seek_feed(now, out);
     }
 
     fn relink(&mut self, node: NodeId, out: &mut Effects) {
-        if let (Some(ring), Some(member)) = (&mut self.ring, member_of(&self.view, node))
+        if let Some(ring) = &mut self.ring
+            && let Some(member) = right_on(ring, &self.view, node)
             && !breaks(Mutant::NoRelinkAfterLoss)
         {
             let mut effects = Vec::new();
@@ -316,7 +317,7 @@ impl Follower {
                     out.put_back = Some(PutBack { lineage: self.view.lineage, runs });
                 }
             }
-            Packet::Probe { number } => self.probed(from, number, out),
+            Packet::Probe { number } => self.probed(now, from, number, out),
             Packet::Wants { feed, .. } => {
                 // A seat that was never made a member of the ring, by a leader that is gone. This replica
                 // cannot lead before the ring is whole, and the ring is not whole without that seat.
@@ -330,19 +331,18 @@ impl Follower {
     }
 
     /// The leader waits for this publication.
-    fn probed(&mut self, leader: NodeId, number: u64, out: &mut Effects) {
+    fn probed(&mut self, now: Time, leader: NodeId, number: u64, out: &mut Effects) {
         let publisher = member_of(&self.view, leader).unwrap_or_default();
         let stored = if self.stored.0 == publisher.0 { self.stored.1 } else { 0 };
         out.to_peers.push((leader, Packet::Progress { number: stored }));
-        if stored >= number || self.probed == number {
-            return;
-        }
-        self.probed = number;
-        out.waits.push(format!("its leader waits for this node to store something: {}", self.describe()));
-        // What was lost on the way, though no link broke, would be waited for without an end.
-        let received = |ring: &Member| ring.held().iter().any(|(of, received)| *of == publisher && *received >= number);
-        if self.ring.as_ref().is_some_and(|ring| !received(ring)) && !breaks(Mutant::WaitForWhatIsLost) {
-            out.to_peers.extend(ask_left(&self.view, self.me));
+        let Some(ring) = self.ring.as_ref().filter(|_| now >= self.asks_left_after) else { return };
+        self.asks_left_after = now + ASK_AGAIN;
+        out.waits.push(format!("its leader waits for this node: {}", self.describe()));
+        // What was lost on the way, though no link broke, would be waited for without an end. Where only the own disk
+        // is late, nothing was.
+        let received = ring.held().iter().any(|(of, received)| *of == publisher && *received >= number);
+        if (stored >= number || !received) && !breaks(Mutant::WaitForWhatIsLost) {
+            out.to_peers.extend(ask_left(ring));
         }
     }
 

@@ -15,7 +15,7 @@ use super::feed::Feed;
 use super::operation::{self, Sessions};
 use super::packet::Packet;
 use super::runs::Runs;
-use super::{ask_left, member_of, node_of, open_ring_packet, ring_packet, ring_view};
+use super::{ask_left, member_of, node_of, open_ring_packet, right_on, ring_packet, ring_view};
 use crate::id::QueueId;
 use crate::metadata::{View, ViewChange};
 use crate::mutant::{Mutant, breaks};
@@ -166,7 +166,7 @@ impl Leader {
 
     /// Begins: what the left neighbour sent before there was anybody to hear it is sent again.
     pub fn begin(&self, out: &mut Effects) {
-        out.to_peers.extend(ask_left(&self.view, self.me));
+        out.to_peers.extend(ask_left(&self.ring));
         if !self.view.old.is_empty() {
             out.survey.push((self.me, 0));
         }
@@ -256,7 +256,7 @@ impl Leader {
         self.ring.install(ring_view(view), &mut effects);
         self.obey(effects, out);
         if self.ring.is_unheard() && !breaks(Mutant::AskOneNeighbour) {
-            out.to_peers.extend(ask_left(&self.view, self.me));
+            out.to_peers.extend(ask_left(&self.ring));
         }
         let seated: Vec<NodeId> = view.seats.iter().map(|seat| seat.node).collect();
         // Who has lost its seat begins anew, and nothing waits for it.
@@ -304,12 +304,12 @@ impl Leader {
         self.relink(node, out);
         // Its left neighbour may have been asked before it could be reached.
         if self.ring.is_unheard() {
-            out.to_peers.extend(ask_left(&self.view, self.me).filter(|(left, _)| *left == node));
+            out.to_peers.extend(ask_left(&self.ring).filter(|(left, _)| *left == node));
         }
     }
 
     fn relink(&mut self, node: NodeId, out: &mut Effects) {
-        if let Some(member) = member_of(&self.view, node).filter(|_| !breaks(Mutant::NoRelinkAfterLoss)) {
+        if let Some(member) = right_on(&self.ring, &self.view, node).filter(|_| !breaks(Mutant::NoRelinkAfterLoss)) {
             let mut effects = Vec::new();
             self.ring.reconnected(member, &mut effects);
             self.obey(effects, out);
@@ -514,7 +514,7 @@ impl Leader {
             }
             self.probe = Some(Probe { number: oldest, since: now, asked: now, answers: BTreeMap::new(), evicted: None });
             // What was lost on the way, though no link broke, would be waited for without an end.
-            out.to_peers.extend(ask_left(&self.view, self.me));
+            out.to_peers.extend(ask_left(&self.ring));
         }
         let Some(probe) = &mut self.probe else { return };
         if oldest <= self.ring_completed {
@@ -533,6 +533,12 @@ impl Leader {
                 probe.evicted = Some(now);
                 out.waits.push(format!("{node} has not stored what this node wrote: its copy counts as out of sync"));
                 out.proposals.push((self.view.epoch, ViewChange::Evict(node)));
+            }
+            // All have it, and nobody says so: the ring stands still, and is made anew without the first.
+            None if now.since(probe.evicted.unwrap_or(probe.since)) >= self.care.patience => {
+                probe.evicted = Some(now);
+                out.waits.push(format!("what all mirrors have stored does not become complete: {}", self.describe()));
+                out.proposals.extend(self.view.mirrors().next().map(|node| (self.view.epoch, ViewChange::Evict(node))));
             }
             _ => {}
         }

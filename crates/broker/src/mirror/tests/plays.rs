@@ -430,7 +430,7 @@ fn a_mirror_that_was_handed_the_ring_says_how_far_it_is() {
         let (_, mut mirror) = joined();
         let mut out = Effects::default();
         mirror.receive(NOW, ONE, Packet::Probe { number: 1 }, &mut out);
-        out.to_peers == [(ONE, Packet::Progress { number: 1 })]
+        out.to_peers.contains(&(ONE, Packet::Progress { number: 1 }))
     };
     holds(play, Mutant::CountRingOnly);
 }
@@ -456,4 +456,55 @@ fn what_is_lost_inside_of_a_node_is_asked_for() {
         out.complete == Some(2)
     };
     holds(play, Mutant::WaitForWhatIsLost);
+}
+
+/// Two mirrors get their seats at once. The first is made a member by a leader that knows of both, sends to the second
+/// before that is one, and is asked for it again before its own metadata says that there is a second.
+#[test]
+fn who_joins_heeds_a_neighbour_of_which_its_metadata_does_not_know_yet() {
+    const THREE: NodeId = NodeId(3);
+    let play = || {
+        let (mut out, mut answers) = (Effects::default(), Effects::default());
+        let view = after(&after(&View::new([ONE], true), ViewChange::AddMirror(TWO)), ViewChange::AddMirror(THREE));
+        let care = Care { automatic: true, ..Care::default() };
+        let mut leader = Leader::found(QUEUE, ONE, &view, Sessions::new(), care);
+        let mut follower = Follower::new(NOW, QUEUE, TWO, &view, false, 1, &mut answers);
+        let feed = answers.survey.pop().expect("it asks what it holds").1;
+        follower.surveyed(NOW, feed, Vec::new(), &mut answers);
+        exchange(&mut leader, &mut out, &mut follower, &mut answers);
+        leader.surveyed(NOW, TWO, feed, Vec::new(), None, &mut out);
+        exchange(&mut leader, &mut out, &mut follower, &mut answers);
+        leader.tick(NOW, &mut out);
+        let joined = after(&view, ViewChange::InSync(TWO));
+        leader.view_changed(&after(&joined, ViewChange::InSync(THREE)), &mut out);
+        follower.view_changed(NOW, &joined, &mut answers);
+        exchange(&mut leader, &mut out, &mut follower, &mut answers);
+        assert!(follower.is_member());
+        answers.to_peers.clear();
+        follower.receive(NOW, THREE, Packet::Relink, &mut answers);
+        answers.to_peers.iter().any(|(to, packet)| *to == THREE && matches!(packet, Packet::Ring(_)))
+    };
+    holds(play, Mutant::NeighboursOfMetadata);
+}
+
+/// A mirror has stored everything, and what says so never comes.
+#[test]
+fn a_ring_that_stands_still_is_made_anew() {
+    let mut out = Effects::default();
+    let view = View::new([ONE, TWO], true);
+    let mut leader = Leader::found(QUEUE, ONE, &view, Sessions::new(), Care::default());
+    let report = leader.write(NOW, &message(), Sessions::new(), Some(1), &mut out);
+    leader.stored(report, &mut out);
+    let mut now = NOW;
+    while out.proposals.is_empty() && now.since(NOW) < Duration::from_secs(60) {
+        now = now + Duration::from_millis(200);
+        leader.tick(now, &mut out);
+        for (to, packet) in std::mem::take(&mut out.to_peers) {
+            if let Packet::Probe { number } = packet {
+                leader.receive(now, to, Packet::Progress { number }, &mut out);
+            }
+        }
+    }
+    assert_eq!(out.proposals, [(view.epoch, ViewChange::Evict(TWO))]);
+    assert!(now.since(NOW) > Care::default().patience);
 }
