@@ -171,15 +171,9 @@ pub(crate) fn send(node: &Node, queue: QueueId, to: NodeId, packet: &Packet) {
 
 /// Does what a replica asks, but for what only its driver can.
 pub(crate) fn obey(node: &Arc<Node>, record: &Record, mailbox: &Arc<Mailbox<QueueMail>>, fx: &mut Effects) {
-    let tells_nobody = fx.to_peers.is_empty() && fx.store.len() == 1;
     for (mut batch, report) in fx.store.drain(..) {
         batch.seal();
-        let report = (Arc::clone(mailbox), Receipt::Mirror(report));
-        if tells_nobody {
-            node.log.commit(batch, report);
-        } else {
-            node.log.submit(Job::Append { batch, report: Some(report) });
-        }
+        node.log.submit(Job::Append { batch, report: Some((Arc::clone(mailbox), Receipt::Mirror(report))) });
     }
     for (to, packet) in fx.to_peers.drain(..) {
         send(node, record.id, to, &packet);
