@@ -82,7 +82,7 @@ impl Plan {
             requeues_one_in: if rng.one_in(2) { 0 } else { 5 + rng.below(50) },
             lazy_consumers: rng.one_in(3),
             // Of a copy: lives without cancellations are what they were.
-            cancels_one_in: if rng.clone().one_in(3) { 4 << rng.clone().below(5) } else { 0 },
+            cancels_one_in: if rng.clone().one_in(5) { 4 << rng.clone().below(4) } else { 0 },
             jitter: rng.one_in(2),
             storm: Duration::from_secs(4 + rng.below(12)),
             calm_millis: 100 << rng.below(5),

@@ -74,7 +74,7 @@ fn task_is_found_from(first: u64, mutant: Mutant) {
 
 #[test]
 fn a_completion_without_the_mirrors_that_join_is_found() {
-    rule_is_found_from(1500, Rule::CompleteWithoutJoining);
+    rule_is_found_from(700, Rule::CompleteWithoutJoining);
 }
 
 #[test]
