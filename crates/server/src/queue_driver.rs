@@ -254,7 +254,7 @@ impl Driver {
             Mail::Reconnected(node) => mirror.reconnected(node, fx),
             Mail::Refused(epoch, ViewChange::Transfer(_)) => {
                 // One of an earlier view says nothing of a later one, which may still happen.
-                drop(self.handing_over.take_if(|handing_over| handing_over.proposed == Some(epoch)));
+                self.handing_over.take_if(|handing_over| handing_over.proposed == Some(epoch));
             }
             Mail::Refused(epoch, change) => mirror.refused(time, epoch, change),
             Mail::Synchronize(start, done) => drop(done.send(mirror.synchronize(time, start, fx))),

@@ -351,22 +351,28 @@ fn exchange(leader: &mut Leader, out: &mut Effects, follower: &mut Follower, ans
     }
 }
 
+/// A leader of this view and node two, which lacks nothing and for which a seat is proposed; each with its effects.
+fn about_to_join(view: &View) -> (Leader, Effects, Follower, Effects) {
+    let (mut out, mut answers) = (Effects::default(), Effects::default());
+    let care = Care { automatic: true, ..Care::default() };
+    let mut leader = Leader::found(QUEUE, ONE, view, Sessions::new(), care);
+    let mut follower = Follower::new(NOW, QUEUE, TWO, view, false, 1, &mut answers);
+    let feed = answers.survey.pop().expect("it asks what it holds").1;
+    follower.surveyed(NOW, feed, Vec::new(), &mut answers);
+    exchange(&mut leader, &mut out, &mut follower, &mut answers);
+    leader.surveyed(NOW, TWO, feed, Vec::new(), None, &mut out);
+    exchange(&mut leader, &mut out, &mut follower, &mut answers);
+    leader.tick(NOW, &mut out);
+    (leader, out, follower, answers)
+}
+
 /// A mirror hears late of its seat, and of the death of its neighbour after that. What the leader sent it as
 /// its next neighbour came when it was no member of the ring yet.
 #[test]
 fn who_has_another_neighbour_asks_for_what_it_could_not_hear() {
     let play = || {
-        let (mut out, mut answers) = (Effects::default(), Effects::default());
         let view = after(&View::new([ONE, NodeId(3)], true), ViewChange::AddMirror(TWO));
-        let care = Care { automatic: true, ..Care::default() };
-        let mut leader = Leader::found(QUEUE, ONE, &view, Sessions::new(), care);
-        let mut follower = Follower::new(NOW, QUEUE, TWO, &view, false, 1, &mut answers);
-        let feed = answers.survey.pop().expect("it asks what it holds").1;
-        follower.surveyed(NOW, feed, Vec::new(), &mut answers);
-        exchange(&mut leader, &mut out, &mut follower, &mut answers);
-        leader.surveyed(NOW, TWO, feed, Vec::new(), None, &mut out);
-        exchange(&mut leader, &mut out, &mut follower, &mut answers);
-        leader.tick(NOW, &mut out);
+        let (mut leader, mut out, mut follower, mut answers) = about_to_join(&view);
         assert_eq!(out.proposals, [(view.epoch, ViewChange::InSync(TWO))]);
         let joined = after(&view, ViewChange::InSync(TWO));
         let left_alone = joined.after_loss(NodeId(3)).expect("two are left");
@@ -464,17 +470,8 @@ fn what_is_lost_inside_of_a_node_is_asked_for() {
 fn who_joins_heeds_a_neighbour_of_which_its_metadata_does_not_know_yet() {
     const THREE: NodeId = NodeId(3);
     let play = || {
-        let (mut out, mut answers) = (Effects::default(), Effects::default());
         let view = after(&after(&View::new([ONE], true), ViewChange::AddMirror(TWO)), ViewChange::AddMirror(THREE));
-        let care = Care { automatic: true, ..Care::default() };
-        let mut leader = Leader::found(QUEUE, ONE, &view, Sessions::new(), care);
-        let mut follower = Follower::new(NOW, QUEUE, TWO, &view, false, 1, &mut answers);
-        let feed = answers.survey.pop().expect("it asks what it holds").1;
-        follower.surveyed(NOW, feed, Vec::new(), &mut answers);
-        exchange(&mut leader, &mut out, &mut follower, &mut answers);
-        leader.surveyed(NOW, TWO, feed, Vec::new(), None, &mut out);
-        exchange(&mut leader, &mut out, &mut follower, &mut answers);
-        leader.tick(NOW, &mut out);
+        let (mut leader, mut out, mut follower, mut answers) = about_to_join(&view);
         let joined = after(&view, ViewChange::InSync(TWO));
         leader.view_changed(&after(&joined, ViewChange::InSync(THREE)), &mut out);
         follower.view_changed(NOW, &joined, &mut answers);

@@ -224,7 +224,7 @@ impl QueueDriver {
             ReplicaMail::Reconnected(node) => mirror.reconnected(node, fx),
             ReplicaMail::Refused(epoch, ViewChange::Transfer(_)) => {
                 // One of an earlier view says nothing of a later one, which may still happen.
-                drop(self.handing_over.take_if(|handing_over| handing_over.proposed == Some(epoch)));
+                self.handing_over.take_if(|handing_over| handing_over.proposed == Some(epoch));
             }
             ReplicaMail::Refused(epoch, change) => mirror.refused(time, epoch, change),
             ReplicaMail::HandOver(to) if mirror.view().is_in_sync(to) && to != mirror.node() => {
