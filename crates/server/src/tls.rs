@@ -14,8 +14,8 @@ mod session;
 mod suites;
 mod verifier;
 
-pub use files::{CertificateFile, TlsError};
-pub use session::{PeerCertificate, Session};
+pub(crate) use files::{CertificateFile, TlsError};
+pub(crate) use session::{PeerCertificate, Session};
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ use files::{Material, Stamp};
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The TLS settings of a listener and what they give.
-pub struct Tls {
+pub(crate) struct Tls {
     /// The key the settings stand under, for messages.
     prefix: String,
     options: TlsOptions,
@@ -67,7 +67,7 @@ impl Tls {
     ///
     /// # Errors
     /// When a file is missing, unreadable, or not what it should be, or when the files do not fit together.
-    pub fn load(
+    pub(crate) fn load(
         prefix: &str,
         options: &TlsOptions,
         protocols: &[&[u8]],
@@ -90,14 +90,14 @@ impl Tls {
 
     /// What makes a connection of a socket, with the files as they are.
     #[must_use]
-    pub fn acceptor(&self) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
         self.look(Instant::now());
         TlsAcceptor::from(Arc::clone(&self.loaded.load().config))
     }
 
     /// The same for calling another node: this one shows its certificate, and checks the other's if it verifies.
     #[must_use]
-    pub fn connector(&self) -> TlsConnector {
+    pub(crate) fn connector(&self) -> TlsConnector {
         self.look(Instant::now());
         TlsConnector::from(Arc::clone(&self.loaded.load().calling))
     }
@@ -106,7 +106,7 @@ impl Tls {
     ///
     /// # Errors
     /// As `load`; then the files read before stay in force.
-    pub fn reload(&self) -> Result<(), TlsError> {
+    pub(crate) fn reload(&self) -> Result<(), TlsError> {
         let mut watched = self.watched.lock();
         watched.stamps = stamps(&self.options);
         self.take_up()
@@ -114,20 +114,20 @@ impl Tls {
 
     /// The certificates that are shown and trusted, with their ends.
     #[must_use]
-    pub fn certificates(&self) -> Vec<CertificateFile> {
+    pub(crate) fn certificates(&self) -> Vec<CertificateFile> {
         self.loaded.load().certificates.clone()
     }
 
     /// What was agreed on in a handshake, and with whom.
     #[must_use]
-    pub fn session(&self, connection: &ServerConnection) -> Session {
+    pub(crate) fn session(&self, connection: &ServerConnection) -> Session {
         Session::of(connection)
     }
 
     /// The name under which a client may log in by its certificate. Nothing where certificates are not verified,
     /// since anybody can make one.
     #[must_use]
-    pub fn login_name(
+    pub(crate) fn login_name(
         &self,
         connection: &ServerConnection,
         from: CertificateLogin,

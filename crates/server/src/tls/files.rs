@@ -15,7 +15,7 @@ use crate::config::TlsOptions;
 
 /// Why TLS cannot be had as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsError {
+pub(crate) struct TlsError {
     /// The setting at fault.
     pub key: String,
     pub path: Option<PathBuf>,
@@ -45,7 +45,7 @@ impl std::error::Error for TlsError {}
 
 /// A file of certificates in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateFile {
+pub(crate) struct CertificateFile {
     /// `certfile` or `cacertfile`.
     pub kind: &'static str,
     pub path: PathBuf,

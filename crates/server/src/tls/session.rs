@@ -7,7 +7,7 @@ use super::suites;
 
 /// What was agreed on in a handshake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Session {
+pub(crate) struct Session {
     /// `tlsv1.2` or `tlsv1.3`.
     pub protocol: String,
     /// `ecdhe_rsa`, `ecdhe_ecdsa`; `any` in TLS 1.3.
@@ -21,7 +21,7 @@ pub struct Session {
 
 /// The client's certificate. It was verified if the listener verifies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerCertificate {
+pub(crate) struct PeerCertificate {
     pub subject: String,
     pub issuer: String,
     /// `2026-01-01T00:00:00Z - 2027-01-01T00:00:00Z`.
