@@ -262,14 +262,7 @@ impl QueueEffects {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.to_connections.is_empty()
-            && self.to_queues.is_empty()
-            && self.batch.is_empty()
-            && self.ticket.is_none()
-            && self.transient.is_empty()
-            && self.loads.is_empty()
-            && self.dead_letters.is_empty()
-            && self.proposals.is_empty()
+        self.tells_nobody() && self.batch.is_empty() && self.ticket.is_none() && self.transient.is_empty()
     }
 
     /// Whether only the store has something to do.

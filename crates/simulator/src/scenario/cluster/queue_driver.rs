@@ -266,10 +266,8 @@ impl QueueDriver {
             world.tell_channel(node, event);
         }
         let rest: Vec<Mail> = std::mem::take(&mut self.held_back).into_iter().chain(world.close(node, self.task)).collect();
-        let (for_follower, rest) = rest.into_iter().partition(|mail| {
-            matches!(mail, Mail::Mirror(ReplicaMail::Packet(..) | ReplicaMail::Reconnected(_)))
-        });
-        let (for_follower, rest): (Vec<Mail>, Vec<Mail>) = (for_follower, rest);
+        let is_for_follower = |mail: &Mail| matches!(mail, Mail::Mirror(ReplicaMail::Packet(..) | ReplicaMail::Reconnected(_)));
+        let (for_follower, rest): (Vec<Mail>, Vec<Mail>) = rest.into_iter().partition(is_for_follower);
         refuse_rest(world, node, id, rest);
         let process = world.process(node);
         process.stops_left = process.stops_left.saturating_sub(std::mem::take(&mut self.stopping));
