@@ -436,7 +436,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         };
         let bytes = size_of_event(&event);
         match handle.mailbox.push(QueueMail::Event(event), bytes) {
-            Ok(total) if total > MAILBOX_HIGH_WATER => self.throttle = Some(handle),
+            // Only who publishes waits: what consumers say makes room.
+            Ok(total) if bytes > 0 && total > MAILBOX_HIGH_WATER => self.throttle = Some(handle),
             Ok(_) => {}
             Err(Closed(mail)) => {
                 self.queues.remove(&id);

@@ -113,6 +113,8 @@ const LEASES: std::time::Duration = std::time::Duration::from_millis(20);
 const HAND_OVER: std::time::Duration = std::time::Duration::from_secs(5);
 /// A congested queue looks again after this time, even if nothing came.
 const CONGESTION: std::time::Duration = std::time::Duration::from_millis(5);
+/// One that waits for the store, which wakes it.
+const ROOM: std::time::Duration = std::time::Duration::from_millis(100);
 
 impl Driver {
     async fn run(mut self) {
@@ -162,10 +164,6 @@ impl Driver {
             }
             self.tick_mirror(now);
             self.obey(now);
-            if self.node.log.is_crowded() {
-                let log = self.node.log.clone();
-                log.room().await;
-            }
             for done in self.stopping.drain(..) {
                 let _ = done.send(());
             }
@@ -337,14 +335,14 @@ impl Driver {
         self.node.refresh_door(self.record.id, true);
     }
 
-    /// Takes what came in order, unless the queue is congested: then publishers wait, since what is
-    /// held back still counts in the mailbox.
+    /// Takes what came in order, unless the queue is congested or the store behind: then publishers wait, since
+    /// what is held back still counts in the mailbox.
     fn take_in_order(&mut self, now: Now) {
         let mut done = 0;
         while let Some(mail) = self.held_back.pop_front() {
             let bytes = match &mail {
                 QueueMail::Event(event @ (QueueEvent::Publish { .. } | QueueEvent::Session { .. })) => {
-                    if self.queue.is_congested(now) {
+                    if self.queue.is_congested(now) || self.node.log.is_crowded() {
                         self.held_back.push_front(mail);
                         break;
                     }
@@ -378,18 +376,30 @@ impl Driver {
         let take = poll_fn(|cx| self.mailbox.poll_take(cx, mails));
         let now = Now { time: clock::now(), unix_millis: clock::unix_millis(), budget_bytes: 0 };
         let mut deadline = self.queue.deadline(now);
+        let held_by_store = !self.held_back.is_empty() && self.node.log.is_crowded();
         if !self.held_back.is_empty() || self.unsettled {
-            let soon = now.time + if self.mirror.is_some() { LEASES } else { CONGESTION };
+            let wait = if held_by_store { ROOM } else if self.mirror.is_some() { LEASES } else { CONGESTION };
+            let soon = now.time + wait;
             deadline = Some(deadline.map_or(soon, |at| at.min(soon)));
         }
         if let Some(at) = self.mirror.as_ref().and_then(|mirror| mirror.deadline(now.time)) {
             deadline = Some(deadline.map_or(at, |first| first.min(at)));
         }
-        match deadline {
-            None => take.await,
-            Some(at) => {
-                let _ = tokio::time::timeout_at(clock::instant(at), take).await;
+        let take = async {
+            match deadline {
+                None => take.await,
+                Some(at) => {
+                    let _ = tokio::time::timeout_at(clock::instant(at), take).await;
+                }
             }
+        };
+        if held_by_store {
+            tokio::select! {
+                () = take => {}
+                () = self.node.log.room() => {}
+            }
+        } else {
+            take.await;
         }
     }
 

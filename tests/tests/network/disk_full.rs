@@ -6,7 +6,7 @@ use black_box::{Cluster, until};
 use super::load::Load;
 use super::{QUEUE, asked, leader, mirror_all, wait_for_mirrors};
 use crate::cluster::Client;
-use crate::methods::DURABLE;
+use crate::methods::{DURABLE, ack, consume, qos};
 
 /// Small files, so that the log needs another one soon.
 const SETTINGS: &str = "cluster_partition_handling = pause_minority\n\
@@ -107,4 +107,33 @@ fn nodes_whose_disks_are_all_full_go_on_when_there_is_room() {
     (0..3).for_each(|place| load.wait_for_confirms(place));
     wait_for_mirrors(&cluster);
     load.finish(&cluster[2]);
+}
+
+/// What consumers take and acknowledge makes room, and is at hand in memory.
+#[test]
+fn consumers_go_on_where_a_full_disk_holds_publishers() {
+    let mut cluster = Cluster::on_disks(1, 4 * MEBIBYTES, SETTINGS);
+    let mut consumer = Client::of(&cluster[0]);
+    consumer.declare("q", DURABLE);
+    consumer.ask(&qos(0, 1), (60, 11)).unwrap();
+    consumer.ask(&consume("q", "tag", 0), (60, 21)).unwrap();
+    // More than may wait for the disk, and than a queue takes in before it does.
+    let messages = 1000;
+    let body = |n: u64| format!("{n} {}", ".".repeat(100_000));
+    let mut publisher = Client::of(&cluster[0]);
+    publisher.0.publish("", "q", 0x1000, &[2], body(1).as_bytes());
+    let mut got = |tag: u64| {
+        consumer.0.expect((60, 60));
+        assert_eq!(consumer.body(), body(tag));
+        consumer.0.method(1, &ack(tag));
+    };
+    got(1);
+    cluster[0].disk().fill();
+    std::thread::scope(|scope| {
+        scope.spawn(|| (2..=messages).for_each(|n| publisher.0.publish("", "q", 0x1000, &[2], body(n).as_bytes())));
+        cluster[0].wait_for_line("no room on the disk");
+        (2..=200).for_each(&mut got);
+        cluster[0].disk().make_room();
+        (201..=messages).for_each(&mut got);
+    });
 }
