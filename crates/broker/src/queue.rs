@@ -25,6 +25,7 @@ mod consumers;
 mod elsewhere;
 mod event;
 mod horizon;
+mod intake;
 mod leaving;
 mod ready;
 mod settings;
@@ -52,6 +53,7 @@ use crate::status::{ConsumerStatus, Counters, QueueStatus};
 use crate::window::Window;
 use consumers::Consumers;
 use horizon::Horizon;
+use intake::Intake;
 use ready::{Entry, NEVER, Ready};
 
 /// The two clocks a queue needs.
@@ -127,8 +129,7 @@ pub struct Queue {
     persistent: u64,
     persistent_bytes: u64,
     counters: Counters,
-    /// When a consumer's socket last took something.
-    last_credit: Time,
+    intake: Intake,
     /// Since when (milliseconds since 1970) deliveries wait for the note of the horizon: what is alive
     /// then does not expire while it waits.
     held_since: Option<u64>,
@@ -216,7 +217,7 @@ impl Queue {
             persistent: 0,
             persistent_bytes: 0,
             counters: Counters::default(),
-            last_credit: now.time,
+            intake: Intake::default(),
             held_since: None,
         };
         for found in recovered {
@@ -264,10 +265,7 @@ impl Queue {
             QueueEvent::Taken { channel, runs } => {
                 self.drop_held(channel, &runs);
             }
-            QueueEvent::Credit { consumer, bytes } => {
-                self.last_credit = now.time;
-                self.consumers.credit(consumer, bytes);
-            }
+            QueueEvent::Credit { consumer, bytes } => self.consumers.credit(consumer, bytes),
             QueueEvent::ChannelClosed { channel, seqs } => self.channel_closed(now, channel, &seqs, out),
             QueueEvent::Inspect { channel } => {
                 self.settle_ready(now, out);
@@ -321,6 +319,11 @@ impl Queue {
 
     fn ready_bytes(&self) -> u64 {
         self.levels.iter().map(Ready::bytes).sum()
+    }
+
+    /// Bytes of memory of what is ready.
+    fn ready_memory(&self) -> u64 {
+        self.levels.iter().map(Ready::memory).sum()
     }
 
     fn publish(&mut self, now: Now, from: Publisher, messages: Vec<Publish>, out: &mut QueueEffects) {
@@ -380,6 +383,7 @@ impl Queue {
         let seq = Seq(self.next_seq);
         self.next_seq += 1;
         let expires_at = self.expiry(now, &message);
+        self.intake.brought(message.memory_bytes() as u64);
         let persistent = message.is_persistent() && self.durable;
         let stored = persistent || self.replicated;
         let level = if self.levels.len() == 1 { 0 } else { self.level_of(&message) };
@@ -681,15 +685,10 @@ impl Queue {
         }
     }
 
-    /// Whether publishes should wait a moment: consumers take messages as fast as their sockets allow,
-    /// and enough lies ready for them. A consumer whose socket has stopped holds nobody up.
+    /// Whether publishes should wait a moment (see `intake`).
     #[must_use]
     pub fn is_congested(&self, now: Now) -> bool {
-        const ENOUGH_BYTES: u64 = 4 << 20;
-        const STUCK: std::time::Duration = std::time::Duration::from_millis(100);
-        self.levels.iter().map(Ready::memory).sum::<u64>() > ENOUGH_BYTES.min(now.budget_bytes / 2)
-            && now.time.since(self.last_credit) < STUCK
-            && self.consumers.anyone_eager()
+        self.intake.is_closed(now.time, self.ready_memory(), now.budget_bytes)
     }
 
     /// When to call `handle` with a tick if nothing else happens first.
@@ -749,7 +748,7 @@ impl Queue {
     #[must_use]
     pub fn status(&self) -> QueueStatus {
         let in_memory: u64 = self.levels.iter().map(Ready::in_memory).sum();
-        let memory: u64 = self.levels.iter().map(Ready::memory).sum();
+        let memory = self.ready_memory();
         QueueStatus {
             id: Some(self.id),
             messages_ready: self.ready_len(),

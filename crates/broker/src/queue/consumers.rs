@@ -313,13 +313,6 @@ impl Consumers {
         self.others.contains_key(&channel)
     }
 
-    /// Whether the speed of a socket alone decides how much somebody takes.
-    pub(crate) fn anyone_eager(&self) -> bool {
-        self.iter().any(|c| {
-            !c.waiting && !c.paused && (c.no_ack || c.prefetch == 0 || c.unacked < c.prefetch)
-        })
-    }
-
     pub(crate) fn set_prefetch(&mut self, key: ConsumerKey, prefetch: u32, limited: bool) {
         self.change(key, |c| {
             c.prefetch = prefetch;

@@ -29,6 +29,8 @@ impl Queue {
         self.expire(now, true);
         self.enforce_limits();
         self.page_in(now, out);
+        let backlog = self.levels.iter().any(|level| level.paged.messages > 0);
+        self.intake.settled(self.consumers.anyone_in_line() && self.front_is_on_disk(), backlog);
         self.flush_outgoing(out);
         self.tell_resumed(out);
         self.send_dead_letters(out);
@@ -50,7 +52,9 @@ impl Queue {
         if !self.consumers.anyone_in_line() || self.ready_len() == 0 {
             self.held_since = None;
         } else if self.horizon.may_deliver(self.id, &mut out.batch) {
+            let ready = self.ready_memory();
             self.dispatch(now);
+            self.intake.taken(now.time, ready - self.ready_memory());
             self.held_since = None;
         } else {
             self.held_since.get_or_insert(now.unix_millis);
@@ -192,6 +196,7 @@ impl Queue {
             return;
         }
         self.counters.disk_reads += messages.len() as u64;
+        self.intake.loaded(messages.iter().map(|(_, bytes)| bytes.len() as u64).sum());
         let end = messages.last().map_or(from, |(seq, _)| *seq);
         let mut entries = Vec::with_capacity(messages.len());
         let (mut unreadable, mut last) = (0, from);

@@ -4,6 +4,7 @@
 mod again;
 mod disk;
 mod fixture;
+mod intake;
 mod limits;
 mod lives;
 mod passing;
