@@ -55,6 +55,7 @@ pub(crate) fn start(
         deleted: false,
         stopping: Vec::new(),
         held_back: VecDeque::new(),
+        holds_letters: false,
         mirror,
         replica: ReplicaEffects::default(),
         complete: None,
@@ -92,6 +93,8 @@ struct Driver {
     stopping: Vec<tokio::sync::oneshot::Sender<()>>,
     /// Mail that waits for consumers to take what lies ready, in order.
     held_back: VecDeque<QueueMail>,
+    /// Dead letters of other queues are among it.
+    holds_letters: bool,
     /// Of a mirrored queue: the ring and the feeds.
     mirror: Option<Leader>,
     replica: ReplicaEffects,
@@ -136,18 +139,24 @@ impl Driver {
             self.wait(&mut mails).await;
             let now = self.now();
             let serves = self.serves();
+            if serves && std::mem::take(&mut self.holds_letters) {
+                self.take_out(now, is_letter);
+            }
             for mail in mails.drain(..) {
                 if may_overtake(&mail, serves) {
                     self.unsettled |= !serves && matches!(mail, QueueMail::Event(_));
-                    self.take(now, mail);
+                    self.take_counted(now, mail);
                 } else {
+                    self.holds_letters |= is_letter(&mail);
                     self.held_back.push_back(mail);
                 }
             }
             if serves {
                 self.take_in_order(now);
             } else {
-                self.take_ends(now);
+                // The end waits for nothing that a queue which does not serve could wait for: it came in its place
+                // behind publishes when the queue still served.
+                self.take_out(now, |mail| matches!(mail, QueueMail::Deleted | QueueMail::Stop(_)));
             }
             if self.deleted {
                 self.end();
@@ -340,32 +349,34 @@ impl Driver {
     fn take_in_order(&mut self, now: Now) {
         let mut done = 0;
         while let Some(mail) = self.held_back.pop_front() {
-            let bytes = match &mail {
-                QueueMail::Event(event @ (QueueEvent::Publish { .. } | QueueEvent::Session { .. })) => {
-                    if self.queue.is_congested(now) || self.node.log.is_crowded() {
-                        self.held_back.push_front(mail);
-                        break;
-                    }
-                    size_of_event(event)
-                }
-                QueueMail::Event(event) => size_of_event(event),
-                _ => 0,
-            };
-            done += bytes;
+            let is_publish = matches!(&mail, QueueMail::Event(QueueEvent::Publish { .. } | QueueEvent::Session { .. }));
+            if is_publish && (self.queue.is_congested(now) || self.node.log.is_crowded()) {
+                self.held_back.push_front(mail);
+                break;
+            }
+            done += size_of_mail(&mail);
             self.take(now, mail);
         }
         self.mailbox.release(done);
     }
 
-    /// The end waits for nothing that a queue which does not serve could wait for: it came in its place
-    /// behind publishes when the queue still served.
-    fn take_ends(&mut self, now: Now) {
-        let is_end = |mail: &QueueMail| matches!(mail, QueueMail::Deleted | QueueMail::Stop(_));
-        while let Some(at) = self.held_back.iter().position(is_end) {
-            if let Some(mail) = self.held_back.remove(at) {
-                self.take(now, mail);
+    /// Takes mail of one kind out of what is held back.
+    fn take_out(&mut self, now: Now, is_wanted: impl Fn(&QueueMail) -> bool) {
+        let mut at = 0;
+        while let Some(mail) = self.held_back.get(at) {
+            if !is_wanted(mail) {
+                at += 1;
+            } else if let Some(mail) = self.held_back.remove(at) {
+                self.take_counted(now, mail);
             }
         }
+    }
+
+    /// Takes mail that still counts in the mailbox.
+    fn take_counted(&mut self, now: Now, mail: QueueMail) {
+        let bytes = size_of_mail(&mail);
+        self.take(now, mail);
+        self.mailbox.release(bytes);
     }
 
     fn now(&self) -> Now {
@@ -617,6 +628,8 @@ fn may_overtake(mail: &QueueMail, serves: bool) -> bool {
         QueueMail::Event(event) => match event {
             QueueEvent::Stored { .. } | QueueEvent::Loaded { .. } | QueueEvent::DeadLettered { .. } | QueueEvent::Tick => true,
             QueueEvent::Credit { .. } | QueueEvent::Ack { .. } | QueueEvent::Taken { .. } => serves,
+            // Nobody could tell the queue that they come from to wait.
+            QueueEvent::Publish { from: Publisher::Queue(_), .. } => serves,
             _ => false,
         },
         QueueMail::Report(_) | QueueMail::Record(_) | QueueMail::Mirror(_) => true,
@@ -677,6 +690,17 @@ pub(crate) fn left_behind(node: &Node, queue: QueueId, event: QueueEvent) {
         gone_from_here(node, queue, event);
     } else {
         gone(node, queue, event);
+    }
+}
+
+fn is_letter(mail: &QueueMail) -> bool {
+    matches!(mail, QueueMail::Event(QueueEvent::Publish { from: Publisher::Queue(_), .. }))
+}
+
+fn size_of_mail(mail: &QueueMail) -> usize {
+    match mail {
+        QueueMail::Event(event) => size_of_event(event),
+        _ => 0,
     }
 }
 
