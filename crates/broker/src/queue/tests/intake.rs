@@ -1,9 +1,13 @@
 //! When a queue makes its publishers wait.
 
+use std::time::Duration;
+
+use stdx::Time;
 use store::Seq;
 
 use super::fixture::{Answer, Fixture, channel, message};
 use crate::message::Message;
+use crate::queue::intake::Intake;
 use crate::queue::{ConsumerKey, Publish, Publisher, QueueEffects, QueueEvent, Settings};
 
 /// As many kilobytes, not persistent.
@@ -50,6 +54,42 @@ fn nobody_waits_for_a_slow_consumer() {
         assert_eq!(work(&mut f), 1);
         assert!(!f.queue.is_congested(f.now));
     }
+}
+
+/// A node with very many queues has little memory for each.
+#[test]
+fn nobody_waits_for_a_slow_consumer_where_memory_is_scarce() {
+    let mut f = large();
+    f.now.budget_bytes = 128 << 10;
+    f.consume(1, 20);
+    for _ in 0..500 {
+        f.pass(5);
+        f.publish(kilobytes(20));
+        let taken: Vec<Seq> = f.delivered().iter().map(|(_, delivery)| delivery.seq).collect();
+        f.ack(1, &taken[..taken.len().min(1)]);
+        f.answer_all();
+        assert!(!f.queue.is_congested(f.now));
+    }
+}
+
+/// Consumers have given back so much that the next read is far off.
+#[test]
+fn nobody_waits_for_a_read_that_is_not_asked_for() {
+    let (mut intake, mut now) = (Intake::default(), Time::from_millis(1000));
+    let is_closed = |intake: &Intake, now| intake.is_closed(now, 20 << 20, 32 << 20);
+    intake.taken(now, 1000);
+    intake.settled(now, true, true);
+    intake.loaded(1000);
+    assert!(!is_closed(&intake, now));
+    intake.brought(600);
+    intake.settled(now, false, true);
+    assert!(is_closed(&intake, now), "the next read comes soon, where consumers waited for this one");
+    for _ in 0..11 {
+        now = now + Duration::from_millis(5);
+        intake.taken(now, 1000);
+        intake.settled(now, false, true);
+    }
+    assert!(!is_closed(&intake, now));
 }
 
 #[test]
