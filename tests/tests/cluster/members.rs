@@ -78,6 +78,24 @@ fn reset(node: &Node) {
 }
 
 #[test]
+fn a_node_that_may_not_leave_goes_on_and_one_that_leaves_begins_anew() {
+    let cluster = Cluster::start(2);
+    let mut client = Client::of(&cluster[0]).confirms();
+    client.declare("q", DURABLE);
+    assert!(client.publish("q", "x"));
+    refused(&cluster[0].ctl(&["leave_cluster"]), 70, "clients are connected to this node");
+    refused(&cluster[0].ctl(&["leave_cluster", "--drain"]), 70, "the last copy in sync of queue 'q'");
+    members(&cluster, 2, 2);
+    assert_eq!(Client::of(&cluster[0]).get("q").as_deref(), Some("x"));
+    let _ = cluster[0].ctl(&["leave_cluster", "--force"]).success();
+    for node in cluster.iter() {
+        until("each is alone", || (count(&super::api(node, "/api/nodes?columns=name")) == 1).then_some(()));
+        assert_eq!(count(&super::api(node, "/api/queues?columns=name")), 0);
+    }
+    Client::of(&cluster[0]).declare("another", DURABLE);
+}
+
+#[test]
 fn an_application_that_is_stopped_leaves_nothing_behind() {
     let cluster = Cluster::configured(2, "log.console.level = debug\n");
     let _ = cluster[0].ctl(&["set_policy", "ha", "^", r#"{"ha-mode":"all"}"#]).success();

@@ -271,10 +271,16 @@ impl ProcessHost {
                 crate::maintenance::drain(&node, true).await.map_err(HostFailure::Temporary)?;
             }
         }
-        if !self.is_stopped() {
+        let runs = !self.is_stopped();
+        if runs {
             self.order_stop().await?;
         }
-        self.say_goodbye(force).await?;
+        if let Err(refused) = self.say_goodbye(force).await {
+            if runs {
+                self.order_start().await?;
+            }
+            return Err(refused);
+        }
         self.wipe()?;
         self.order_start().await
     }
