@@ -292,8 +292,9 @@ impl Node {
     pub fn wait_for_failure(&mut self) -> String {
         let said = Arc::clone(&self.process.as_ref().expect("the node runs").said);
         let status = self.wait_for_end();
-        let said = said.lock().expect("no reader panics").clone();
+        let mut said = said.lock().expect("no reader panics").clone();
         assert!(!status.success(), "the node ended well; it said:\n{said}");
+        let _ = writeln!(said, "(it ended with {status})");
         said
     }
 
