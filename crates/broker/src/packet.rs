@@ -252,7 +252,7 @@ fn encode_reply(w: &mut Writer<'_>, reply: &QueueReply) {
         QueueReply::Got(Some((delivery, left))) => drop(w.u8(1).u64(*left).delivery(delivery)),
         QueueReply::Consuming(Ok(())) => drop(w.u8(2)),
         QueueReply::Consuming(Err(ConsumeError::ExclusiveUse)) => drop(w.u8(3)),
-        QueueReply::Cancelled => drop(w.u8(4)),
+        QueueReply::Cancelled(number) => drop(w.u8(4).u32(*number)),
         QueueReply::Inspected { messages, consumers } => drop(w.u8(5).u64(*messages).u32(*consumers)),
         QueueReply::Purged { messages } => drop(w.u8(6).u64(*messages)),
         QueueReply::Deletable(Ok(messages)) => drop(w.u8(7).u64(*messages)),
@@ -310,7 +310,7 @@ fn reply(r: &mut Reader<'_>) -> Result<QueueReply, BadPacket> {
         }
         2 => QueueReply::Consuming(Ok(())),
         3 => QueueReply::Consuming(Err(ConsumeError::ExclusiveUse)),
-        4 => QueueReply::Cancelled,
+        4 => QueueReply::Cancelled(r.u32()?),
         5 => QueueReply::Inspected { messages: r.u64()?, consumers: r.u32()? },
         6 => QueueReply::Purged { messages: r.u64()? },
         7 => QueueReply::Deletable(Ok(r.u64()?)),

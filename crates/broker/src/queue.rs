@@ -34,6 +34,7 @@ mod settle;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use stdx::Time;
 use store::{QueueKey, Seq};
@@ -118,8 +119,10 @@ pub struct Queue {
     reports_earlier: bool,
     /// Messages or limits came since the limits were last enforced.
     limits_due: bool,
-    /// Channels that hear of their cancel when the queue has deleted itself.
-    farewells: Vec<ChannelKey>,
+    /// Consumers whose channels hear of their cancel when the queue has deleted itself.
+    farewells: Vec<ConsumerKey>,
+    /// Nobody is known to consume any more; whoever does asks again before this.
+    abandoned_at: Option<Time>,
     /// Channels that gave room in this round.
     resumed: Vec<ChannelKey>,
     had_consumer: bool,
@@ -150,6 +153,8 @@ const KEYS_PER_QUEUE: u64 = 512;
 const HORIZON_KEY: u64 = 256;
 /// A leader gives so many sequences, before those of the next begin.
 pub const EPOCH_SHIFT: u32 = 36;
+/// Consumers who lost sight of their queue have asked again after this time.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// A stored message is at least so much longer than its body.
 pub(crate) const STORED_BYTES_MIN: u64 = 41;
 
@@ -209,6 +214,7 @@ impl Queue {
             reports_earlier: false,
             limits_due: true,
             farewells: Vec::new(),
+            abandoned_at: None,
             resumed: Vec::new(),
             had_consumer: false,
             deleting: false,
@@ -480,21 +486,31 @@ impl Queue {
         if was_there {
             self.last_used = now.time;
         }
-        // The end of one that was not there is no news: others may be about to ask again.
-        if was_there || reply {
+        if was_there {
             self.after_consumers_left(out);
+        } else if reply {
+            // It had this one; others may be about to ask again.
+            self.seems_abandoned(now);
         }
         if reply && self.deleting {
             // Who cancels the last consumer of an auto-delete queue finds the queue gone.
-            self.farewells.push(consumer.channel);
+            self.farewells.push(consumer);
         } else if reply {
-            self.reply_to(consumer.channel, QueueReply::Cancelled, out);
+            self.reply_to(consumer.channel, QueueReply::Cancelled(consumer.number), out);
         }
     }
 
     fn after_consumers_left(&mut self, out: &mut QueueEffects) {
         if self.auto_delete && self.had_consumer && self.consumers.is_empty() && !self.deleting {
             self.propose_delete(out);
+        }
+    }
+
+    /// The last consumer that was heard of is gone, and others may be about to ask again, who did while another
+    /// leader was there, or over a link that broke.
+    fn seems_abandoned(&mut self, now: Now) {
+        if self.auto_delete && self.consumers.is_empty() && !self.deleting {
+            self.abandoned_at = Some(now.time + ASK_AGAIN);
         }
     }
 
@@ -702,7 +718,10 @@ impl Queue {
             let at = self.last_used + expires;
             next = Some(next.map_or(at, |n| n.min(at)));
         }
-        next.map(|at| at.max(now.time + std::time::Duration::from_millis(1)))
+        if let Some(at) = self.abandoned_at {
+            next = Some(next.map_or(at, |n| n.min(at)));
+        }
+        next.map(|at| at.max(now.time + Duration::from_millis(1)))
     }
 
     /// The queue's name in events.
@@ -719,8 +738,8 @@ impl Queue {
             out.batch.forget(level_key(self.id, level as u8));
         }
         self.horizon.forget(self.id, &mut out.batch);
-        for channel in std::mem::take(&mut self.farewells) {
-            self.reply_to(channel, QueueReply::Cancelled, out);
+        for consumer in std::mem::take(&mut self.farewells) {
+            self.reply_to(consumer.channel, QueueReply::Cancelled(consumer.number), out);
         }
         for consumer in self.consumers.iter() {
             let key = consumer.key;

@@ -54,8 +54,9 @@ impl AfterReply {
             | (AfterReply::Purged { .. }, QueueReply::Purged { .. })
             | (AfterReply::Deletable { .. }, QueueReply::Deletable(_))
             | (AfterReply::Consume { .. }, QueueReply::Consuming(_))
-            | (AfterReply::Cancel { .. }, QueueReply::Cancelled)
             | (AfterReply::Get { .. }, QueueReply::Got(_)) => true,
+            // Of two leaders that were asked each may answer.
+            (AfterReply::Cancel { number, .. }, QueueReply::Cancelled(of)) => number == of,
             _ => false,
         }
     }

@@ -110,10 +110,13 @@ fn queues_named_by_the_server_in_one_moment_have_different_names() {
 fn a_consumer_tag_is_free_again_after_cancel_without_an_answer() {
     let (mut client, _) = declared("q");
     for _ in 0..100 {
+        client.told();
         client.send(1, basic::Consume { queue: short("q"), consumer_tag: short("a"), ..Default::default() });
+        let told = client.told();
+        let [(_, QueueEvent::Consume(ask))] = &told[..] else { panic!("{told:?}") };
         client.reply(1, QueueReply::Consuming(Ok(())));
         client.send(1, basic::Cancel { consumer_tag: short("a"), no_wait: true });
-        client.reply(1, QueueReply::Cancelled);
+        client.reply(1, QueueReply::Cancelled(ask.consumer.number));
     }
     assert_eq!(client.said().len(), 100);
 }

@@ -454,7 +454,7 @@ fn answer(client: &mut Client, rng: &mut stdx::Rng) {
     for (queue, event) in client.told() {
         let (channel, reply) = match event {
             QueueEvent::Consume(ask) => (ask.consumer.channel, QueueReply::Consuming(Ok(()))),
-            QueueEvent::Cancel { consumer, .. } => (consumer.channel, QueueReply::Cancelled),
+            QueueEvent::Cancel { consumer, .. } => (consumer.channel, QueueReply::Cancelled(consumer.number)),
             QueueEvent::Get { channel, .. } => (channel, QueueReply::Got(None)),
             QueueEvent::Inspect { channel } => (channel, QueueReply::Inspected { messages: 0, consumers: 0 }),
             QueueEvent::Delete { channel, .. } => (channel, QueueReply::Deletable(Ok(0))),

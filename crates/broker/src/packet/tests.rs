@@ -77,7 +77,7 @@ fn reply(rng: &mut Rng) -> QueueReply {
         1 => QueueReply::Got(Some((Box::new(delivery(rng)), rng.next()))),
         2 => QueueReply::Consuming(Ok(())),
         3 => QueueReply::Consuming(Err(ConsumeError::ExclusiveUse)),
-        4 => QueueReply::Cancelled,
+        4 => QueueReply::Cancelled(9),
         5 => QueueReply::Inspected { messages: rng.next(), consumers: 4 },
         6 => QueueReply::Purged { messages: rng.next() },
         7 => QueueReply::Deletable(Ok(rng.next())),

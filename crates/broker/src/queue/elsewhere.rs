@@ -218,6 +218,7 @@ impl Queue {
         }
         if keeps_consumers && self.consumers.is_empty() {
             self.last_used = now.time;
+            self.seems_abandoned(now);
         }
     }
 

@@ -175,7 +175,8 @@ pub enum QueueReply {
     /// A message and how many stay behind; `None` when the queue is empty.
     Got(Option<(Box<Delivery>, u64)>),
     Consuming(Result<(), ConsumeError>),
-    Cancelled,
+    /// Of this number.
+    Cancelled(u32),
     Inspected { messages: u64, consumers: u32 },
     Purged { messages: u64 },
     /// The queue may be deleted, and how many ready messages go with it.

@@ -17,6 +17,8 @@ const LOAD_MESSAGES: usize = 4096;
 const LOAD_BYTES: usize = 1 << 20;
 /// What a queue may read at once, however little memory there is for it.
 const LOAD_BYTES_MIN: u64 = 4 << 10;
+/// A deadline that is missed by more was one of a queue that did not serve.
+const LATE: Duration = Duration::from_secs(2);
 /// Below this many messages in the head, the next read is asked for.
 const LOW_WATER: usize = 2048;
 
@@ -30,7 +32,7 @@ impl Queue {
         self.enforce_limits();
         self.page_in(now, out);
         let backlog = self.levels.iter().any(|level| level.paged.messages > 0);
-        self.intake.settled(self.consumers.anyone_in_line() && self.front_is_on_disk(), backlog);
+        self.intake.settled(now.time, self.consumers.anyone_in_line() && self.front_is_on_disk(), backlog);
         self.flush_outgoing(out);
         self.tell_resumed(out);
         self.send_dead_letters(out);
@@ -44,6 +46,16 @@ impl Queue {
             && now.time.since(self.last_used) >= expires
         {
             self.propose_delete(out);
+        }
+        if let Some(at) = self.abandoned_at
+            && now.time >= at
+        {
+            // Long past, it did not serve meanwhile: who has asked again may be in the next round.
+            let is_late = now.time.since(at) > LATE;
+            self.abandoned_at = is_late.then_some(now.time + LATE);
+            if !is_late && self.consumers.is_empty() && !self.deleting {
+                self.propose_delete(out);
+            }
         }
     }
 

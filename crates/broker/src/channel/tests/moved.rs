@@ -49,7 +49,7 @@ fn a_consumer_whose_queue_moved_before_the_answer_came_asks_again() {
 /// The next leader hears of the cancellation first: what came behind it would stay.
 #[test]
 fn a_consumer_that_is_being_cancelled_does_not_ask_again() {
-    let (mut client, q, _) = consuming(Table::new());
+    let (mut client, q, consumer) = consuming(Table::new());
     client.send(1, basic::Consume { queue: short("q"), consumer_tag: short("b"), ..Default::default() });
     client.reply(1, QueueReply::Consuming(Ok(())));
     client.send(1, basic::Cancel { consumer_tag: short("a"), no_wait: false });
@@ -59,8 +59,25 @@ fn a_consumer_that_is_being_cancelled_does_not_ask_again() {
     let told = client.told();
     let [(_, QueueEvent::Consume(ask))] = &told[..] else { panic!("{told:?}") };
     assert_eq!(&ask.tag[..], b"b");
-    client.reply(1, QueueReply::Cancelled);
+    client.reply(1, QueueReply::Cancelled(consumer.number));
     client.expect(1, basic::CancelOk { consumer_tag: short("a") });
+}
+
+/// The leader of before and the next one may both have been asked.
+#[test]
+fn an_answer_to_a_cancel_that_comes_twice_ends_no_other_consumer() {
+    let (mut client, q, first) = consuming(Table::new());
+    client.send(1, basic::Consume { queue: short("q"), consumer_tag: short("b"), ..Default::default() });
+    client.reply(1, QueueReply::Consuming(Ok(())));
+    client.said();
+    client.send(1, basic::Cancel { consumer_tag: short("a"), no_wait: false });
+    client.reply(1, QueueReply::Cancelled(first.number));
+    client.expect(1, basic::CancelOk { consumer_tag: short("a") });
+    client.send(1, basic::Cancel { consumer_tag: short("b"), no_wait: false });
+    client.reply(1, QueueReply::Cancelled(first.number));
+    delivers(&mut client, q, first.number + 1, 5);
+    let said = client.said();
+    assert!(!said.is_empty() && !said.iter().any(|(_, method)| matches!(method, amqp::Method::BasicCancelOk(_))), "{said:?}");
 }
 
 #[test]
@@ -68,7 +85,7 @@ fn a_consumer_that_was_cancelled_before_it_was_taken_back_ends_at_the_queue_too(
     let (mut client, q, consumer) = consuming(Table::new());
     moves(&mut client, q);
     client.send(1, basic::Cancel { consumer_tag: short("a"), no_wait: true });
-    client.reply(1, QueueReply::Cancelled);
+    client.reply(1, QueueReply::Cancelled(consumer.number));
     client.told();
     client.event(ChannelEvent::Resubscribed { channel: consumer.channel, number: consumer.number, accepted: true });
     assert_eq!(ends(client.told(), q, consumer).len(), 0);
@@ -87,7 +104,7 @@ fn a_consumer_that_wants_no_other_leader_ends_at_the_queue_too() {
 fn what_is_delivered_to_a_consumer_that_is_no_more_goes_back_unseen() {
     let (mut client, q, consumer) = consuming(Table::new());
     client.send(1, basic::Cancel { consumer_tag: short("a"), no_wait: true });
-    client.reply(1, QueueReply::Cancelled);
+    client.reply(1, QueueReply::Cancelled(consumer.number));
     client.told();
     delivers(&mut client, q, consumer.number, 5);
     let rest = ends(client.told(), q, consumer);

@@ -1,9 +1,11 @@
 //! What other nodes send again, and consumers that ask again.
 
+use std::time::Duration;
+
 use super::fixture::message;
 use super::*;
 use crate::mutant::{Mutant, breaking};
-use crate::queue::{Consume, ConsumerKey, Queue, QueueEvent, Settings};
+use crate::queue::{Consume, ConsumerKey, Queue, QueueEvent, QueueReply, Settings};
 
 /// Nothing is written for it, and the report still waits until everything before is safe.
 #[test]
@@ -49,6 +51,51 @@ fn the_end_of_a_consumer_that_is_not_there_deletes_no_queue_whose_consumers_lost
     f.round(vec![QueueEvent::NodeLost { node: channel(1).connection.node() }]);
     f.round(vec![QueueEvent::Cancel { consumer: ConsumerKey { channel: channel(1), number: 9 }, reply: false }]);
     assert!(f.proposals.is_empty());
+}
+
+/// Of two consumers that lost their link one is cancelled, and asks for that before the other asks again.
+#[test]
+fn the_cancel_of_a_consumer_that_went_with_its_link_deletes_no_queue_that_has_another() {
+    let mut f = Fixture::new(Settings::default());
+    f.record.auto_delete = true;
+    f.queue = Queue::new(&f.record, &[], None, f.now);
+    f.consume(1, 0);
+    f.consume(2, 0);
+    f.round(vec![QueueEvent::NodeLost { node: channel(1).connection.node() }]);
+    f.cancel(2);
+    asks_again(&mut f, |_| {});
+    f.pass(120_000);
+    f.tick();
+    assert!(f.proposals.is_empty());
+}
+
+/// Those that are there have asked again by then.
+#[test]
+fn a_queue_whose_last_consumer_went_with_its_node_or_was_cancelled_while_it_moved_deletes_itself_later() {
+    for (ends_in_order, comes_back) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut f = Fixture::new(Settings::default());
+        f.record.auto_delete = true;
+        f.queue = Queue::new(&f.record, &[], None, f.now);
+        if ends_in_order {
+            // The leader of before had it.
+            f.cancel(1);
+            assert!(matches!(f.replies[0], (_, QueueReply::Cancelled(0))));
+        } else {
+            f.consume(1, 0);
+            f.round(vec![QueueEvent::NodeLost { node: channel(1).connection.node() }]);
+        }
+        f.pass(59_000);
+        if comes_back {
+            asks_again(&mut f, |_| {});
+        }
+        f.pass(900);
+        f.tick();
+        assert!(f.proposals.is_empty());
+        assert_eq!(f.queue.deadline(f.now), Some(f.now.time + Duration::from_millis(100)), "it looks by itself");
+        f.pass(100);
+        f.tick();
+        assert_eq!(f.proposals.len(), usize::from(!comes_back));
+    }
 }
 
 /// A consumer of channel 1 that asks again: what it gave back meanwhile did not come here.

@@ -348,7 +348,7 @@ impl ConnectionDriver {
                 }
             }
             (Stage::Asked { .. }, QueueReply::Consuming(Err(_)) | QueueReply::Gone | QueueReply::Down)
-            | (Stage::Leaving, QueueReply::Cancelled | QueueReply::Gone | QueueReply::Down) => {
+            | (Stage::Leaving, QueueReply::Cancelled(_) | QueueReply::Gone | QueueReply::Down) => {
                 world.coverage.cancels += u64::from(consumer.stage == Stage::Leaving);
                 consumer.stage = Stage::Absent { asks_at };
             }
