@@ -83,8 +83,8 @@ fn a_node_that_may_not_leave_goes_on_and_one_that_leaves_begins_anew() {
     let mut client = Client::of(&cluster[0]).confirms();
     client.declare("q", DURABLE);
     assert!(client.publish("q", "x"));
-    refused(&cluster[0].ctl(&["leave_cluster"]), 70, "clients are connected to this node");
-    refused(&cluster[0].ctl(&["leave_cluster", "--drain"]), 70, "the last copy in sync of queue 'q'");
+    refused(&cluster[0].ctl(&["leave_cluster"]), 69, "clients are connected to this node");
+    refused(&cluster[0].ctl(&["leave_cluster", "--drain"]), 69, "the last copy in sync of queue 'q'");
     members(&cluster, 2, 2);
     assert_eq!(Client::of(&cluster[0]).get("q").as_deref(), Some("x"));
     let _ = cluster[0].ctl(&["leave_cluster", "--force"]).success();
