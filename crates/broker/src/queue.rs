@@ -485,8 +485,6 @@ impl Queue {
         let was_there = self.consumers.remove(consumer).is_some();
         if was_there {
             self.last_used = now.time;
-        }
-        if was_there {
             self.after_consumers_left(out);
         } else if reply {
             // It had this one; others may be about to ask again.

@@ -41,12 +41,17 @@ fn what_publishers_send_again_is_flagged_after_a_restart_too() {
     assert!(!breaking(Mutant::ForgetDoubts, play));
 }
 
-/// They will ask again.
-#[test]
-fn the_end_of_a_consumer_that_is_not_there_deletes_no_queue_whose_consumers_lost_their_link() {
+fn auto_delete() -> Fixture {
     let mut f = Fixture::new(Settings::default());
     f.record.auto_delete = true;
     f.queue = Queue::new(&f.record, &[], None, f.now);
+    f
+}
+
+/// They will ask again.
+#[test]
+fn the_end_of_a_consumer_that_is_not_there_deletes_no_queue_whose_consumers_lost_their_link() {
+    let mut f = auto_delete();
     f.consume(1, 0);
     f.round(vec![QueueEvent::NodeLost { node: channel(1).connection.node() }]);
     f.round(vec![QueueEvent::Cancel { consumer: ConsumerKey { channel: channel(1), number: 9 }, reply: false }]);
@@ -56,9 +61,7 @@ fn the_end_of_a_consumer_that_is_not_there_deletes_no_queue_whose_consumers_lost
 /// Of two consumers that lost their link one is cancelled, and asks for that before the other asks again.
 #[test]
 fn the_cancel_of_a_consumer_that_went_with_its_link_deletes_no_queue_that_has_another() {
-    let mut f = Fixture::new(Settings::default());
-    f.record.auto_delete = true;
-    f.queue = Queue::new(&f.record, &[], None, f.now);
+    let mut f = auto_delete();
     f.consume(1, 0);
     f.consume(2, 0);
     f.round(vec![QueueEvent::NodeLost { node: channel(1).connection.node() }]);
@@ -73,9 +76,7 @@ fn the_cancel_of_a_consumer_that_went_with_its_link_deletes_no_queue_that_has_an
 #[test]
 fn a_queue_whose_last_consumer_went_with_its_node_or_was_cancelled_while_it_moved_deletes_itself_later() {
     for (ends_in_order, comes_back) in [(false, false), (true, false), (false, true), (true, true)] {
-        let mut f = Fixture::new(Settings::default());
-        f.record.auto_delete = true;
-        f.queue = Queue::new(&f.record, &[], None, f.now);
+        let mut f = auto_delete();
         if ends_in_order {
             // The leader of before had it.
             f.cancel(1);
