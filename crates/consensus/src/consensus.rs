@@ -128,12 +128,13 @@ impl Consensus {
         let index = |id: Option<&LogId>| id.map_or(0, |id| id.index);
         let stopped = metrics.running_state.as_ref().err();
         let (synchronous, lagging) = self.inner.synchronous.status();
+        let (last_term, last_index) = self.inner.log.last();
         Status {
             node: self.inner.node,
             term: metrics.current_term,
             leader: metrics.current_leader.map(NodeId),
-            last_index: metrics.last_log_index.unwrap_or(0),
-            last_term: self.inner.log.last_term(),
+            last_index,
+            last_term,
             generation: self.inner.log.generation(),
             applied: index(metrics.last_applied.as_ref()),
             snapshot: index(metrics.snapshot.as_ref()),

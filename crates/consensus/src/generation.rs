@@ -21,6 +21,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use bytes::Bytes;
 use cluster::metadata_log::NodeId;
 use openraft::EntryPayload;
 use openraft::entry::RaftEntry;
@@ -28,7 +29,8 @@ use openraft::vote::RaftLeaderId;
 
 use crate::StartError;
 use crate::format::{self, EntryRecord};
-use crate::log::file::{LogFile, Stored, read_entries, sync_folder_of};
+use crate::log::file::{JOURNAL_FILE, LogFile, ReadError, Stored, read_entries, sync_folder_of};
+use crate::log::journal::Change;
 use crate::log::next_index;
 use crate::snapshot::SnapshotStore;
 use crate::start::{LOG_FILE, SNAPSHOT_FILE};
@@ -57,7 +59,7 @@ pub(crate) fn random() -> io::Result<u64> {
 }
 
 /// Founds the log in `data_dir` anew, of which nobody may have a handle: with everything it holds,
-/// a new generation, and `node` at `address` as its only voter and member. Blocks; one transaction,
+/// a new generation, and `node` at `address` as its only voter and member. Blocks; one batch,
 /// so that a crash leaves the old log or the new.
 ///
 /// Of several nodes that go on together, the one whose `(last_term, last_index)` in
@@ -106,26 +108,27 @@ pub fn refound(
         leader_id: LeaderId::new(term, node.0),
         committed: false,
     };
-    let record = format::encode(&EntryRecord::from(&entry));
+    let record = Bytes::from(format::encode(&EntryRecord::from(&entry)));
     let blanks = blank_memberships(&file, &stored)
         .map_err(|error| StartError::damaged(&log_path, error.to_string()))?;
-    let write = || -> Result<(), redb::Error> {
-        let mut batch = file.begin_write()?;
-        batch.append(&blanks)?;
-        if stored.last < snapshot {
-            // The log ends before its snapshot: it goes on behind it.
-            batch.truncate_after(None)?;
-            batch.purge(&last)?;
-        }
-        batch.set_founded(&record)?;
-        batch.append(&[(at.index, record)])?;
-        batch.set_vote(&vote)?;
-        batch.set_committed(&at)?;
-        batch.set_generation(generation)?;
-        batch.set_newcomer(false)?;
-        batch.commit()
-    };
-    write().map_err(|error| StartError::from_redb(&log_path, error))?;
+    let mut changes = blanks;
+    if stored.last < snapshot {
+        // The log ends before its snapshot: it goes on behind it.
+        changes.extend([Change::TruncateAfter(None), Change::Purge((&last).into())]);
+    }
+    changes.extend([
+        Change::Founded(record.clone()),
+        Change::Append {
+            index: at.index,
+            entry: record,
+        },
+        Change::Vote((&vote).into()),
+        Change::Committed((&at).into()),
+        Change::Generation(generation),
+        Change::Newcomer(false),
+    ]);
+    file.commit(&changes)
+        .map_err(|error| error.at(&log_path))?;
     Ok(Refounded {
         generation,
         index: at.index,
@@ -143,11 +146,11 @@ pub fn generation(data_dir: &Path, node: NodeId) -> Result<Option<u64>, StartErr
     Ok(stored.generation)
 }
 
-/// The membership entries of the log, encoded without their memberships.
+/// Puts blank entries in place of the log's memberships.
 fn blank_memberships(
     file: &LogFile,
     stored: &Stored,
-) -> Result<Vec<(u64, Vec<u8>)>, crate::log::file::ReadError> {
+) -> Result<Vec<Change>, ReadError> {
     let mut entries = Vec::new();
     let held = next_index(stored.purged.as_ref())..next_index(stored.last.as_ref());
     read_entries(&file.begin_read()?, held, &mut entries)?;
@@ -157,10 +160,7 @@ fn blank_memberships(
     Ok(memberships
         .map(|entry| {
             let blank = Entry::new(entry.log_id, EntryPayload::Blank);
-            (
-                entry.log_id.index,
-                format::encode(&EntryRecord::from(&blank)),
-            )
+            Change::append(&blank)
         })
         .collect())
 }
@@ -187,7 +187,7 @@ pub(crate) fn finish_forgetting(data_dir: &Path) -> Result<(), StartError> {
     if !forgotten.exists() {
         return Ok(());
     }
-    for path in [data_dir.join(SNAPSHOT_FILE), forgotten] {
+    for path in [data_dir.join(SNAPSHOT_FILE), data_dir.join(JOURNAL_FILE), forgotten] {
         let gone = match fs::remove_file(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other.and_then(|()| sync_folder_of(&path)),

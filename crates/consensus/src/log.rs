@@ -1,13 +1,14 @@
-//! The log of entries and this node's vote: memory in front, one redb file behind.
+//! The log of entries and this node's vote: memory in front, a journal and one redb file behind.
 //!
-//! Writes are queued in memory, where they are readable at once, and carried to the file by one
-//! thread: whatever has gathered while the last commit was under way becomes the next commit, so
+//! Writes are queued in memory, where they are readable at once, and carried to disk by one
+//! thread: whatever has gathered while the last batch was under way becomes the next batch, so
 //! any number of concurrent proposals share one fsync. A single writer keeps the order of calls.
+//! Batches go to the journal, and from there to the database many at a time ([`file`]).
 //!
 //! Invariants:
-//! - the log is `first ..= last` without holes, in memory and in the file;
-//! - `recent` is a contiguous tail of the log; an entry leaves it only once the file holds it;
-//! - a completion is reported only after the commit that carries the write is on disk;
+//! - the log is `first ..= last` without holes, in memory and on disk;
+//! - `recent` is a contiguous tail of the log; an entry leaves it only once the database holds it;
+//! - a completion is reported only after the batch that carries the write is on disk;
 //! - after the first failed commit nothing is written and every later write fails: a sync that
 //!   failed once says nothing about what is on disk, so it is never retried.
 
@@ -28,11 +29,13 @@ use crate::types::{Entry, LogId, Types, Vote};
 
 mod engine;
 pub(crate) mod file;
+pub(crate) mod journal;
 mod writer;
 
 use file::{LogFile, Stored};
+use journal::Change;
 
-/// Entries the file already holds stay in memory up to this many bytes, for followers that are a
+/// Entries the database already holds stay in memory up to this many bytes, for followers that are a
 /// little behind.
 const RECENT_BYTES: usize = 256 << 10;
 
@@ -65,8 +68,10 @@ struct State {
     first: u64,
     recent: VecDeque<Entry>,
     recent_bytes: usize,
-    /// The file holds every entry below this index.
+    /// Every entry below this index is on disk.
     durable_next: u64,
+    /// The database holds every entry below this index.
+    stored_next: u64,
     /// Counts truncations: an append from before the latest says nothing about `durable_next`.
     truncations: u64,
     /// Which history the log belongs to; none while nobody has told this node.
@@ -82,7 +87,7 @@ struct State {
 /// One write on its way to the file.
 enum Write {
     Append {
-        records: Vec<(u64, Vec<u8>)>,
+        entries: Vec<Change>,
         truncations: u64,
         done: IOFlushed<Types>,
     },
@@ -127,6 +132,7 @@ impl LogStore {
                 recent: VecDeque::new(),
                 recent_bytes: 0,
                 durable_next,
+                stored_next: durable_next,
                 truncations: 0,
                 generation: stored.generation,
                 newcomer: stored.newcomer,
@@ -214,10 +220,10 @@ impl LogStore {
         true
     }
 
-    /// Term of the last entry.
-    pub(crate) fn last_term(&self) -> u64 {
+    /// Term and index of the last entry.
+    pub(crate) fn last(&self) -> (u64, u64) {
         let state = self.shared.state.lock();
-        state.last.map_or(0, |last| last.leader_id.term)
+        state.last.map_or((0, 0), |last| (last.leader_id.term, last.index))
     }
 
     async fn write(&self, make: impl FnOnce(Done) -> Write) -> io::Result<()> {
@@ -335,13 +341,13 @@ impl State {
         }
     }
 
-    /// Lets go of entries the file holds, oldest first, until the rest is small.
+    /// Lets go of entries the database holds, oldest first, until the rest is small.
     fn trim_recent(&mut self) {
         while self.recent_bytes > RECENT_BYTES
             && self
                 .recent
                 .front()
-                .is_some_and(|entry| entry.log_id.index < self.durable_next)
+                .is_some_and(|entry| entry.log_id.index < self.stored_next)
         {
             self.pop_recent(true);
         }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::consensus::{Consensus, Inner};
 use crate::log::file::{LogFile, Stored};
+use crate::log::journal::Change;
 use crate::log::{Closer, LogStore};
 use crate::machine::{Growth, Machine};
 use crate::network::{Links, Network};
@@ -248,13 +249,8 @@ fn settle_generation(
         (None, None) => return Ok(()),
     };
     let newcomer = stored.last.is_none() && !options.found_cluster;
-    let write = || -> Result<(), redb::Error> {
-        let mut batch = file.begin_write()?;
-        batch.set_generation(wanted)?;
-        batch.set_newcomer(newcomer)?;
-        batch.commit()
-    };
-    write().map_err(|error| StartError::from_redb(path, error))?;
+    let changes = [Change::Generation(wanted), Change::Newcomer(newcomer)];
+    file.commit(&changes).map_err(|error| error.at(path))?;
     stored.generation = Some(wanted);
     stored.newcomer = newcomer;
     Ok(())

@@ -384,3 +384,34 @@ async fn a_panic_of_the_state_machine_stops_the_log_and_is_told() {
     );
     consensus.shutdown().await;
 }
+
+/// A node that was killed leaves a journal that counts: without it, or with changed bytes in it, it does not start.
+#[tokio::test]
+async fn a_journal_that_counts_is_not_done_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let (consensus, _ledger) = open(options(folder.path())).await.unwrap();
+    for number in 0..20 {
+        consensus.propose(command(number)).await.unwrap();
+    }
+    let killed = tempfile::tempdir().unwrap();
+    for name in ["metadata.redb", "metadata.journal"] {
+        fs::copy(folder.path().join(name), killed.path().join(name)).unwrap();
+    }
+    consensus.shutdown().await;
+    let journal = killed.path().join("metadata.journal");
+    let good = fs::read(&journal).unwrap();
+    let mut bad = good.clone();
+    bad[40] ^= 1;
+    for (bytes, what) in [(Some(&bad[..]), "has changed"), (Some(&good[..1000]), "it has 1000 bytes"), (None, "it has 0 bytes")] {
+        match bytes {
+            Some(bytes) => fs::write(&journal, bytes).unwrap(),
+            None => fs::remove_file(&journal).unwrap(),
+        }
+        let text = refusal(options(killed.path())).await.to_string();
+        assert!(text.contains("metadata.journal is damaged: ") && text.contains(what), "{text}");
+    }
+    fs::write(&journal, good).unwrap();
+    let (consensus, ledger) = open(options(killed.path())).await.unwrap();
+    assert_eq!(ledger.commands(), (0..20).map(command).collect::<Vec<_>>());
+    consensus.shutdown().await;
+}

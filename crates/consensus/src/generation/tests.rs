@@ -36,16 +36,9 @@ fn no_membership_of_before_is_in_a_refounded_log_or_its_snapshot() {
         ),
         Entry::new(at(4), EntryPayload::Membership(membership(&[1]))),
     ];
-    let records = entries.iter().map(|entry| {
-        (
-            entry.log_id.index,
-            format::encode(&EntryRecord::from(entry)),
-        )
-    });
-    let mut batch = file.begin_write().unwrap();
-    batch.purge(&at(1)).unwrap();
-    batch.append(&records.collect::<Vec<_>>()).unwrap();
-    batch.commit().unwrap();
+    let mut changes = vec![Change::Purge((&at(1)).into())];
+    changes.extend(entries.iter().map(Change::append));
+    file.commit(&changes).unwrap();
     drop(file);
     let refounded = refound(folder.path(), NodeId(2), "here", Some(9)).unwrap();
     assert_eq!(

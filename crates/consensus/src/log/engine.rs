@@ -8,8 +8,8 @@ use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 
+use super::journal::Change;
 use super::{LogStore, SEND_BYTES, Write, next_index, weight};
-use crate::format::{self, EntryRecord};
 use crate::types::{Entry, LogId, Types, Vote};
 
 impl RaftLogReader<Types> for LogStore {
@@ -97,15 +97,7 @@ impl RaftLogStorage<Types> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let entries: Vec<Entry> = entries.into_iter().collect();
-        let records = entries
-            .iter()
-            .map(|entry| {
-                (
-                    entry.log_id.index,
-                    format::encode(&EntryRecord::from(entry)),
-                )
-            })
-            .collect();
+        let changes = entries.iter().map(Change::append).collect();
         let mut state = self.shared.state.lock();
         state.check_open(&self.shared.path)?;
         for entry in entries {
@@ -122,7 +114,7 @@ impl RaftLogStorage<Types> for LogStore {
         }
         let truncations = state.truncations;
         state.queue.push(Write::Append {
-            records,
+            entries: changes,
             truncations,
             done,
         });
@@ -146,6 +138,7 @@ impl RaftLogStorage<Types> for LogStore {
                 state.pop_recent(false);
             }
             state.durable_next = state.durable_next.min(keep);
+            state.stored_next = state.stored_next.min(keep);
             state.truncations += 1;
             state.last = last_log_id.or(state.purged);
         }
@@ -174,6 +167,7 @@ impl RaftLogStorage<Types> for LogStore {
             if state.last.is_none_or(|last| last.index < upto.index) {
                 state.last = Some(upto);
                 state.durable_next = upto.index + 1;
+                state.stored_next = upto.index + 1;
             }
         }
         // Nobody waits: a purge lost in a crash is asked for again after the restart.

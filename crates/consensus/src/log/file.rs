@@ -1,4 +1,9 @@
-//! The log's redb file: two tables, read once at the start, written one transaction at a time.
+//! The log's redb file: two tables, read once at the start, written one transaction at a time; and the
+//! [`Journal`] in front of it, which takes most batches.
+//!
+//! A batch that the journal has room for is durable there. One that it has none for is committed here, together
+//! with all that the journal holds, and the journal begins a new round. So does every start, and an orderly end
+//! leaves a file that is complete without a journal.
 //!
 //! A commit is redb's one-phase commit: one fsync, the file valid at any moment of a crash by its
 //! checksums. Its alternatives (two phases, quick repair) cost a second fsync per commit and save
@@ -6,17 +11,24 @@
 
 use std::fs::{File, OpenOptions};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use openraft::EntryPayload;
+use parking_lot::Mutex;
+use redb::backends::FileBackend;
 use redb::{
     Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
     StorageBackend, TableDefinition, WriteTransaction,
 };
 
+use super::journal::{Change, Journal, JournalError};
 use crate::StartError;
 use crate::format::{self, EntryRecord, FormatError, Position, VoteRecord};
+use crate::generation;
 use crate::types::{Entry, LogId, Membership, Vote};
+
+/// The journal stands beside the file under this name.
+pub(crate) const JOURNAL_FILE: &str = "metadata.journal";
 
 const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -30,6 +42,8 @@ const GENERATION: &str = "generation";
 const NEWCOMER: &str = "newcomer";
 /// The entry a refounded log goes on with: its founder, alone.
 const FOUNDED: &str = "founded";
+/// The journal's round; missing where the file is complete without one.
+const ROUND: &str = "round";
 
 /// Pages redb may keep in memory. The tail of the log is kept in memory by [`super::LogStore`].
 const CACHE_BYTES: usize = 2 << 20;
@@ -37,6 +51,17 @@ const CACHE_BYTES: usize = 2 << 20;
 /// An opened file.
 pub(crate) struct LogFile {
     database: Database,
+    /// Used by one writer; readers see what is in the database.
+    journal: Mutex<Journal>,
+}
+
+/// Where a batch has become durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Committed {
+    /// In the journal: the database does not show it yet.
+    Journal,
+    /// In the database, with everything before it.
+    Database,
 }
 
 /// What the file held when it was opened.
@@ -54,48 +79,28 @@ pub(crate) struct Stored {
     pub(crate) founded: Option<(LogId, Membership)>,
 }
 
-/// Writes that become durable together.
-pub(crate) struct Batch {
-    transaction: WriteTransaction,
-}
-
 impl LogFile {
     /// Opens or creates the file of node `node` at `path`.
     pub(crate) fn open(path: &Path, node: u64) -> Result<(Self, Stored), StartError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(|source| StartError::File {
-                path: path.to_owned(),
-                source,
-            })?;
-        let backend = redb::backends::FileBackend::new(file)
-            .map_err(|error| StartError::from_redb(path, error.into()))?;
-        let opened = Self::open_with(backend, path, node)?;
-        sync_folder_of(path).map_err(|source| StartError::File {
-            path: path.to_owned(),
-            source,
-        })?;
-        Ok(opened)
+        let database = backend(path)?;
+        // Whose database is open elsewhere, his journal is left alone as well.
+        let journal = || backend(&journal_of(path));
+        Self::open_with(database, journal, path, node)
     }
 
     /// Opens or creates the file of node `node` on any storage; `path` is for messages.
-    pub(crate) fn open_with(
-        backend: impl StorageBackend,
+    pub(crate) fn open_with<S: StorageBackend>(
+        storage: S,
+        journal: impl FnOnce() -> Result<S, StartError>,
         path: &Path,
         node: u64,
     ) -> Result<(Self, Stored), StartError> {
+        let redb = |error: redb::Error| StartError::from_redb(path, error);
         let database = redb::Builder::new()
             .set_cache_size(CACHE_BYTES)
-            .create_with_backend(backend)
-            .map_err(|error| StartError::from_redb(path, error.into()))?;
-        let file = LogFile { database };
-        let found = file
-            .claim(node)
-            .map_err(|error| StartError::from_redb(path, error))?;
+            .create_with_backend(storage)
+            .map_err(|error| redb(error.into()))?;
+        let found = claim(&database, node).map_err(redb)?;
         let found: u64 = format::decode(&found)
             .map_err(|error| StartError::unreadable(path, "node number", &error))?;
         if found != node {
@@ -105,26 +110,67 @@ impl LogFile {
                 node,
             });
         }
+        let storage = Box::new(journal()?);
+        let round = read_round(&database).map_err(redb)?;
+        let round = round.map(|found| format::decode::<u64>(&found)).transpose();
+        let round = round.map_err(|error| StartError::unreadable(path, ROUND, &error))?;
+        let (journal, changes) = match round {
+            Some(round) => Journal::recover(storage, round).map_err(|error| unusable(path, error))?,
+            None => {
+                let journal = Journal::create(storage).map_err(|error| unusable(path, error.into()))?;
+                (journal, Vec::new())
+            }
+        };
+        let file = LogFile {
+            database,
+            journal: Mutex::new(journal),
+        };
+        // What was not promised ends here, and what was is in the database, where redb looks after it.
+        let begun = file.commit_all(&mut file.journal.lock(), &changes);
+        begun.map_err(redb)?;
         let stored = file.read_stored(path)?;
         Ok((file, stored))
     }
 
-    /// Writes `node` into a new file; returns what an older one says.
-    fn claim(&self, node: u64) -> Result<Vec<u8>, redb::Error> {
-        let tables = self.begin_read()?.list_tables()?.count();
-        if tables > 0 {
-            let transaction = self.begin_read()?;
-            let meta = transaction.open_table(META)?;
-            return Ok(meta
-                .get(NODE)?
-                .map_or_else(Vec::new, |found| found.value().to_vec()));
+    /// Makes `changes` durable together. After an error nothing more may be written.
+    pub(crate) fn commit(&self, changes: &[Change]) -> Result<Committed, CommitError> {
+        let mut journal = self.journal.lock();
+        if journal.append(changes).map_err(JournalError::from)? {
+            return Ok(Committed::Journal);
         }
-        let own = format::encode(&node);
-        let batch = self.begin_write()?;
-        batch.put(NODE, &own)?;
-        batch.transaction.open_table(LOG)?;
-        batch.commit()?;
-        Ok(own)
+        let mut all = journal.changes()?;
+        all.extend_from_slice(changes);
+        self.commit_all(&mut journal, &all)?;
+        Ok(Committed::Database)
+    }
+
+    /// Uses a moment without writes to prove to the next start what has been written.
+    pub(crate) fn rest(&self) -> Result<(), CommitError> {
+        Ok(self.journal.lock().mark().map_err(JournalError::from)?)
+    }
+
+    /// Makes the last changes, and leaves a database that is complete. Nothing may be written afterwards.
+    pub(crate) fn finish(&self, last: &[Change]) -> Result<(), CommitError> {
+        let mut changes = self.journal.lock().changes()?;
+        changes.extend_from_slice(last);
+        let complete = || -> Result<(), redb::Error> {
+            let transaction = begin_write(&self.database)?;
+            make(&transaction, &changes)?;
+            transaction.open_table(META)?.remove(ROUND)?;
+            Ok(transaction.commit()?)
+        };
+        Ok(complete()?)
+    }
+
+    /// Commits `changes`, which are all that counts in the journal, and begins its next round.
+    fn commit_all(&self, journal: &mut Journal, changes: &[Change]) -> Result<(), redb::Error> {
+        let round = generation::random().map_err(redb::Error::Io)?;
+        let transaction = begin_write(&self.database)?;
+        make(&transaction, changes)?;
+        put(&transaction, ROUND, &format::encode(&round))?;
+        transaction.commit()?;
+        journal.begin(round);
+        Ok(())
     }
 
     fn read_stored(&self, path: &Path) -> Result<Stored, StartError> {
@@ -186,77 +232,117 @@ impl LogFile {
     pub(crate) fn begin_read(&self) -> Result<ReadTransaction, redb::Error> {
         Ok(self.database.begin_read()?)
     }
+}
 
-    /// Starts the next batch; there is one at a time.
-    pub(crate) fn begin_write(&self) -> Result<Batch, redb::Error> {
-        let mut transaction = self.database.begin_write()?;
-        transaction.set_durability(Durability::Immediate)?;
-        Ok(Batch { transaction })
+/// Why a batch is not durable, or cannot be known to be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommitError {
+    #[error("{0}")]
+    Redb(#[from] redb::Error),
+    #[error("its journal: {0}")]
+    Journal(#[from] JournalError),
+}
+
+impl CommitError {
+    /// The same for a start on the log's file at `path`.
+    pub(crate) fn at(self, path: &Path) -> StartError {
+        match self {
+            CommitError::Redb(error) => StartError::from_redb(path, error),
+            CommitError::Journal(error) => unusable(path, error),
+        }
     }
 }
 
-impl Batch {
-    fn put(&self, key: &str, value: &[u8]) -> Result<(), redb::Error> {
-        self.transaction.open_table(META)?.insert(key, value)?;
-        Ok(())
-    }
+/// The file at `path` as redb uses it, made if it is not there.
+fn backend(path: &Path) -> Result<FileBackend, StartError> {
+    let cannot = |source| StartError::File {
+        path: path.to_owned(),
+        source,
+    };
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(cannot)?;
+    // Its name has to be there before anything that is written to it counts.
+    sync_folder_of(path).map_err(cannot)?;
+    FileBackend::new(file).map_err(|error| StartError::from_redb(path, error.into()))
+}
 
-    /// Adds encoded entries at their indices.
-    pub(crate) fn append(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), redb::Error> {
-        let mut log = self.transaction.open_table(LOG)?;
-        for (index, record) in records {
-            log.insert(index, record.as_slice())?;
+/// The journal of the log's file at `path`.
+fn journal_of(path: &Path) -> PathBuf {
+    path.with_file_name(JOURNAL_FILE)
+}
+
+fn unusable(path: &Path, error: JournalError) -> StartError {
+    let path = journal_of(path);
+    match error {
+        JournalError::Io(source) => StartError::File { path, source },
+        JournalError::Damaged(what) => StartError::damaged(&path, what),
+    }
+}
+
+/// Writes `node` into a new database; returns what an older one says.
+fn claim(database: &Database, node: u64) -> Result<Vec<u8>, redb::Error> {
+    let read = database.begin_read()?;
+    if read.list_tables()?.count() > 0 {
+        let meta = read.open_table(META)?;
+        return Ok(meta
+            .get(NODE)?
+            .map_or_else(Vec::new, |found| found.value().to_vec()));
+    }
+    drop(read);
+    let own = format::encode(&node);
+    let transaction = begin_write(database)?;
+    put(&transaction, NODE, &own)?;
+    transaction.open_table(LOG)?;
+    transaction.commit()?;
+    Ok(own)
+}
+
+fn read_round(database: &Database) -> Result<Option<Vec<u8>>, redb::Error> {
+    let meta = database.begin_read()?.open_table(META)?;
+    Ok(meta.get(ROUND)?.map(|found| found.value().to_vec()))
+}
+
+/// Starts the next transaction; there is one at a time.
+fn begin_write(database: &Database) -> Result<WriteTransaction, redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    Ok(transaction)
+}
+
+fn put(transaction: &WriteTransaction, key: &str, value: &[u8]) -> Result<(), redb::Error> {
+    transaction.open_table(META)?.insert(key, value)?;
+    Ok(())
+}
+
+/// Makes changes in their order.
+fn make(transaction: &WriteTransaction, changes: &[Change]) -> Result<(), redb::Error> {
+    let mut log = transaction.open_table(LOG)?;
+    let mut meta = transaction.open_table(META)?;
+    let mut set = |key, value: Vec<u8>| meta.insert(key, value.as_slice()).map(drop);
+    for change in changes {
+        match change {
+            Change::Append { index, entry } => drop(log.insert(index, &entry[..])?),
+            Change::Vote(vote) => set(VOTE, format::encode(vote))?,
+            Change::TruncateAfter(index) => {
+                let start = index.map_or(0, |index| index + 1);
+                log.retain_in(start.., |_, _| false)?;
+            }
+            Change::Purge(upto) => {
+                set(PURGED, format::encode(upto))?;
+                log.retain_in(..=LogId::from(*upto).index, |_, _| false)?;
+            }
+            Change::Generation(generation) => set(GENERATION, format::encode(generation))?,
+            Change::Newcomer(newcomer) => set(NEWCOMER, format::encode(newcomer))?,
+            Change::Committed(upto) => set(COMMITTED, format::encode(upto))?,
+            Change::Founded(entry) => set(FOUNDED, entry.to_vec())?,
         }
-        Ok(())
     }
-
-    /// Replaces the vote.
-    pub(crate) fn set_vote(&mut self, vote: &Vote) -> Result<(), redb::Error> {
-        self.put(VOTE, &format::encode(&VoteRecord::from(vote)))
-    }
-
-    /// Replaces the generation the log is of.
-    pub(crate) fn set_generation(&mut self, generation: u64) -> Result<(), redb::Error> {
-        self.put(GENERATION, &format::encode(&generation))
-    }
-
-    /// Replaces whether the log has yet to be brought level.
-    pub(crate) fn set_newcomer(&mut self, newcomer: bool) -> Result<(), redb::Error> {
-        self.put(NEWCOMER, &format::encode(&newcomer))
-    }
-
-    /// Remembers the encoded membership entry a refounded log goes on with.
-    pub(crate) fn set_founded(&mut self, record: &[u8]) -> Result<(), redb::Error> {
-        self.put(FOUNDED, record)
-    }
-
-    /// Replaces the position up to which entries are known to be committed.
-    pub(crate) fn set_committed(&mut self, committed: &LogId) -> Result<(), redb::Error> {
-        self.put(COMMITTED, &format::encode(&Position::from(committed)))
-    }
-
-    /// Drops all entries after `index`, or all.
-    pub(crate) fn truncate_after(&mut self, index: Option<u64>) -> Result<(), redb::Error> {
-        let start = index.map_or(0, |index| index + 1);
-        self.transaction
-            .open_table(LOG)?
-            .retain_in(start.., |_, _| false)?;
-        Ok(())
-    }
-
-    /// Drops all entries up to and with `upto`, and remembers that they were there.
-    pub(crate) fn purge(&mut self, upto: &LogId) -> Result<(), redb::Error> {
-        self.put(PURGED, &format::encode(&Position::from(upto)))?;
-        self.transaction
-            .open_table(LOG)?
-            .retain_in(..=upto.index, |_, _| false)?;
-        Ok(())
-    }
-
-    /// Makes the batch durable.
-    pub(crate) fn commit(self) -> Result<(), redb::Error> {
-        Ok(self.transaction.commit()?)
-    }
+    Ok(())
 }
 
 /// Appends the entries of `range` that the file holds to `entries`.

@@ -3,7 +3,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use openraft::StorageError;
 use openraft::entry::RaftEntry;
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt};
@@ -87,7 +86,7 @@ fn entry(term: u64, index: u64, command: impl Into<Bytes>) -> Entry {
 
 fn open(disk: &Disk) -> (LogStore, Closer) {
     let path = Path::new("disk");
-    let (file, stored) = LogFile::open_with(disk.clone(), path, 1).unwrap();
+    let (file, stored) = LogFile::open_with(disk.clone(), || Ok(disk.journal()), path, 1).unwrap();
     LogStore::new(path.to_owned(), file, stored).unwrap()
 }
 
@@ -168,7 +167,7 @@ async fn old_entries_leave_memory_and_are_read_from_the_file() {
     {
         let state = log.shared.state.lock();
         assert!(
-            state.recent_bytes <= RECENT_BYTES,
+            state.recent_bytes <= RECENT_BYTES + journal::JOURNAL_BYTES,
             "{} bytes",
             state.recent_bytes
         );
@@ -211,16 +210,11 @@ async fn a_big_backlog_is_sent_in_bounded_packets() {
 async fn a_truncation_under_a_running_commit_keeps_the_new_entries_readable() {
     let disk = Disk::default();
     let (mut log, _closer) = open(&disk);
-    let big = |letter: u8| vec![letter; RECENT_BYTES];
     log.blocking_append(vec![entry(1, 0, "first")])
         .await
         .unwrap();
     disk.hold_syncs(true);
-    let old = append(
-        &mut log,
-        vec![entry(1, 1, big(b'o')), entry(1, 2, big(b'o'))],
-    )
-    .await;
+    let old = append(&mut log, vec![entry(1, 1, "old"), entry(1, 2, "old")]).await;
     disk.wait_for_held_sync();
     let truncation = tokio::spawn({
         let mut log = log.clone();
@@ -229,32 +223,22 @@ async fn a_truncation_under_a_running_commit_keeps_the_new_entries_readable() {
     while log.shared.state.lock().truncations == 0 {
         tokio::task::yield_now().await;
     }
-    let new = append(
-        &mut log,
-        vec![entry(2, 1, big(b'n')), entry(2, 2, big(b'n'))],
-    )
-    .await;
-    // The commit of the old entries may sync more than once, as the file grows.
-    let mut old = Box::pin(old);
-    loop {
-        disk.wait_for_held_sync();
-        if let Some(reported) = old.as_mut().now_or_never() {
-            reported.unwrap();
-            break;
-        }
-        disk.release_one_sync();
-    }
-    // The file still holds the old entries 1 and 2: readers must not see them.
-    let read = log.try_get_log_entries(..).await.unwrap();
-    let expected = [
-        entry(1, 0, "first"),
-        entry(2, 1, big(b'n')),
-        entry(2, 2, big(b'n')),
-    ];
-    assert_eq!(read, expected);
+    let new = append(&mut log, vec![entry(2, 1, "new"), entry(2, 2, "new")]).await;
+    disk.release_one_sync();
+    old.await.unwrap();
+    disk.wait_for_held_sync();
+    // The disk still holds the old entries 1 and 2: readers must not see them.
+    let mut expected = vec![entry(1, 0, "first"), entry(2, 1, "new"), entry(2, 2, "new")];
+    assert_eq!(log.try_get_log_entries(..).await.unwrap(), expected);
     disk.hold_syncs(false);
     truncation.await.unwrap().unwrap();
     new.await.unwrap();
+    assert_eq!(log.try_get_log_entries(..).await.unwrap(), expected);
+    // Nor when all has gone from the journal and from memory into the database.
+    let big = (3..6).map(|index| entry(2, index, vec![b'b'; RECENT_BYTES]));
+    expected.extend(big);
+    log.blocking_append(expected[3..].to_vec()).await.unwrap();
+    assert!(log.shared.state.lock().recent_start() > 2);
     assert_eq!(log.try_get_log_entries(..).await.unwrap(), expected);
 }
 
@@ -413,4 +397,57 @@ fn nobody_else_uses_the_types_of_the_engine() {
     }
     assert!(is_u64::<<Types as RaftTypeConfig>::Term>());
     assert!(is_u64::<<Types as RaftTypeConfig>::NodeId>());
+}
+
+/// The journal is folded into the database many times over; both stay small, and reads never miss what is
+/// in the one and not yet in the other.
+#[tokio::test]
+async fn the_journal_makes_room_for_itself() {
+    let disk = Disk::default();
+    let (mut log, closer) = open(&disk);
+    let command = |index: u64| vec![index as u8; 500];
+    let before = disk.syncs();
+    for index in 0..5000 {
+        let next = vec![entry(1, index, command(index))];
+        log.blocking_append(next).await.unwrap();
+        if index % 499 == 0 {
+            let read = log.try_get_log_entries(..).await.unwrap();
+            assert_eq!(read.len() as u64, index + 1);
+            assert!(read.iter().zip(0..).all(|(held, index)| *held == entry(1, index, command(index))));
+        }
+    }
+    let syncs = disk.syncs() - before;
+    assert!((5000..5100).contains(&syncs), "{syncs} syncs of 5000 batches");
+    assert!(log.shared.state.lock().recent_bytes < journal::JOURNAL_BYTES * 2);
+    drop((log, closer));
+    let (mut log, _closer) = open(&disk);
+    assert_eq!(log.try_get_log_entries(..).await.unwrap().len(), 5000);
+}
+
+/// An orderly end leaves a database that needs no journal, so that it may be copied alone.
+#[tokio::test]
+async fn after_an_orderly_end_the_database_is_complete() {
+    let disk = Disk::default();
+    let (mut log, closer) = open(&disk);
+    log.blocking_append(vec![entry(1, 0, "kept")]).await.unwrap();
+    log.save_committed(Some(log_id(1, 0))).await.unwrap();
+    drop((log, closer));
+    disk.journal().damage(|bytes| bytes.fill(0xff));
+    let (mut log, _closer) = open(&disk);
+    assert_eq!(log.try_get_log_entries(..).await.unwrap(), [entry(1, 0, "kept")]);
+    assert_eq!(log.read_committed().await.unwrap(), Some(log_id(1, 0)));
+}
+
+/// The machine goes on after the process: what was in the journal alone counts.
+#[tokio::test]
+async fn what_only_the_journal_holds_is_in_the_log_after_a_crash() {
+    let disk = Disk::default();
+    let (mut log, _closer) = open(&disk);
+    log.blocking_append(vec![entry(1, 0, "kept"), entry(1, 1, "cut off")]).await.unwrap();
+    log.truncate_after(Some(log_id(1, 0))).await.unwrap();
+    log.blocking_append(vec![entry(2, 1, "new")]).await.unwrap();
+    let disk = disk.crash(&mut Rng::new(1), || ());
+    let (mut log, _closer) = open(&disk);
+    let held = log.try_get_log_entries(..).await.unwrap();
+    assert_eq!(held, [entry(1, 0, "kept"), entry(2, 1, "new")]);
 }

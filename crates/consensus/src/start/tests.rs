@@ -65,7 +65,10 @@ async fn node(nodes: &Nodes, folder: &Path, number: u64, disk: Disk) -> Node {
     };
     let ledger = Ledger::default();
     let backend = disk.clone();
-    let open_log: OpenLog = Box::new(move |path, node| LogFile::open_with(backend, path, node));
+    let open_log: OpenLog = Box::new(move |path, node| {
+        let journal = backend.journal();
+        LogFile::open_with(backend, || Ok(journal), path, node)
+    });
     let started = start_on(options, ledger.clone(), Wire(nodes.clone()), open_log);
     let consensus = started.await.unwrap();
     nodes.lock().insert(number, consensus.clone());

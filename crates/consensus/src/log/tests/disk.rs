@@ -1,4 +1,4 @@
-//! A disk in memory: can be held, can fail, and forgets in a crash what was not synced.
+//! A disk in memory with the log's two files: can be held, can fail, and forgets in a crash what was not synced.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,16 +10,23 @@ use stdx::Rng;
 /// Writes since the last sync survive a crash in pieces of this size, each or not.
 const SECTOR_BYTES: usize = 512;
 
+/// The disk, and one of its files: a new one's is the database.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk {
     inner: Arc<(Mutex<State>, Condvar)>,
+    file: usize,
+}
+
+#[derive(Debug, Default)]
+struct Contents {
+    now: Vec<u8>,
+    synced: Vec<u8>,
+    unsynced: VecDeque<Change>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    now: Vec<u8>,
-    synced: Vec<u8>,
-    unsynced: VecDeque<Change>,
+    files: [Contents; 2],
     syncs: u64,
     hold: bool,
     held: bool,
@@ -49,7 +56,52 @@ impl Change {
     }
 }
 
+impl Contents {
+    /// What a power cut leaves.
+    fn after_crash(&self, rng: &mut Rng) -> Contents {
+        let mut image = self.synced.clone();
+        for change in &self.unsynced {
+            match change {
+                Change::Length(_) => {
+                    if rng.one_in(2) {
+                        change.make(&mut image);
+                    }
+                }
+                Change::Write(offset, bytes) => {
+                    for (number, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
+                        if rng.one_in(2) {
+                            let offset = offset + number * SECTOR_BYTES;
+                            Change::Write(offset, sector.to_vec()).make(&mut image);
+                        }
+                    }
+                }
+            }
+        }
+        Contents {
+            now: image.clone(),
+            synced: image,
+            unsynced: VecDeque::new(),
+        }
+    }
+}
+
 impl Disk {
+    /// The journal on this disk.
+    pub(crate) fn journal(&self) -> Disk {
+        Disk {
+            inner: self.inner.clone(),
+            file: 1,
+        }
+    }
+
+    /// Changes the bytes of a file behind everybody's back.
+    pub(crate) fn damage(&self, change: impl FnOnce(&mut [u8])) {
+        let mut state = self.inner.0.lock().unwrap();
+        let file = &mut state.files[self.file];
+        change(&mut file.now);
+        file.synced.clone_from(&file.now);
+    }
+
     pub(crate) fn syncs(&self) -> u64 {
         self.inner.0.lock().unwrap().syncs
     }
@@ -86,33 +138,16 @@ impl Disk {
         let mut state = self.inner.0.lock().unwrap();
         state.crashed = true;
         // What was synced may already have been reported or not: both are fine.
-        let mut image = state.synced.clone();
-        for change in &state.unsynced {
-            match change {
-                Change::Length(_) => {
-                    if rng.one_in(2) {
-                        change.make(&mut image);
-                    }
-                }
-                Change::Write(offset, bytes) => {
-                    for (number, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
-                        if rng.one_in(2) {
-                            let offset = offset + number * SECTOR_BYTES;
-                            Change::Write(offset, sector.to_vec()).make(&mut image);
-                        }
-                    }
-                }
-            }
-        }
+        let files = [0, 1].map(|file: usize| state.files[file].after_crash(rng));
         at_the_moment();
         drop(state);
         let after = State {
-            now: image.clone(),
-            synced: image,
+            files,
             ..State::default()
         };
         Disk {
             inner: Arc::new((Mutex::new(after), Condvar::new())),
+            file: self.file,
         }
     }
 
@@ -127,13 +162,13 @@ impl Disk {
 
 impl StorageBackend for Disk {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.inner.0.lock().unwrap().now.len() as u64)
+        Ok(self.inner.0.lock().unwrap().files[self.file].now.len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let state = self.inner.0.lock().unwrap();
         let offset = offset as usize;
-        let bytes = state.now.get(offset..offset + out.len());
+        let bytes = state.files[self.file].now.get(offset..offset + out.len());
         out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
@@ -142,8 +177,9 @@ impl StorageBackend for Disk {
         let mut state = self.inner.0.lock().unwrap();
         Disk::alive(&state)?;
         let change = Change::Length(length as usize);
-        change.make(&mut state.now);
-        state.unsynced.push_back(change);
+        let file = &mut state.files[self.file];
+        change.make(&mut file.now);
+        file.unsynced.push_back(change);
         Ok(())
     }
 
@@ -151,8 +187,9 @@ impl StorageBackend for Disk {
         let mut state = self.inner.0.lock().unwrap();
         Disk::alive(&state)?;
         let change = Change::Write(offset as usize, bytes.to_vec());
-        change.make(&mut state.now);
-        state.unsynced.push_back(change);
+        let file = &mut state.files[self.file];
+        change.make(&mut file.now);
+        file.unsynced.push_back(change);
         Ok(())
     }
 
@@ -172,11 +209,10 @@ impl StorageBackend for Disk {
             return Err(io::Error::other("no more space"));
         }
         state.syncs += 1;
-        let mut synced = std::mem::take(&mut state.synced);
-        for change in state.unsynced.drain(..) {
-            change.make(&mut synced);
+        let file = &mut state.files[self.file];
+        for change in file.unsynced.drain(..) {
+            change.make(&mut file.synced);
         }
-        state.synced = synced;
         Ok(())
     }
 }
