@@ -136,7 +136,7 @@ pub(crate) fn moment() -> Now {
 
 /// Starts a queue on what the store holds of it.
 pub(crate) fn start_found(node: &Arc<Node>, record: &Arc<Record>, found: &Found) {
-    queue_driver::start(node, queue_of(record, found), Arc::clone(record), None, []);
+    queue_driver::start_from_store(node, queue_of(record, found), Arc::clone(record));
 }
 
 /// Starts a mirrored queue that another node led before, with what came in for the follower.

@@ -147,15 +147,8 @@ impl Driver {
         mirrors::obey(&self.node, &self.record, &self.mailbox, &mut self.fx);
     }
 
-    /// Whether no leader of before serves any more: it is dead, or its leases of this node are over. One that is
-    /// up is in a later life, or has handed over.
     fn may_lead(&self) -> bool {
-        let tables = self.node.tables.load();
-        self.follower.leaders_before().all(|old| {
-            tables.nodes.is_up(old)
-                || self.node.reach.gone(old).is_some_and(|verdict| verdict.certain)
-                || self.node.reach.granted_until(old).is_none_or(|until| clock::awake() >= until)
-        })
+        mirrors::serve_no_more(&self.node, self.follower.leaders_before())
     }
 
     /// It is this node's turn: the queue starts from the store.

@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use management::host::HostFailure;
 use management::node::Synchronized;
 
+use crate::clock;
 use crate::follow::{leads, level_max, start_found};
 use crate::log_writer::{Job, Receipt};
 use crate::mailbox::{Closed, Mailbox};
@@ -218,6 +219,17 @@ pub(crate) fn obey(node: &Arc<Node>, record: &Record, mailbox: &Arc<Mailbox<Queu
             }
         });
     }
+}
+
+/// Whether no leader of before serves any more: it is dead, or its leases of this node are over. One that is
+/// up is in a later life, or has handed over.
+pub(crate) fn serve_no_more(node: &Node, mut leaders: impl Iterator<Item = NodeId>) -> bool {
+    let tables = node.tables.load();
+    leaders.all(|old| {
+        tables.nodes.is_up(old)
+            || node.reach.gone(old).is_some_and(|verdict| verdict.certain)
+            || node.reach.granted_until(old).is_none_or(|until| clock::awake() >= until)
+    })
 }
 
 /// Asks the leader of a queue, wherever it is, to let another seat lead.

@@ -36,6 +36,23 @@ pub(crate) fn start(
     mirror: Option<Leader>,
     came: impl IntoIterator<Item = QueueMail>,
 ) {
+    start_after(node, queue, record, mirror, came, false);
+}
+
+/// Starts the task of a queue from what the store of this node has, whoever has led it before: with mirrors it
+/// serves when no node that is down holds a lease of this one any more. It may have led while this one came up.
+pub(crate) fn start_from_store(node: &Arc<Node>, queue: Queue, record: Arc<metadata::Queue>) {
+    start_after(node, queue, record, None, [], true);
+}
+
+fn start_after(
+    node: &Arc<Node>,
+    queue: Queue,
+    record: Arc<metadata::Queue>,
+    mirror: Option<Leader>,
+    came: impl IntoIterator<Item = QueueMail>,
+    waits_for_leases: bool,
+) {
     let mailbox = Arc::new(Mailbox::new());
     for mail in came {
         let _ = mailbox.push(mail, 0);
@@ -61,6 +78,7 @@ pub(crate) fn start(
         complete: None,
         handing_over: None,
         hands_over_after: Time::START,
+        waits_for_leases,
         stepped_down: None,
         unsettled: false,
     };
@@ -104,6 +122,8 @@ struct Driver {
     handing_over: Option<HandOver>,
     /// A hand-over that came to nothing is not tried again before.
     hands_over_after: Time,
+    /// Another node may have led before, and serve still.
+    waits_for_leases: bool,
     /// Another node leads; what its view says.
     stepped_down: Option<Arc<metadata::Queue>>,
     /// Something has happened while the queue did not serve: what follows from it is to be done when it does.
@@ -190,9 +210,14 @@ impl Driver {
             self.handing_over = None;
             self.hands_over_after = now + HAND_OVER;
         }
-        let me = self.node.id();
-        let others = mirror.view().seats.iter().map(|seat| seat.node).filter(|node| *node != me);
-        !mirror.is_deposed() && self.node.reach.holds_leases(others)
+        if self.waits_for_leases {
+            let tables = self.node.tables.load();
+            let others = tables.nodes.iter().map(|member| member.id).filter(|node| *node != self.node.id());
+            self.waits_for_leases = !mirrors::serve_no_more(&self.node, others);
+        }
+        !self.waits_for_leases
+            && !mirror.is_deposed()
+            && self.node.reach.holds_leases(mirror.possible_successors())
     }
 
     /// The view says that the queue is mirrored: from here on everything goes round a ring.

@@ -190,6 +190,13 @@ impl Leader {
         self.pending.iter().find_map(|publication| publication.first)
     }
 
+    /// The nodes that may lead after this one: those in sync, and those of whose seats nobody here knows whether
+    /// they have them by now. This node serves with leases of them all.
+    pub fn possible_successors(&self) -> impl Iterator<Item = NodeId> {
+        let proposed = self.feeds.iter().filter(|(_, feed)| feed.is_proposed());
+        self.view.mirrors().chain(proposed.map(|(node, _)| *node))
+    }
+
     /// Gives the ring and the sessions to a follower on the same node.
     #[must_use]
     pub fn step_down(self) -> (Option<Member>, Sessions) {

@@ -167,6 +167,23 @@ fn a_late_refusal_says_nothing_of_a_later_proposal() {
     holds(play, Mutant::HeedLateRefusals);
 }
 
+/// The proposal of a seat may be committed while its leader hears nothing of it, and whoever has the seat lead next:
+/// a leader that slept since must not serve with the leases of the others alone.
+#[test]
+fn who_may_have_a_seat_by_now_is_a_possible_successor() {
+    let mut out = Effects::default();
+    let mut leader = leader_with_feed(&mut out);
+    leader.surveyed(NOW, TWO, 1, Vec::new(), None, &mut out);
+    assert_eq!(leader.possible_successors().count(), 0);
+    leader.receive(NOW, TWO, Packet::Has { feed: 1, number: 1 }, &mut out);
+    leader.tick(NOW, &mut out);
+    assert_eq!(leader.possible_successors().collect::<Vec<_>>(), [TWO]);
+    leader.refused(NOW, leader.view().epoch, ViewChange::InSync(TWO));
+    assert_eq!(leader.possible_successors().count(), 0);
+    leader.view_changed(&after(leader.view(), ViewChange::InSync(TWO)), &mut out);
+    assert!(leader.possible_successors().any(|node| node == TWO));
+}
+
 /// `ha-ack-mode: async`.
 #[test]
 fn a_leader_that_reports_alone_waits_for_its_own_disk_only() {

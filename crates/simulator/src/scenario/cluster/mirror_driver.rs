@@ -133,20 +133,8 @@ impl MirrorDriver {
         world.obey_replica(self.node, &self.record, self.task, &mut self.fx);
     }
 
-    /// Whether no leader of before serves any more: it is dead, or its leases of this node are over. One that is
-    /// up is in a later life, or has handed over.
-    fn may_lead(&self, world: &mut World) -> bool {
-        if world.breaks(super::Mutant::LeadBeforeLeasesEnd) {
-            return true;
-        }
-        let now = world.clock(self.node);
-        let knows_lives = !world.breaks(super::Mutant::WaitForNextLife);
-        self.follower.leaders_before().all(|old| {
-            let process = world.process(self.node);
-            (knows_lives && process.tables.nodes.is_up(old))
-                || process.gone.get(&old).is_some_and(|verdict| verdict.certain)
-                || now >= world.granted_until(self.node, old)
-        })
+    fn may_lead(&self, world: &World) -> bool {
+        world.serve_no_more(self.node, self.follower.leaders_before())
     }
 
     /// The store has said what it holds.

@@ -673,8 +673,19 @@ impl World {
         others.into_iter().all(|other| process.membership.lease_until(other).is_some_and(|until| now < until))
     }
 
-    pub(super) fn granted_until(&self, node: NodeId, other: NodeId) -> Time {
-        self.nodes[&node].process.as_ref().expect("its process runs").membership.granted_until(other)
+    /// Whether no leader of before serves any more: it is dead, or its leases of this node are over. One that is
+    /// up is in a later life, or has handed over.
+    pub(super) fn serve_no_more(&self, node: NodeId, mut leaders: impl Iterator<Item = NodeId>) -> bool {
+        if self.breaks(super::Mutant::LeadBeforeLeasesEnd) {
+            return true;
+        }
+        let (now, knows_lives) = (self.clock(node), !self.breaks(super::Mutant::WaitForNextLife));
+        let process = self.nodes[&node].process.as_ref().expect("its process runs");
+        leaders.all(|old| {
+            (knows_lives && process.tables.nodes.is_up(old))
+                || process.gone.get(&old).is_some_and(|verdict| verdict.certain)
+                || now >= process.membership.granted_until(old)
+        })
     }
 
     /// Whether the log says that this life of the node is over; then it starts again.

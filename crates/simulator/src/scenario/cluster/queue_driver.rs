@@ -43,6 +43,8 @@ pub(super) struct QueueDriver {
     handing_over: Option<HandOver>,
     /// A hand-over that came to nothing is not tried again before.
     hands_over_after: Time,
+    /// Another node may have led before, and serve still.
+    waits_for_leases: bool,
     stepped_down: Option<Arc<Record>>,
     unsettled: bool,
     is_new: bool,
@@ -54,6 +56,17 @@ const CONGESTION: Duration = Duration::from_millis(5);
 
 impl QueueDriver {
     pub(super) fn start(world: &mut World, node: NodeId, queue: Queue, record: Arc<Record>, mirror: Option<Leader>) {
+        QueueDriver::start_after(world, node, queue, record, mirror, false);
+    }
+
+    fn start_after(
+        world: &mut World,
+        node: NodeId,
+        queue: Queue,
+        record: Arc<Record>,
+        mirror: Option<Leader>,
+        waits_for_leases: bool,
+    ) {
         let task = world.new_task();
         let process = world.process(node);
         process.lives += 1;
@@ -76,7 +89,8 @@ impl QueueDriver {
             replica: Effects::default(),
             complete: None,
             handing_over: None,
-        hands_over_after: Time::START,
+            hands_over_after: Time::START,
+            waits_for_leases,
             stepped_down: None,
             unsettled: false,
             is_new: true,
@@ -88,7 +102,7 @@ impl QueueDriver {
     /// Starts a queue on what the store holds of it.
     pub(super) fn start_found(world: &mut World, node: NodeId, record: &Arc<Record>, found: &Found) {
         let queue = queue_of(world.moment(node), record, found);
-        QueueDriver::start(world, node, queue, Arc::clone(record), None);
+        QueueDriver::start_after(world, node, queue, Arc::clone(record), None, true);
     }
 
     /// Starts a mirrored queue that another node led before.
@@ -165,8 +179,15 @@ impl QueueDriver {
             self.handing_over = None;
             self.hands_over_after = now + HAND_OVER;
         }
-        let others = mirror.view().seats.iter().map(|seat| seat.node).filter(|node| *node != self.node);
-        !mirror.is_deposed() && (world.holds_leases(self.node, others) || world.breaks(super::Mutant::ServeWithoutLeases))
+        if self.waits_for_leases {
+            let members = world.nodes[&self.node].process.iter().flat_map(|process| process.tables.nodes.iter());
+            let others = members.map(|member| member.id).filter(|node| *node != self.node);
+            self.waits_for_leases = !world.serve_no_more(self.node, others);
+        }
+        let others = mirror.possible_successors();
+        !self.waits_for_leases
+            && !mirror.is_deposed()
+            && (world.holds_leases(self.node, others) || world.breaks(super::Mutant::ServeWithoutLeases))
     }
 
     fn become_mirrored(&mut self, world: &World) {

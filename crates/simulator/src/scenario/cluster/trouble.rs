@@ -145,8 +145,8 @@ impl World {
         for (from, to) in self.network.cut.clone() {
             self.mend(from, to);
         }
+        self.wake_all();
         for node in self.nodes.values_mut() {
-            node.sleeps_until = None;
             node.slowness = 1;
             node.slow_disk = 1;
         }

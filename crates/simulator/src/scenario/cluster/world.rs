@@ -154,6 +154,22 @@ impl World {
         self.between(5, most) * slowness
     }
 
+    /// Who sleeps wakes up now, to what has been put off until it would have.
+    pub(super) fn wake_all(&mut self) {
+        let sleepers: Vec<_> = self.nodes.iter_mut().filter_map(|(node, state)| Some((*node, state.sleeps_until.take()?))).collect();
+        for (sleeper, until) in sleepers {
+            let put_off = self.events.extract_if((until, 0)..=(until, u64::MAX), |_, event| match event {
+                Event::Of { node, .. } => *node == sleeper,
+                Event::Arrive { to, .. } => *to == sleeper,
+                _ => false,
+            });
+            let put_off: Vec<_> = put_off.map(|(_, event)| event).collect();
+            for event in put_off {
+                self.at(self.now, event);
+            }
+        }
+    }
+
     /// The next thing happens.
     pub(super) fn step(&mut self) {
         let Some(((time, number), event)) = self.events.pop_first() else { return };
