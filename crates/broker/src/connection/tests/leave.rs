@@ -228,6 +228,34 @@ fn channels_that_end_while_another_leaves_wait_together() {
     };
 }
 
+/// All in one write: each method takes effect before the next is read.
+#[test]
+fn a_consumer_of_which_nothing_was_said_counts_and_one_that_was_cancelled_does_not() {
+    for cancels in [false, true] {
+        let mut client = open_connection();
+        client.world.done(declare(QueueSpec { auto_delete: true, ..durable("q") }));
+        let mut bytes = Vec::new();
+        let consume = basic::Consume { queue: short("q"), consumer_tag: short("a"), no_wait: true, ..Default::default() };
+        amqp::write_method(&mut bytes, 1, &consume.into());
+        if cancels {
+            amqp::write_method(&mut bytes, 1, &basic::Cancel { consumer_tag: short("a"), no_wait: true }.into());
+        }
+        amqp::write_method(&mut bytes, 1, &close_of_channel().into());
+        client.bytes(&bytes);
+        client.reply(1, QueueReply::Consuming(Ok(())));
+        client.bytes(&[]);
+        if cancels {
+            assert_eq!(client.said(), []);
+            client.reply(1, QueueReply::Cancelled(0));
+            client.bytes(&[]);
+        } else {
+            let asked = asked(&mut client);
+            gone(&mut client, asked[0]);
+        }
+        client.expect(1, channel::CloseOk {});
+    }
+}
+
 #[test]
 fn who_consumes_from_no_auto_delete_queue_waits_for_nothing() {
     let mut client = open_connection();
