@@ -8,6 +8,7 @@ mod chaos;
 mod client;
 mod cluster;
 mod demo;
+mod endings;
 mod frames;
 mod haproxy;
 mod lapin;

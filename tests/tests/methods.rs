@@ -14,6 +14,8 @@ pub(crate) const PASSIVE: u8 = 1;
 pub(crate) const DURABLE: u8 = 2;
 pub(crate) const EXCLUSIVE: u8 = 4;
 pub(crate) const INTERNAL: u8 = 8;
+/// Of a queue.
+pub(crate) const AUTO_DELETE: u8 = 8;
 
 pub(crate) fn declare(queue: &str, bits: u8, arguments: Arguments) -> Method {
     Method::new(50, 10).short(0).text(queue).octet(bits).table(arguments)

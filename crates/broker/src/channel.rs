@@ -223,8 +223,6 @@ impl Channel {
         match method {
             Method::ChannelOpen(_) => Err(ConnectionError::channel_error("second 'channel.open' seen").into()),
             Method::ChannelClose(_) => {
-                self.flush_reports(scope.out);
-                scope.send(self.key.number, wire::CloseOk {});
                 self.ended = true;
                 Ok(())
             }

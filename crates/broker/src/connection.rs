@@ -3,7 +3,7 @@
 //! ```text
 //! AwaitHeader -> Starting -> Tuning -> Opening -> Running -> Closing -> Closed
 //!       \___________\__________\______ a fault before Running: Doomed (silent pause) -> Closed
-//!                                                 Running -> Ending (exclusive queues go) -> Closed
+//!                            Running -> Ending (what goes with it goes) -> Closing, or Closed if the client closed
 //! ```
 //!
 //! The driver reads into a buffer and calls [`Connection::receive`] with it; what is consumed is
@@ -19,6 +19,7 @@
 
 mod effects;
 mod handshake;
+mod leave;
 mod patience;
 mod status;
 
@@ -36,7 +37,7 @@ pub use effects::{ConnectionEffects, Note};
 use crate::channel::{Channel, Scope};
 use crate::id::{ConnectionId, Name, QueueId};
 use crate::message::Message;
-use crate::metadata::{Command, Outcome, Refusal, Tables};
+use crate::metadata::{Outcome, Refusal, Tables};
 use crate::queue::{ChannelEvent, ChannelKey};
 use crate::status::TlsStatus;
 
@@ -48,7 +49,7 @@ const UNFINISHED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const OUT_HIGH_WATER: usize = 256 * 1024;
 /// Silence before the socket of a failed handshake closes (as RabbitMQ).
 const DOOM: Duration = Duration::from_secs(3);
-/// How long a closing connection waits for the peer's close-ok.
+/// How long a closing connection waits for the peer's close-ok, and who leaves for what goes with him.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
 /// What the configuration says about connections.
@@ -113,8 +114,8 @@ enum State {
     Tuning,
     Opening,
     Running,
-    /// The client closed; its exclusive queues go before it is told so.
-    Ending { until: Time },
+    /// Its channels are closed, and what goes with it goes before the last word is said: see `leaving`.
+    Ending,
     /// Close was sent; close-ok, or the end of patience, ends it.
     Closing { until: Time },
     /// Says nothing more and closes the socket later.
@@ -164,6 +165,10 @@ pub struct Connection {
     left: bool,
     /// A channel's question is open.
     waiting: Option<u16>,
+    /// A command is proposed and not answered.
+    proposing: bool,
+    /// Channels that are closed, or the connection itself, wait for what goes with them.
+    leaving: Option<leave::Leave>,
     owns_exclusive: bool,
     /// Why publishers are blocked, if they are.
     alarm: Option<String>,
@@ -208,6 +213,8 @@ impl Connection {
             sent_since: false,
             left: false,
             waiting: None,
+            proposing: false,
+            leaving: None,
             owns_exclusive: false,
             alarm: None,
             told_blocked: false,
@@ -223,8 +230,7 @@ impl Connection {
     /// Whether more bytes should be read.
     #[must_use]
     pub fn wants_bytes(&self) -> bool {
-        let ends = matches!(self.state, State::Ending { .. } | State::Closed);
-        self.waiting.is_none() && !self.blocked && !ends
+        self.waiting.is_none() && self.leaving.is_none() && !self.blocked && self.state != State::Closed
     }
 
     /// The virtual host whose connections must be counted, with those of the user and of the node,
@@ -406,7 +412,7 @@ impl Connection {
                 }
                 Ok(())
             }
-            State::Doomed { .. } | State::Ending { .. } | State::Closed | State::AwaitHeader => Ok(()),
+            State::Doomed { .. } | State::Ending | State::Closed | State::AwaitHeader => Ok(()),
             _ if frame.channel == 0 => {
                 if frame.kind != FrameKind::Method {
                     return Err(frame.unexpected());
@@ -428,14 +434,7 @@ impl Connection {
     ) -> Result<(), ConnectionError> {
         match (&self.state, method) {
             (_, Method::ConnectionClose(_)) if self.state != State::Starting => {
-                self.end_channels(fx);
-                if self.owns_exclusive {
-                    // Whoever sees the client's close done finds its exclusive queues gone.
-                    fx.propose = Some(Command::ConnectionEnded { connection: self.id });
-                    self.state = State::Ending { until: context.now + CLOSE_WAIT };
-                } else {
-                    self.end();
-                }
+                self.leave(context, connection::CloseOk {}.into(), true, fx);
                 Ok(())
             }
             (State::Running, Method::ConnectionUpdateSecret(_)) => {
@@ -446,13 +445,6 @@ impl Connection {
             (State::Running, _) => Err(ConnectionError::channel_error("unexpected method in connection state running")),
             (_, method) => self.handshake(context, method, fx),
         }
-    }
-
-    /// The orderly end that the client asked for.
-    fn end(&mut self) {
-        self.send(0, &connection::CloseOk {}.into());
-        self.state = State::Closed;
-        self.left = true;
     }
 
     fn channel_frame(
@@ -603,14 +595,14 @@ impl Connection {
             self.dirty.push(number);
         }
         let ended = channel.is_ended();
+        self.proposing |= fx.propose.is_some();
         match result {
             Ok(()) => {}
             Err(Error::Connection(error)) => return Err(error),
             Err(error) => self.channel_fault(context, number, error, fx),
         }
-        if ended && let Some(mut channel) = self.remove_channel(number) {
-            fx.channels_closed += 1;
-            channel.close(fx);
+        if ended && let Some(channel) = self.remove_channel(number) {
+            self.leave_channel(context, channel, channel::CloseOk {}.into(), fx);
         }
         Ok(())
     }
@@ -629,11 +621,7 @@ impl Connection {
             Error::Connection(error) => return self.fault(context, error, fx),
             Error::Channel(error) => error,
         };
-        if let Some(mut channel) = self.remove_channel(number) {
-            fx.channels_closed += 1;
-            channel.flush_reports(&mut self.out);
-            channel.close(fx);
-        }
+        let Some(channel) = self.remove_channel(number) else { return };
         if self.waiting == Some(number) {
             self.waiting = None;
         }
@@ -644,71 +632,57 @@ impl Connection {
             class_id: error.class_id,
             method_id: error.method_id,
         };
-        self.send(number, &close.into());
-        self.closing.insert(number, ());
+        self.leave_channel(context, channel, close.into(), fx);
     }
 
     /// A hard error: the peer is told, if it has come far enough to be told.
     fn fault(&mut self, context: &Context, error: ConnectionError, fx: &mut ConnectionEffects) {
         fx.notes.push(Note::Faulted(error.text.clone()));
         match self.state {
-            State::Opening | State::Running => self.close_with(context, &error, fx),
-            State::Tuning if error.code.value() == 530 => self.close_with(context, &error, fx),
-            State::Ending { .. } | State::Closing { .. } | State::Closed | State::Doomed { .. } => {}
+            State::Opening | State::Running => self.leave(context, leave::close_method(&error), true, fx),
+            State::Tuning if error.code.value() == 530 => self.leave(context, leave::close_method(&error), true, fx),
+            State::Ending | State::Closing { .. } | State::Closed | State::Doomed { .. } => {}
             _ => self.state = State::Doomed { until: context.now + DOOM },
         }
     }
 
-    fn close_with(&mut self, context: &Context, error: &ConnectionError, fx: &mut ConnectionEffects) {
-        self.end_channels(fx);
-        let close = connection::Close {
-            reply_code: error.code.value(),
-            reply_text: ShortStr::truncated(&error.text),
-            class_id: error.class_id,
-            method_id: error.method_id,
-        };
-        self.send(0, &close.into());
-        self.state = State::Closing { until: context.now + CLOSE_WAIT };
-        // A blocked connection must still be heard saying close-ok.
-        self.blocked = false;
-        if std::mem::take(&mut self.owns_exclusive) {
-            fx.propose_and_forget.push(Command::ConnectionEnded { connection: self.id });
+    /// Closes the connection from our side: 320 with this reason, when what goes with it is gone.
+    pub fn close(&mut self, context: &Context, reason: &str, fx: &mut ConnectionEffects) {
+        self.close_from_here(context, reason, true, fx);
+    }
+
+    /// Closes the connection from our side, or ends its end, and waits for nothing: the node cannot go on serving.
+    pub fn close_now(&mut self, context: &Context, reason: &str, fx: &mut ConnectionEffects) {
+        self.close_from_here(context, reason, false, fx);
+        if self.state == State::Ending {
+            self.go(context, fx);
         }
     }
 
-    /// Closes the connection from our side: 320 with this reason.
-    pub fn close(&mut self, context: &Context, reason: &str, fx: &mut ConnectionEffects) {
+    fn close_from_here(&mut self, context: &Context, reason: &str, waits: bool, fx: &mut ConnectionEffects) {
         match self.state {
             State::Running | State::Opening => {
-                self.close_with(context, &ConnectionError::connection_forced(reason), fx);
+                let error = ConnectionError::connection_forced(reason);
+                self.leave(context, leave::close_method(&error), waits, fx);
             }
-            State::Ending { .. } => self.end(),
-            State::Closing { .. } | State::Closed => {}
+            State::Ending | State::Closing { .. } | State::Closed => {}
             _ => self.state = State::Closed,
         }
-        self.waiting = None;
     }
 
     /// The socket is gone, or the driver ends: everything that was held goes back.
     pub fn ended(&mut self, fx: &mut ConnectionEffects) {
         self.end_channels(fx);
+        self.leaving = None;
         self.state = State::Closed;
-        if std::mem::take(&mut self.owns_exclusive) {
-            fx.propose_and_forget.push(Command::ConnectionEnded { connection: self.id });
-        }
+        self.forget_exclusive(fx);
     }
 
     /// The broker itself failed in dealing with this connection: 541, and nothing more.
     pub fn failed(&mut self) {
         let error = ConnectionError::internal_error("the broker failed to serve this connection");
         if matches!(self.state, State::Opening | State::Running) {
-            let close = connection::Close {
-                reply_code: error.code.value(),
-                reply_text: ShortStr::truncated(&error.text),
-                class_id: 0,
-                method_id: 0,
-            };
-            self.send(0, &close.into());
+            self.send(0, &leave::close_method(&error));
         }
         self.state = State::Closed;
     }
@@ -726,9 +700,9 @@ impl Connection {
 
     /// The answer to `propose`.
     pub fn proposed(&mut self, context: &Context, answer: Result<Outcome, Refusal>, fx: &mut ConnectionEffects) {
-        if matches!(self.state, State::Ending { .. }) {
-            self.owns_exclusive = false;
-            return self.end();
+        self.proposing = false;
+        if self.state == State::Ending {
+            return self.end_proposed(context, fx);
         }
         let Some(number) = self.waiting else { return };
         let result = self.with_channel(context, number, fx, |channel, scope| channel.proposed(scope, answer));
@@ -740,7 +714,9 @@ impl Connection {
 
     /// Takes an event from a queue. Events are obeyed in order, while there is room in `out`.
     pub fn deliver(&mut self, event: ChannelEvent) {
-        self.inbox.push_back(event);
+        if !self.takes_leave(&event) {
+            self.inbox.push_back(event);
+        }
     }
 
     /// A reply through direct reply-to.
@@ -763,6 +739,7 @@ impl Connection {
 
     /// Obeys waiting events while there is room; call before writing and whenever `out` was written.
     pub fn fill(&mut self, context: &Context, fx: &mut ConnectionEffects) {
+        self.go_if_gone(context, fx);
         while self.out.len() < OUT_HIGH_WATER {
             let Some(event) = self.inbox.pop_front() else { break };
             let key = event.channel();

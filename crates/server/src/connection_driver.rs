@@ -225,6 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                         let _ = reply.send(status);
                     }
                     ConnectionMail::Close(reason) => self.connection.close(&context, &reason, &mut self.fx),
+                    ConnectionMail::CloseNow(reason) => self.connection.close_now(&context, &reason, &mut self.fx),
                     ConnectionMail::Alarm(reason) => self.connection.alarm(reason.as_deref()),
                 }
             }
@@ -245,7 +246,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             }
             Err(ProposeFailure::Unavailable(why)) => {
                 tracing::warn!(connection = %self.name, "metadata is unavailable: {why}");
-                self.connection.close(&context, &format!("metadata is unavailable: {why}"), &mut self.fx);
+                self.connection.close_now(&context, &format!("metadata is unavailable: {why}"), &mut self.fx);
             }
         }
         true

@@ -63,7 +63,10 @@ pub(crate) enum ConnectionMail {
     Channel(ChannelEvent),
     DirectReply { channel: ChannelKey, proof: u64, message: Message },
     Status(oneshot::Sender<ConnectionStatus>),
+    /// Closed for this reason, when what goes with the connection is gone.
     Close(String),
+    /// The same at once: the node cannot go on serving.
+    CloseNow(String),
     /// The alarm state changed.
     Alarm(Option<Arc<str>>),
 }

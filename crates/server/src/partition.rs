@@ -151,7 +151,7 @@ impl Watch {
             tracing::warn!("{why}: clients are sent away until they are back");
             for handle in self.node.connections.read().values() {
                 let reason = "broker forced connection closure with reason 'pause_minority'".to_owned();
-                let _ = handle.mailbox.push(ConnectionMail::Close(reason), 0);
+                let _ = handle.mailbox.push(ConnectionMail::CloseNow(reason), 0);
             }
             self.host.set(AppState::Paused { why });
         } else {

@@ -378,7 +378,7 @@ pub(crate) async fn stop_node(node: &Arc<Node>) {
     }
     for handle in node.connections.read().values() {
         let reason = "broker forced connection closure with reason 'shutdown'".to_owned();
-        let _ = handle.mailbox.push(ConnectionMail::Close(reason), 0);
+        let _ = handle.mailbox.push(ConnectionMail::CloseNow(reason), 0);
     }
     while !node.connections.read().is_empty() && tokio::time::Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;

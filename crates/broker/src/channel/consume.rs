@@ -13,6 +13,7 @@ use super::rights::no_queue;
 use super::{Channel, Held, NO_CONSUMER, Scope, Waiting, text, trace};
 use crate::id::QueueId;
 use crate::message::Message;
+use crate::metadata::Tables;
 use crate::permission::{Resource, Right};
 use crate::queue::{Consume, ConsumeError, ConsumerKey, Delivery, QueueEvent, delivery_cost};
 use crate::reply_to;
@@ -92,6 +93,12 @@ impl Table {
 }
 
 impl Channel {
+    /// Queues that may delete themselves when the channel consumes no more.
+    pub(crate) fn auto_delete_queues<'a>(&'a self, tables: &'a Tables) -> impl Iterator<Item = QueueId> + 'a {
+        let queues = self.consumers.numbered().map(|(_, consumer)| consumer.queue);
+        queues.filter(|queue| tables.queues.get(queue).is_some_and(|record| record.auto_delete))
+    }
+
     pub(super) fn consume(&mut self, scope: &mut Scope<'_>, m: basic::Consume) -> Result<(), Error> {
         if self.consumers.has_tag(m.consumer_tag.as_bytes()) {
             let tag = text(m.consumer_tag.as_bytes());

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use amqp::method::{exchange, queue};
 use amqp::{ChannelError, ConnectionError, Error, Method, ShortStr};
 
-use super::rights::{default_exchange, home_is_down, locked, name_of, no_exchange, no_queue};
+use super::rights::{self, default_exchange, home_is_down, locked, name_of, no_exchange, no_queue};
 use super::{Channel, Scope, Waiting};
 use crate::exchange::Kind;
 use crate::id::{Name, QueueId};
-use crate::metadata::{Command, Destination, ExchangeSpec, Outcome, QueueSpec, Refusal};
+use crate::metadata::{self, Command, Destination, ExchangeSpec, Outcome, QueueSpec, Refusal};
 use crate::permission::{Resource, Right};
 use crate::queue::{Consume, ConsumeError, DeleteError, QueueEvent, QueueReply};
 
@@ -34,10 +34,21 @@ impl AfterCommit {
     }
 }
 
+/// How it is known that a queue is there which is asked what it holds.
+#[derive(Debug)]
+pub(super) enum Declared {
+    /// It should be there, and is not made.
+    Passive,
+    /// The tables of this node have it as the command wants it, or locked by another connection.
+    Tables { command: Box<Command>, no_wait: bool, locked: bool },
+    /// The command was accepted.
+    Commit,
+}
+
 /// What is done when a queue has answered.
 #[derive(Debug)]
 pub(super) enum AfterReply {
-    Declared { name: Name },
+    Declared { name: Name, by: Declared },
     Purged { no_wait: bool },
     Deletable { name: Name, no_wait: bool, if_empty: bool },
     Consume { number: u32, name: Name, no_wait: bool, again: Box<Consume> },
@@ -209,7 +220,7 @@ impl Channel {
             let queue = scope.queue(&name)?;
             self.last_queue = Some(Arc::clone(&name));
             if !m.no_wait {
-                self.inspect(scope, queue.id, name);
+                self.inspect(scope, queue.id, name, Declared::Passive);
             }
             return Ok(());
         }
@@ -228,14 +239,8 @@ impl Channel {
         };
         scope.may(Right::Configure, Resource::Queue(&name))?;
         let exists = scope.vhost()?.queues.get(&name).map(Arc::clone);
-        if let Some(queue) = &exists {
-            if queue.exclusive.is_some_and(|owner| owner != scope.connection) {
-                return Err(locked(&name, scope.vhost));
-            }
-        } else if let Some(dlx) = m.arguments.get("x-dead-letter-exchange").and_then(amqp::Value::as_str) {
-            scope.may(Right::Read, Resource::Queue(&name))?;
-            scope.may(Right::Write, Resource::Exchange(dlx))?;
-        }
+        let owner = exists.as_ref().and_then(|queue| queue.exclusive);
+        let locked = owner.is_some_and(|owner| owner != scope.connection);
         let spec = QueueSpec {
             name: Arc::clone(&name),
             durable: m.durable,
@@ -245,9 +250,51 @@ impl Channel {
             arguments: m.arguments,
             node: Arc::clone(&scope.limits.node),
         };
-        *scope.owns_exclusive |= m.exclusive;
         let command = Command::DeclareQueue { vhost: Arc::clone(scope.vhost), spec };
-        self.propose(scope, command, (50, 10), Then::QueueDeclared { name, no_wait: m.no_wait })
+        match exists {
+            Some(queue) if locked || scope.context.tables.already(&command).is_some() => {
+                self.declare_again(scope, &queue, locked, command, m.no_wait)
+            }
+            Some(_) => self.declare_anew(scope, name, command, m.no_wait),
+            None => {
+                check_dead_lettering(scope, &command)?;
+                self.declare_anew(scope, name, command, m.no_wait)
+            }
+        }
+    }
+
+    /// The tables have it. A queue that deletes itself may be gone all the same: these may be tables of before.
+    fn declare_again(
+        &mut self,
+        scope: &mut Scope<'_>,
+        queue: &metadata::Queue,
+        locked: bool,
+        command: Command,
+        no_wait: bool,
+    ) -> Result<(), Error> {
+        let name = Arc::clone(&queue.name);
+        if locked && !queue.auto_delete {
+            return Err(rights::locked(&name, scope.vhost));
+        }
+        if !locked {
+            scope.fx.queues_declared += 1;
+            self.last_queue = Some(Arc::clone(&name));
+        }
+        if !no_wait || queue.auto_delete {
+            let command = Box::new(command);
+            self.inspect(scope, queue.id, name, Declared::Tables { command, no_wait, locked });
+        }
+        Ok(())
+    }
+
+    /// Asks for a commit, whatever the tables say.
+    fn declare_anew(&mut self, scope: &mut Scope<'_>, name: Name, command: Command, no_wait: bool) -> Result<(), Error> {
+        if let Command::DeclareQueue { spec, .. } = &command {
+            *scope.owns_exclusive |= spec.exclusive;
+        }
+        scope.fx.propose = Some(command);
+        self.waiting = Some(Waiting::Commit(AfterCommit { method: (50, 10), then: Then::QueueDeclared { name, no_wait } }));
+        Ok(())
     }
 
     /// Every declare of such a name is passive: it asks whether somebody waits for an answer.
@@ -274,9 +321,9 @@ impl Channel {
         }
     }
 
-    fn inspect(&mut self, scope: &mut Scope<'_>, queue: QueueId, name: Name) {
+    fn inspect(&mut self, scope: &mut Scope<'_>, queue: QueueId, name: Name, by: Declared) {
         scope.fx.tell(queue, QueueEvent::Inspect { channel: self.key });
-        self.waiting = Some(Waiting::Queue(queue, AfterReply::Declared { name }));
+        self.waiting = Some(Waiting::Queue(queue, AfterReply::Declared { name, by }));
     }
 
     pub(super) fn queue_bind(&mut self, scope: &mut Scope<'_>, m: queue::Bind) -> Result<(), Error> {
@@ -371,7 +418,7 @@ impl Channel {
                     _ => None,
                 };
                 let Some(id) = id.filter(|_| !no_wait) else { return Ok(()) };
-                self.inspect(scope, id, name);
+                self.inspect(scope, id, name, Declared::Commit);
             }
             Then::QueueDeleted { messages, no_wait } => {
                 if !no_wait {
@@ -392,13 +439,12 @@ impl Channel {
         reply: QueueReply,
     ) -> Result<(), Error> {
         match (after, reply) {
-            (AfterReply::Declared { name }, QueueReply::Inspected { messages, consumers }) => {
-                let ok = queue::DeclareOk {
-                    queue: ShortStr::truncated(&name),
-                    message_count: u32::try_from(messages).unwrap_or(u32::MAX),
-                    consumer_count: consumers,
-                };
-                scope.send(self.key.number, ok);
+            (AfterReply::Declared { name, by: Declared::Tables { locked: true, .. } }, QueueReply::Inspected { .. }) => {
+                return Err(locked(&name, scope.vhost));
+            }
+            (AfterReply::Declared { by: Declared::Tables { no_wait: true, .. }, .. }, QueueReply::Inspected { .. }) => {}
+            (AfterReply::Declared { name, .. }, QueueReply::Inspected { messages, consumers }) => {
+                self.declared(scope, &name, messages, consumers);
             }
             (AfterReply::Purged { no_wait }, QueueReply::Purged { messages }) => {
                 if !no_wait {
@@ -420,6 +466,15 @@ impl Channel {
         Ok(())
     }
 
+    fn declared(&self, scope: &mut Scope<'_>, name: &Name, messages: u64, consumers: u32) {
+        let ok = queue::DeclareOk {
+            queue: ShortStr::truncated(name),
+            message_count: u32::try_from(messages).unwrap_or(u32::MAX),
+            consumer_count: consumers,
+        };
+        scope.send(self.key.number, ok);
+    }
+
     /// The node that holds the queue is down and nobody may take its place. A delete is carried out all
     /// the same, unless it asks for an empty queue: nobody can tell.
     fn queue_is_down(&mut self, scope: &mut Scope<'_>, queue: QueueId, after: AfterReply) -> Result<(), Error> {
@@ -435,6 +490,8 @@ impl Channel {
                 self.cancelled(scope, number, tag, no_wait);
                 Ok(())
             }
+            AfterReply::Declared { name, by: Declared::Tables { locked: true, .. } } => Err(locked(&name, scope.vhost)),
+            AfterReply::Declared { by: Declared::Tables { no_wait: true, .. }, .. } => Ok(()),
             _ => Err(home_is_down(&scope.context.tables, queue)),
         }
     }
@@ -471,7 +528,18 @@ impl Channel {
             AfterReply::Consume { number, name, no_wait, again } => {
                 self.consuming(scope, number, &name, no_wait, again, None::<Result<(), ConsumeError>>)
             }
-            AfterReply::Declared { name } | AfterReply::Get { name, .. } => Err(no_queue(&name, scope.vhost)),
+            AfterReply::Declared { name, by: Declared::Tables { command, no_wait, .. } } => {
+                check_dead_lettering(scope, &command)?;
+                self.declare_anew(scope, name, *command, no_wait)
+            }
+            AfterReply::Declared { name, by: Declared::Commit } => {
+                // It was there when the command was accepted.
+                self.declared(scope, &name, 0, 0);
+                Ok(())
+            }
+            AfterReply::Declared { name, by: Declared::Passive } | AfterReply::Get { name, .. } => {
+                Err(no_queue(&name, scope.vhost))
+            }
             AfterReply::Purged { .. } => Err(ChannelError::not_found("the queue was deleted").into()),
             AfterReply::Cancel { number, tag, no_wait } => {
                 self.cancelled(scope, number, tag, no_wait);
@@ -491,6 +559,16 @@ fn check_source(scope: &Scope<'_>, source: &str, key: &[u8]) -> Result<(), Error
         Some(exchange) => scope.may_topic(Right::Read, exchange, key),
         None => Ok(()),
     }
+}
+
+/// Rights that a queue needs which is to be made, for where its dead letters go.
+fn check_dead_lettering(scope: &Scope<'_>, command: &Command) -> Result<(), Error> {
+    let Command::DeclareQueue { spec, .. } = command else { return Ok(()) };
+    if let Some(dlx) = spec.arguments.get("x-dead-letter-exchange").and_then(amqp::Value::as_str) {
+        scope.may(Right::Read, Resource::Queue(&spec.name))?;
+        scope.may(Right::Write, Resource::Exchange(dlx))?;
+    }
+    Ok(())
 }
 
 /// With neither queue nor key, the key is the queue's name (AMQP 0-9-1, queue.bind).

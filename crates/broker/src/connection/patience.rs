@@ -56,19 +56,18 @@ impl Connection {
             State::AwaitHeader | State::Starting | State::Tuning | State::Opening => {
                 Some(self.born + self.limits.handshake_timeout)
             }
-            State::Ending { until } | State::Closing { until } | State::Doomed { until } => Some(until),
+            State::Closing { until } | State::Doomed { until } => Some(until),
             State::Closed => None,
+            State::Ending => self.leaving.as_ref().map(|leave| leave.until),
             State::Running => {
+                let leave = self.leaving.as_ref().map(|leave| leave.until);
                 let check = self.limits.consumer_timeout.map(|_| self.next_check);
                 let beat = (self.heartbeat > 0).then(|| {
                     let half = Duration::from_millis(u64::from(self.heartbeat) * 500);
                     let dead = self.last_received + Duration::from_secs(u64::from(self.heartbeat) * 2);
                     dead.min(self.last_sent + half)
                 });
-                match (check, beat) {
-                    (Some(a), Some(b)) => Some(a.min(b)),
-                    (a, b) => a.or(b),
-                }
+                check.into_iter().chain(beat).chain(leave).min()
             }
         }
     }
@@ -81,6 +80,9 @@ impl Connection {
     /// Time has passed.
     pub fn tick(&mut self, context: &Context, fx: &mut ConnectionEffects) {
         let now = context.now;
+        if self.leaving.as_ref().is_some_and(|leave| now >= leave.until) {
+            self.go(context, fx);
+        }
         match self.state {
             State::AwaitHeader | State::Starting | State::Tuning | State::Opening => {
                 if now.since(self.born) >= self.limits.handshake_timeout {
@@ -88,17 +90,12 @@ impl Connection {
                     self.state = State::Closed;
                 }
             }
-            State::Ending { until } => {
-                if now >= until {
-                    self.end();
-                }
-            }
             State::Closing { until } | State::Doomed { until } => {
                 if now >= until {
                     self.state = State::Closed;
                 }
             }
-            State::Closed => {}
+            State::Ending | State::Closed => {}
             State::Running => self.running_tick(context, fx),
         }
     }

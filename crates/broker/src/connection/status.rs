@@ -19,7 +19,7 @@ impl Connection {
             State::Running => "running",
             State::Opening => "opening",
             State::Tuning => "tuning",
-            State::Ending { .. } | State::Closing { .. } => "closing",
+            State::Ending | State::Closing { .. } => "closing",
             State::Closed | State::Doomed { .. } => "closed",
             State::AwaitHeader | State::Starting => "starting",
         };

@@ -1,5 +1,7 @@
 //! Bytes in, bytes out and effects: a client's dialogue with a connection, told in our nouns.
 
+mod leave;
+
 use std::time::Duration;
 
 use amqp::method::{basic, queue};
@@ -8,7 +10,7 @@ use amqp::Properties;
 use super::*;
 use crate::id::QueueId;
 use crate::metadata::tests::Fixture;
-use crate::metadata::UserSpec;
+use crate::metadata::{Command, UserSpec};
 use crate::queue::{QueueEvent, QueueReply};
 
 /// A client, its connection, and the world behind it.
@@ -431,7 +433,11 @@ fn random_method(rng: &mut stdx::Rng) -> Method {
     match rng.below(14) {
         0 => channel::Open {}.into(),
         1 => channel::Close::default().into(),
-        2 => queue::Declare { queue: name, exclusive: rng.one_in(4), passive: rng.one_in(4), no_wait, ..Default::default() }.into(),
+        2 => {
+            let (exclusive, auto_delete) = (rng.one_in(4), rng.one_in(2));
+            let passive = rng.one_in(4);
+            queue::Declare { queue: name, exclusive, auto_delete, passive, no_wait, ..Default::default() }.into()
+        }
         3 => queue::Delete { queue: name, no_wait, ..Default::default() }.into(),
         4 => basic::Consume { queue: name, no_ack: rng.one_in(2), no_wait, ..Default::default() }.into(),
         5 => basic::Get { queue: name, ..Default::default() }.into(),
@@ -477,6 +483,7 @@ fn answer(client: &mut Client, rng: &mut stdx::Rng) {
         return answer(client, rng);
     }
     assert_eq!(client.connection.waiting, None, "a question without an answer");
+    assert!(client.connection.leaving.is_none(), "somebody cannot leave");
     client.connection.out.clear();
     client.fx.notes.clear();
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::fixture::message;
 use super::*;
 use crate::mutant::{Mutant, breaking};
-use crate::queue::{Consume, ConsumerKey, Queue, QueueEvent, QueueReply, Settings};
+use crate::queue::{ChannelEvent, ChannelKey, Consume, ConsumerKey, Queue, QueueEffects, QueueEvent, QueueReply, Settings};
 
 /// Nothing is written for it, and the report still waits until everything before is safe.
 #[test]
@@ -96,6 +96,39 @@ fn a_queue_whose_last_consumer_went_with_its_node_or_was_cancelled_while_it_move
         f.pass(100);
         f.tick();
         assert_eq!(f.proposals.len(), usize::from(!comes_back));
+    }
+}
+
+/// By the question of `basic.cancel`, for a consumer that there never was.
+#[test]
+fn who_asks_behind_the_end_of_a_channel_is_answered_when_the_queue_is_gone_or_stays() {
+    for is_shared in [false, true] {
+        let mut f = auto_delete();
+        f.consume(1, 0);
+        if is_shared {
+            f.consume(2, 0);
+        }
+        f.replies.clear();
+        let leaving = ChannelKey { number: 0, life: 9, ..channel(1) };
+        f.round(vec![
+            QueueEvent::ChannelClosed { channel: channel(1), seqs: Vec::new() },
+            QueueEvent::Cancel { consumer: ConsumerKey { channel: leaving, number: 0 }, reply: true },
+        ]);
+        assert_eq!(f.proposals.len(), usize::from(!is_shared));
+        let mut replies = std::mem::take(&mut f.replies);
+        if !is_shared {
+            assert!(replies.is_empty());
+            let mut fx = QueueEffects::default();
+            f.queue.flush_and_end(&mut fx);
+            replies = fx.to_connections.into_iter().filter_map(|(_, event)| match event {
+                ChannelEvent::Replied { channel, reply, .. } => Some((channel, reply)),
+                _ => None,
+            }).collect();
+        }
+        assert!(matches!(replies[..], [(to, QueueReply::Cancelled(0))] if to == leaving), "{replies:?}");
+        f.pass(120_000);
+        f.tick();
+        assert_eq!(f.proposals.len(), usize::from(!is_shared));
     }
 }
 
