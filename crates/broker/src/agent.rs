@@ -35,7 +35,7 @@ use store::Seq;
 use crate::id::{ConnectionId, QueueId};
 use crate::message::Message;
 use crate::mutant::{Mutant, breaks};
-use crate::queue::{ChannelEvent, ChannelKey, Publish, Publisher, QueueEvent, QueueReply};
+use crate::queue::{ChannelEvent, ChannelKey, Publish, Publisher, Question, QueueEvent, QueueReply};
 use crate::window::Window;
 
 /// Where the queue's leader is, as far as this node can tell.
@@ -57,8 +57,8 @@ pub enum AgentEvent {
     Queue(QueueEvent),
     /// The leader's report on publishes of this session.
     Report(ChannelEvent),
-    /// The leader's answer to a question of this channel is on its way to it.
-    Answered(ChannelKey),
+    /// The leader's answer to this question of the channel is on its way to it; `None`: to whatever it has asked.
+    Answered(ChannelKey, Option<Question>),
     /// What is known of the leader, whenever it may have changed.
     Leader(Place),
     Tick,
@@ -193,7 +193,7 @@ impl Agent {
                 }
             }
             AgentEvent::Report(_) => {}
-            AgentEvent::Answered(channel) => drop(self.questions.remove(&channel)),
+            AgentEvent::Answered(channel, question) => self.answered(channel, question),
             AgentEvent::Leader(place) => self.leader(place, out),
             AgentEvent::Tick => self.lose_patience(now, out),
         }
@@ -319,6 +319,14 @@ impl Agent {
                 self.questions.insert(channel, (now, event.clone()));
                 out.to_leader.push(event);
             }
+        }
+    }
+
+    /// A late answer to an earlier question says nothing of the present one, which may have been lost.
+    fn answered(&mut self, channel: ChannelKey, question: Option<Question>) {
+        let is_answered = |asked: &QueueEvent| question.is_none() || asked.question() == question;
+        if self.questions.get(&channel).is_some_and(|(_, asked)| is_answered(asked)) {
+            self.questions.remove(&channel);
         }
     }
 

@@ -43,7 +43,7 @@ pub use consumers::delivery_cost;
 pub use elsewhere::Session;
 pub use event::{
     ChannelEvent, ChannelKey, Consume, ConsumeError, ConsumerKey, DeadLetter, DeleteError, Delivery, Load,
-    Publish, Publisher, QueueEffects, QueueEvent, QueueReply, Reason,
+    Publish, Publisher, QueueEffects, QueueEvent, QueueReply, Question, Reason,
 };
 pub use settings::{Overflow, Settings};
 

@@ -106,7 +106,9 @@ impl Driver {
             for mail in mails.drain(..) {
                 match mail {
                     QueueMail::Event(event) => self.agent.handle(now, AgentEvent::Queue(event), &mut self.fx),
-                    QueueMail::Answered(channel) => self.agent.handle(now, AgentEvent::Answered(channel), &mut self.fx),
+                    QueueMail::Answered(channel, question) => {
+                    self.agent.handle(now, AgentEvent::Answered(channel, question), &mut self.fx);
+                }
                     QueueMail::Record(_) | QueueMail::Recheck => self.look_for_leader(),
                     QueueMail::NotLeader(from, attempt) => self.not_leader(from, attempt),
                     QueueMail::Deleted => deleted = true,

@@ -81,7 +81,7 @@ impl Driver {
             QueueMail::Event(_)
             | QueueMail::Report(_)
             | QueueMail::Record(_)
-            | QueueMail::Answered(_)
+            | QueueMail::Answered(..)
             | QueueMail::Recheck
             | QueueMail::NotLeader(..)
             | QueueMail::Mirror(_)

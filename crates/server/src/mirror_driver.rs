@@ -124,7 +124,7 @@ impl Driver {
             QueueMail::Event(event) => crate::queue_driver::gone_from_here(&self.node, self.record.id, event),
             QueueMail::Deleted => return Next::End { forget: true },
             QueueMail::Stop(done) => drop(done.send(())),
-            QueueMail::Report(_) | QueueMail::Delay(_) | QueueMail::Answered(_) | QueueMail::NotLeader(..) => {}
+            QueueMail::Report(_) | QueueMail::Delay(_) | QueueMail::Answered(..) | QueueMail::NotLeader(..) => {}
         }
         Next::GoOn
     }

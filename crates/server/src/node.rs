@@ -10,7 +10,7 @@ use broker::connection::{Limits, OpenCounts};
 use broker::message::Message;
 use broker::metadata::{Command, Outcome, Refusal, Tables, decode_answer};
 use broker::packet::Packet;
-use broker::queue::{ChannelEvent, ChannelKey, QueueEvent};
+use broker::queue::{ChannelEvent, ChannelKey, QueueEvent, Question};
 use broker::status::ConnectionStatus;
 use broker::{ConnectionId, Name, QueueId};
 use bytes::Bytes;
@@ -45,7 +45,7 @@ pub(crate) enum QueueMail {
     /// The definition or the view changed.
     Record(Arc<broker::metadata::Queue>),
     /// For agents: the leader answered a question of this channel.
-    Answered(ChannelKey),
+    Answered(ChannelKey, Option<Question>),
     /// For agents: where the leader is may have changed.
     Recheck,
     /// For agents: this node does not lead the queue, it says, to what this attempt has sent.
@@ -423,11 +423,11 @@ impl Node {
             return peer.send(crate::peers::EVENTS, packet);
         }
         // The agent first: were the leader lost in between, it would ask again what is answered.
-        if let ChannelEvent::Replied { channel, queue, .. } = &event
+        if let ChannelEvent::Replied { channel, queue, reply } = &event
             && let Some(door) = self.doors.read().get(queue)
             && door.is_agent
         {
-            let _ = door.mailbox.push(QueueMail::Answered(*channel), 0);
+            let _ = door.mailbox.push(QueueMail::Answered(*channel, reply.question()), 0);
         }
         self.connection(connection).is_some_and(|handle| handle.mailbox.push(ConnectionMail::Channel(event), 0).is_ok())
     }

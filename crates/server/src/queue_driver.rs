@@ -456,7 +456,7 @@ impl Driver {
             }
             QueueMail::Record(record) => self.record_changed(now, record),
             QueueMail::Mirror(mail) => self.take_from_replica(now, mail),
-            QueueMail::Delay(_) | QueueMail::Answered(_) | QueueMail::Recheck | QueueMail::NotLeader(..) => {}
+            QueueMail::Delay(_) | QueueMail::Answered(..) | QueueMail::Recheck | QueueMail::NotLeader(..) => {}
             QueueMail::Deleted => {
                 self.queue.flush_and_end(&mut self.fx);
                 self.deleted = true;
@@ -658,7 +658,7 @@ fn may_overtake(mail: &QueueMail, serves: bool) -> bool {
             _ => false,
         },
         QueueMail::Report(_) | QueueMail::Record(_) | QueueMail::Mirror(_) => true,
-        QueueMail::Answered(_) | QueueMail::Recheck | QueueMail::NotLeader(..) => true,
+        QueueMail::Answered(..) | QueueMail::Recheck | QueueMail::NotLeader(..) => true,
         QueueMail::Deleted | QueueMail::Stop(_) => !serves,
         QueueMail::Delay(_) => false,
     }

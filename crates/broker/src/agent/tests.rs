@@ -84,7 +84,7 @@ fn a_consumer_that_waited_for_a_leader_hears_of_the_next_one() {
     assert!(asks(&play.consume(false)).is_empty(), "there is no leader to ask");
 
     assert_eq!(asks(&play.find(1)), [false]);
-    play.hear(AgentEvent::Answered(play.channel));
+    play.hear(AgentEvent::Answered(play.channel, Some(Question::Consume)));
 
     play.lose();
     let next = play.find(2);
@@ -103,9 +103,26 @@ fn a_consumer_that_two_leaders_were_asked_for_hears_of_the_third() {
     assert_eq!(asks(&play.consume(false)), [false]);
     play.lose();
     assert_eq!(asks(&play.find(2)), [false], "nobody has answered");
-    play.hear(AgentEvent::Answered(play.channel));
+    play.hear(AgentEvent::Answered(play.channel, Some(Question::Consume)));
     play.lose();
     assert!(tells_that_it_moved(&play.find(3)));
+}
+
+/// Of two leaders that were asked for a consumer both have answered, the second when its cancellation was on its way.
+#[test]
+fn a_late_answer_to_an_earlier_question_does_not_end_the_present_one() {
+    let mut play = consuming();
+    let consumer = ConsumerKey { channel: play.channel, number: 1 };
+    let cancel = || QueueEvent::Cancel { consumer, reply: true };
+    play.hear(AgentEvent::Queue(cancel()));
+    play.hear(AgentEvent::Answered(play.channel, Some(Question::Consume)));
+    play.hear(AgentEvent::Answered(play.channel, Some(Question::Cancel(7))));
+    play.lose();
+    let asked = |out: AgentEffects| out.to_leader.iter().any(|event| event.question() == cancel().question());
+    assert!(asked(play.find(2)), "the cancellation was lost with the first leader");
+    play.hear(AgentEvent::Answered(play.channel, cancel().question()));
+    play.lose();
+    assert!(!asked(play.find(3)), "it is answered");
 }
 
 /// An agent with a consumer at the first leader.
@@ -113,7 +130,7 @@ fn consuming() -> Play {
     let mut play = Play::new();
     play.find(1);
     play.consume(false);
-    play.hear(AgentEvent::Answered(play.channel));
+    play.hear(AgentEvent::Answered(play.channel, Some(Question::Consume)));
     play
 }
 

@@ -187,6 +187,51 @@ pub enum QueueReply {
     Down,
 }
 
+/// What is asked of a queue, one question of a channel at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    Get,
+    Consume,
+    /// Of the consumer of this number.
+    Cancel(u32),
+    Inspect,
+    Purge,
+    Delete,
+}
+
+impl QueueReply {
+    /// What it is the answer to; `None` if it answers anything. One may come twice, and late, where a question was
+    /// asked of two leaders.
+    #[must_use]
+    pub fn question(&self) -> Option<Question> {
+        match self {
+            QueueReply::Got(_) => Some(Question::Get),
+            QueueReply::Consuming(_) => Some(Question::Consume),
+            QueueReply::Cancelled(number) => Some(Question::Cancel(*number)),
+            QueueReply::Inspected { .. } => Some(Question::Inspect),
+            QueueReply::Purged { .. } => Some(Question::Purge),
+            QueueReply::Deletable(_) => Some(Question::Delete),
+            QueueReply::Gone | QueueReply::Down => None,
+        }
+    }
+}
+
+impl QueueEvent {
+    /// What it asks, if it is a question.
+    #[must_use]
+    pub fn question(&self) -> Option<Question> {
+        match self {
+            QueueEvent::Get { .. } => Some(Question::Get),
+            QueueEvent::Consume(_) => Some(Question::Consume),
+            QueueEvent::Cancel { consumer, reply: true } => Some(Question::Cancel(consumer.number)),
+            QueueEvent::Inspect { .. } => Some(Question::Inspect),
+            QueueEvent::Purge { .. } => Some(Question::Purge),
+            QueueEvent::Delete { .. } => Some(Question::Delete),
+            _ => None,
+        }
+    }
+}
+
 /// Why a consumer was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConsumeError {

@@ -71,7 +71,9 @@ impl AgentDriver {
         for mail in mail {
             match mail {
                 Mail::Event(event) => self.agent.handle(now, AgentEvent::Queue(event), &mut self.fx),
-                Mail::Answered(channel) => self.agent.handle(now, AgentEvent::Answered(channel), &mut self.fx),
+                Mail::Answered(channel, question) => {
+                    self.agent.handle(now, AgentEvent::Answered(channel, question), &mut self.fx);
+                }
                 Mail::Record(_) | Mail::Recheck => self.look_for_leader(world),
                 Mail::NotLeader(from, attempt) => self.not_leader(world, from, attempt),
                 Mail::Channel(_) | Mail::Stop | Mail::Mirror(_) | Mail::Close => {}

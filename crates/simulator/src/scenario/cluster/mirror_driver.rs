@@ -111,7 +111,7 @@ impl MirrorDriver {
             Mail::Event(QueueEvent::NodeLost { .. }) | Mail::Recheck => {}
             Mail::Event(event) => gone_from_here(world, self.node, self.record.id, event),
             Mail::Stop => refuse_rest(world, self.node, self.record.id, [Mail::Stop]),
-            Mail::Channel(_) | Mail::Answered(_) | Mail::NotLeader(..) | Mail::Close => {}
+            Mail::Channel(_) | Mail::Answered(..) | Mail::NotLeader(..) | Mail::Close => {}
         }
         None
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use broker::metadata::{Change, Command, Metadata, Queue as Record, Tables, ViewChange};
 use broker::mirror::{Care, Effects, Packet as ReplicaPacket, Report, Runs};
-use broker::queue::{ChannelEvent, ChannelKey, ConsumerKey, Now, Publisher, QueueEvent, QueueReply};
+use broker::queue::{ChannelEvent, ChannelKey, ConsumerKey, Now, Publisher, QueueEvent, QueueReply, Question};
 use broker::{ConnectionId, QueueId};
 use bytes::Bytes;
 use cluster::membership::{self, Membership, PeerState};
@@ -37,7 +37,7 @@ pub(super) enum Mail {
     Event(QueueEvent),
     Channel(ChannelEvent),
     Record(Arc<Record>),
-    Answered(ChannelKey),
+    Answered(ChannelKey, Option<Question>),
     Recheck,
     NotLeader(NodeId, u64),
     Mirror(ReplicaMail),
@@ -350,11 +350,11 @@ impl World {
             self.send(node, connection.node(), Packet::Broker(bytes));
             return;
         }
-        if let ChannelEvent::Replied { channel, queue, .. } = &event
+        if let ChannelEvent::Replied { channel, queue, reply } = &event
             && let Some(door) = self.process(node).doors.get(queue).copied()
             && door.is_agent
         {
-            let _ = self.push(node, door.task, Mail::Answered(*channel));
+            let _ = self.push(node, door.task, Mail::Answered(*channel, reply.question()));
         }
         if let Some(task) = self.process(node).partner(connection) {
             let _ = self.push(node, task, Mail::Channel(event));

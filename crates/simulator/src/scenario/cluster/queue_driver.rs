@@ -341,7 +341,7 @@ impl QueueDriver {
                 self.queue.handle(now, QueueEvent::Stop, &mut self.fx);
                 self.stopping += 1;
             }
-            Mail::Channel(_) | Mail::Answered(_) | Mail::Recheck | Mail::NotLeader(..) | Mail::Close => {}
+            Mail::Channel(_) | Mail::Answered(..) | Mail::Recheck | Mail::NotLeader(..) | Mail::Close => {}
         }
     }
 
@@ -432,7 +432,7 @@ fn may_overtake(mail: &Mail, serves: bool) -> bool {
             QueueEvent::Credit { .. } | QueueEvent::Ack { .. } | QueueEvent::Taken { .. } => serves,
             _ => false,
         },
-        Mail::Record(_) | Mail::Mirror(_) | Mail::Answered(_) | Mail::Recheck | Mail::NotLeader(..) => true,
+        Mail::Record(_) | Mail::Mirror(_) | Mail::Answered(..) | Mail::Recheck | Mail::NotLeader(..) => true,
         Mail::Stop => !serves,
         Mail::Channel(_) | Mail::Close => true,
     }
