@@ -1,12 +1,12 @@
 //! A node whose disk has no room left, and gets room again. Publishers are not told to wait before that: the disk
 //! may get full faster than anybody looks.
 
-use black_box::{Cluster, until};
+use black_box::{Cluster, Value, until};
 
 use super::load::Load;
 use super::{QUEUE, asked, leader, mirror_all, wait_for_mirrors};
 use crate::cluster::Client;
-use crate::methods::{DURABLE, ack, consume, qos};
+use crate::methods::{DECLARE_OK, DURABLE, ack, consume, declare, qos};
 
 /// Small files, so that the log needs another one soon.
 const SETTINGS: &str = "cluster_partition_handling = pause_minority\n\
@@ -49,9 +49,12 @@ fn a_node_that_cannot_write_metadata_ends_and_the_others_go_on() {
     let load = Load::start(&cluster);
     let mut client = Client::of(&cluster[1]);
     cluster[0].disk().fill();
+    // Metadata have some room of their own: small ones would outlast the patience of the queues.
+    let note: &str = ".".repeat(100_000).leak();
     let mut number = 0;
     until("a node without room for metadata ends", || {
-        client.declare(&format!("another-{number}"), DURABLE);
+        let queue = format!("another-{number}");
+        client.ask(&declare(&queue, DURABLE, &[("x-note", Value::Text(note))]), DECLARE_OK).unwrap();
         number += 1;
         cluster[0].has_ended().then_some(())
     });
