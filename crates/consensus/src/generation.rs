@@ -127,7 +127,7 @@ pub fn refound(
         Change::Generation(generation),
         Change::Newcomer(false),
     ]);
-    file.commit(&changes)
+    file.finish(&changes)
         .map_err(|error| error.at(&log_path))?;
     Ok(Refounded {
         generation,
@@ -136,7 +136,7 @@ pub fn refound(
 }
 
 /// The generation of the log in `data_dir`, of which nobody may have a handle; `None` if there is no log, or
-/// it has none yet. Blocks.
+/// it has none yet. Brings the log up to date on the disk. Blocks.
 pub fn generation(data_dir: &Path, node: NodeId) -> Result<Option<u64>, StartError> {
     let path = data_dir.join(LOG_FILE);
     if !path.exists() {

@@ -228,7 +228,7 @@ pub(crate) fn serve_no_more(node: &Node, mut leaders: impl Iterator<Item = NodeI
     leaders.all(|old| {
         tables.nodes.is_up(old)
             || node.reach.gone(old).is_some_and(|verdict| verdict.certain)
-            || node.reach.granted_until(old).is_none_or(|until| clock::awake() >= until)
+            || node.reach.granted_until(old).is_some_and(|until| clock::awake() >= until)
     })
 }
 

@@ -151,7 +151,11 @@ impl Driver {
         if self.mirror.is_some() || settings.message_ttl.is_some() || settings.dead_letter_exchange.is_some() {
             // What a restart found may expire, though nobody comes to ask for it.
             let now = self.now();
-            self.queue.settle(now, &mut self.fx);
+            if self.serves() {
+                self.queue.settle(now, &mut self.fx);
+            } else {
+                self.unsettled = true;
+            }
             self.obey(now);
         }
         loop {
@@ -294,7 +298,7 @@ impl Driver {
                 let first = mirror.first_incomplete().or(self.fx.batch.first());
                 let _ = reply.send(first.unwrap_or(self.queue.next_seq()));
             }
-            Mail::HandOver(to) if mirror.view().is_in_sync(to) && to != mirror.node() => {
+            Mail::HandOver(to) if !self.waits_for_leases && mirror.view().is_in_sync(to) && to != mirror.node() => {
                 if self.handing_over.is_none() && time >= self.hands_over_after {
                     self.handing_over = Some(HandOver { to, until: time + HAND_OVER, proposed: None });
                 }

@@ -25,6 +25,8 @@ use crate::types::Entry;
 
 /// Bytes of a journal that is made. Read back from its length, so that it may change.
 pub(crate) const JOURNAL_BYTES: usize = 512 << 10;
+/// No program has made a smaller one.
+const BYTES_MIN: usize = 512 << 10;
 
 const MAGIC: [u8; 4] = *b"wjr1";
 
@@ -91,25 +93,26 @@ pub(crate) enum JournalError {
 }
 
 impl Journal {
-    /// Makes the journal's room if it is not there. It is in no round yet.
+    /// Makes the journal's room anew. It is in no round yet.
     pub(crate) fn create(storage: Box<dyn StorageBackend>) -> io::Result<Self> {
-        let length = storage.len()? as usize;
-        if length < JOURNAL_BYTES {
-            // Written, not only reserved: a first write into reserved room costs a journalling file system as
-            // much as growing the file.
-            storage.set_len(JOURNAL_BYTES as u64)?;
-            storage.write(0, &vec![0; JOURNAL_BYTES])?;
-            storage.sync_data()?;
-        }
-        Ok(Journal {
+        // Written, not only reserved, whatever a start before has left: a first write into reserved room costs a
+        // journalling file system as much as growing the file, and may find no room.
+        storage.set_len(JOURNAL_BYTES as u64)?;
+        storage.write(0, &vec![0; JOURNAL_BYTES])?;
+        storage.sync_data()?;
+        Ok(Self::of(storage, JOURNAL_BYTES))
+    }
+
+    fn of(storage: Box<dyn StorageBackend>, capacity: usize) -> Self {
+        Journal {
             storage,
-            capacity: length.max(JOURNAL_BYTES),
+            capacity,
             round: 0,
             sequence: 0,
             end: 0,
             marked: true,
             buffer: Vec::new(),
-        })
+        }
     }
 
     /// Reads the changes of `round` back, in order, from a journal that was made before.
@@ -118,22 +121,24 @@ impl Journal {
         round: u64,
     ) -> Result<(Self, Vec<Change>), JournalError> {
         let length = storage.len()? as usize;
-        if length < JOURNAL_BYTES {
-            let what = format!("it has {length} bytes of {JOURNAL_BYTES}, and the log needs what it held");
+        if length < BYTES_MIN {
+            let what = format!("it has {length} bytes of {BYTES_MIN} at least, and the log needs what it held");
             return Err(JournalError::Damaged(what));
         }
-        let mut journal = Self::create(storage)?;
+        let mut journal = Self::of(storage, length);
         journal.round = round;
         let mut bytes = vec![0; journal.capacity];
         journal.storage.read(0, &mut bytes)?;
         let mut changes = Vec::new();
         while let Some(body) = record(&bytes[journal.end..], round, journal.sequence) {
-            if !body.is_empty() {
-                let at = journal.end;
-                let mut read: Vec<Change> = postcard::from_bytes(body)
-                    .map_err(|error| JournalError::Damaged(format!("its record at {at} makes no sense: {error}")))?;
-                changes.append(&mut read);
+            if body.is_empty() {
+                // The mark. What would prove that a record stood in its place has its sequence behind it.
+                break;
             }
+            let at = journal.end;
+            let mut read: Vec<Change> = postcard::from_bytes(body)
+                .map_err(|error| JournalError::Damaged(format!("its record at {at} makes no sense: {error}")))?;
+            changes.append(&mut read);
             journal.end += padded(HEADER_BYTES + body.len());
             journal.sequence += 1;
         }

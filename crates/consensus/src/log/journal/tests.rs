@@ -110,6 +110,31 @@ fn changed_bytes_are_damage() {
     assert_eq!(recover(&disk, 5).unwrap(), batches(6));
 }
 
+/// The record that was written over the mark is not on the disk after all, and the mark is back.
+#[test]
+fn a_record_that_is_lost_is_damage_though_a_mark_stands_in_its_place() {
+    let (mut journal, disk) = written(5, 2);
+    journal.mark().unwrap();
+    let (at, mut before) = (journal.end, Vec::new());
+    disk.journal().damage(|bytes| before = bytes[at..at + 512].to_vec());
+    journal.append(&batch(2)).unwrap();
+    journal.mark().unwrap();
+    assert_eq!(recover(&disk, 5).unwrap(), batches(3));
+    disk.journal().damage(|bytes| bytes[at..at + HEADER_BYTES].copy_from_slice(&before[..HEADER_BYTES]));
+    let error = recover(&disk, 5).unwrap_err();
+    assert!(error.contains("has changed"), "{error}");
+}
+
+/// A start that found no room may have left a file of the right length that is none.
+#[test]
+fn a_new_journal_is_written_whatever_was_left() {
+    let disk = Disk::default();
+    disk.journal().set_len(JOURNAL_BYTES as u64).unwrap();
+    let before = disk.syncs();
+    Journal::create(Box::new(disk.journal())).unwrap();
+    assert_eq!(disk.syncs(), before + 1);
+}
+
 #[test]
 fn a_journal_that_is_cut_or_gone_is_damage() {
     let (_journal, disk) = written(5, 6);

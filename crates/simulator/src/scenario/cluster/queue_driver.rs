@@ -125,7 +125,11 @@ impl QueueDriver {
             self.become_mirrored(world);
             if let Some(mirror) = &self.mirror {
                 mirror.begin(&mut self.replica);
-                self.queue.settle(now, &mut self.fx);
+                if self.serves(world) {
+                    self.queue.settle(now, &mut self.fx);
+                } else {
+                    self.unsettled = true;
+                }
                 self.obey(world, now);
             }
         }
@@ -248,7 +252,7 @@ impl QueueDriver {
                 self.handing_over.take_if(|handing_over| handing_over.proposed == Some(epoch));
             }
             ReplicaMail::Refused(epoch, change) => mirror.refused(time, epoch, change),
-            ReplicaMail::HandOver(to) if mirror.view().is_in_sync(to) && to != mirror.node() => {
+            ReplicaMail::HandOver(to) if !self.waits_for_leases && mirror.view().is_in_sync(to) && to != mirror.node() => {
                 if self.handing_over.is_none() && time >= self.hands_over_after {
                     self.handing_over = Some(HandOver { to, until: time + HAND_OVER, proposed: None });
                 }
