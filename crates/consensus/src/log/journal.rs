@@ -129,26 +129,15 @@ impl Journal {
         journal.round = round;
         let mut bytes = vec![0; journal.capacity];
         journal.storage.read(0, &mut bytes)?;
-        let mut changes = Vec::new();
-        while let Some(body) = record(&bytes[journal.end..], round, journal.sequence) {
-            if body.is_empty() {
-                // The mark. What would prove that a record stood in its place has its sequence behind it.
-                break;
-            }
-            let at = journal.end;
-            let mut read: Vec<Change> = postcard::from_bytes(body)
-                .map_err(|error| JournalError::Damaged(format!("its record at {at} makes no sense: {error}")))?;
-            changes.append(&mut read);
-            journal.end += padded(HEADER_BYTES + body.len());
-            journal.sequence += 1;
-        }
+        let (changes, sequence, end) = read(&bytes, round)?;
+        (journal.sequence, journal.end) = (sequence, end);
         let later = (journal.end..bytes.len()).step_by(ALIGNMENT);
         for at in later {
             let whole = header(&bytes[at..])
                 .filter(|header| header.round == round && header.sequence > journal.sequence)
                 .and_then(|header| record(&bytes[at..], round, header.sequence));
             if whole.is_some() {
-                return Err(JournalError::Damaged(format!("its record at {} has changed", journal.end)));
+                return Err(changed(journal.end));
             }
         }
         Ok((journal, changes))
@@ -189,16 +178,9 @@ impl Journal {
     pub(crate) fn changes(&self) -> Result<Vec<Change>, JournalError> {
         let mut bytes = vec![0; self.end];
         self.storage.read(0, &mut bytes)?;
-        let mut changes = Vec::new();
-        let mut at = 0;
-        for sequence in 0..self.sequence {
-            let read = record(&bytes[at..], self.round, sequence)
-                .and_then(|body| Some((body.len(), postcard::from_bytes::<Vec<Change>>(body).ok()?)));
-            let Some((length, mut read)) = read else {
-                return Err(JournalError::Damaged(format!("its record at {at} has changed")));
-            };
-            changes.append(&mut read);
-            at += padded(HEADER_BYTES + length);
+        let (changes, sequence, end) = read(&bytes, self.round)?;
+        if sequence < self.sequence {
+            return Err(changed(end));
         }
         Ok(changes)
     }
@@ -222,6 +204,28 @@ impl Journal {
         self.buffer[24..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
         self.storage.write(self.end as u64, &self.buffer)
     }
+}
+
+/// The changes of `round` from the beginning of `bytes` to the first record that is not whole, or to the mark: how
+/// many records those were, and where they end.
+fn read(bytes: &[u8], round: u64) -> Result<(Vec<Change>, u64, usize), JournalError> {
+    let (mut changes, mut sequence, mut at) = (Vec::new(), 0, 0);
+    while let Some(body) = bytes.get(at..).and_then(|rest| record(rest, round, sequence)) {
+        if body.is_empty() {
+            // The mark. What would prove that a record stood in its place has its sequence behind it.
+            break;
+        }
+        let mut read: Vec<Change> = postcard::from_bytes(body)
+            .map_err(|error| JournalError::Damaged(format!("its record at {at} makes no sense: {error}")))?;
+        changes.append(&mut read);
+        at += padded(HEADER_BYTES + body.len());
+        sequence += 1;
+    }
+    Ok((changes, sequence, at))
+}
+
+fn changed(at: usize) -> JournalError {
+    JournalError::Damaged(format!("its record at {at} has changed"))
 }
 
 struct Header {
