@@ -175,12 +175,21 @@ impl Synchronous {
             }
             let next = watcher.judge(*standing, sight, lag);
             if next.phase != standing.phase {
-                tracing::info!(learner = ?next.learner, phase = ?next.phase, "synchronous learner");
+                tell(&next);
             }
             let changes = *standing != next;
             *standing = next;
             changes
         });
+    }
+}
+
+fn tell(standing: &Standing) {
+    let Some(learner) = standing.learner else { return };
+    match standing.phase {
+        Phase::InStep => tracing::info!("{learner} holds all metadata, and is waited for before changes are answered"),
+        Phase::Lagging => tracing::warn!("{learner} does not keep up with the metadata: changes are answered without it"),
+        Phase::Returning(_) => tracing::info!("{learner} gets the metadata that it lacks"),
     }
 }
 

@@ -159,7 +159,8 @@ fn queue_of(record: &Record, found: &Found) -> Queue {
 }
 
 fn queue_created(node: &Arc<Node>, record: &Arc<Record>) {
-    if leads(node.id(), record) && node.leading(record.id).is_none() {
+    // One that has been led elsewhere since, which this node hears of together, is taken over like any other.
+    if leads(node.id(), record) && record.view.is_first_term() && node.leading(record.id).is_none() {
         // Counted where it is led, so that all nodes together count it once.
         node.counters.queues_created.fetch_add(1, Ordering::Relaxed);
         queue_driver::start(node, Queue::new(record, &[], None, moment()), Arc::clone(record), None, []);

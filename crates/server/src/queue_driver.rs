@@ -503,6 +503,11 @@ impl Driver {
     /// Does what the queue asks, until it asks for nothing more.
     fn obey(&mut self, now: Now) {
         for _ in 0..16 {
+            if self.waits_for_leases
+                && let Some(mirror) = &mut self.mirror
+            {
+                mirror.take_back_seats(now.time, &mut self.replica);
+            }
             self.mirror_effects();
             if let Some(ticket) = self.complete.take() {
                 self.queue.handle(now, QueueEvent::Stored { ticket }, &mut self.fx);

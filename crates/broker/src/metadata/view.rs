@@ -136,6 +136,12 @@ impl View {
         self.seats.iter().any(|seat| seat.node == node)
     }
 
+    /// Whether the node that leads is the first to do so.
+    #[must_use]
+    pub fn is_first_term(&self) -> bool {
+        self.led_since == 1
+    }
+
     /// Whether nobody else has led between the two views.
     #[must_use]
     pub fn is_same_term(&self, other: &View) -> bool {

@@ -447,6 +447,15 @@ impl Leader {
         }
     }
 
+    /// Takes back the seats that are proposed in `out`, to be proposed again later. A leader that still waits for
+    /// one before it gives none: who has a seat may lead next, and would not know whom to wait for.
+    pub fn take_back_seats(&mut self, now: Time, out: &mut Effects) {
+        let Effects { proposals, .. } = out;
+        for (epoch, change) in proposals.extract_if(.., |(_, change)| matches!(change, ViewChange::InSync(_))) {
+            self.refused(now, epoch, change);
+        }
+    }
+
     /// Starts or stops sending the backlog to mirrors that lack it. Whether there was one.
     pub fn synchronize(&mut self, now: Time, start: bool, out: &mut Effects) -> bool {
         let mut some = false;

@@ -184,6 +184,23 @@ fn who_may_have_a_seat_by_now_is_a_possible_successor() {
     assert!(leader.possible_successors().any(|node| node == TWO));
 }
 
+/// A leader that waits for the leases of one before it gives no seats: they are proposed when it may serve.
+#[test]
+fn a_seat_taken_back_is_proposed_again() {
+    let mut out = Effects::default();
+    let mut leader = leader_with_feed(&mut out);
+    leader.surveyed(NOW, TWO, 1, Vec::new(), None, &mut out);
+    leader.receive(NOW, TWO, Packet::Has { feed: 1, number: 1 }, &mut out);
+    leader.tick(NOW, &mut out);
+    let seat = [(leader.view().epoch, ViewChange::InSync(TWO))];
+    assert_eq!(out.proposals, seat);
+    leader.take_back_seats(NOW, &mut out);
+    assert!(out.proposals.is_empty());
+    assert_eq!(leader.possible_successors().count(), 0);
+    leader.tick(NOW + Duration::from_secs(5), &mut out);
+    assert_eq!(out.proposals, seat);
+}
+
 /// `ha-ack-mode: async`.
 #[test]
 fn a_leader_that_reports_alone_waits_for_its_own_disk_only() {

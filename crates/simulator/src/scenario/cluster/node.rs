@@ -510,7 +510,7 @@ impl World {
             match change {
                 Change::QueueCreated(id) => {
                     if let Some(record) = tables.queues.get(id).map(Arc::clone) {
-                        if leads(node, &record) && !self.process(node).leading.contains_key(id) {
+                        if leads(node, &record) && record.view.is_first_term() && !self.process(node).leading.contains_key(id) {
                             let queue = broker::queue::Queue::new(&record, &[], None, self.moment(node));
                             QueueDriver::start(self, node, queue, Arc::clone(&record), None);
                         }

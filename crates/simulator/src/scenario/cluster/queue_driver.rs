@@ -352,6 +352,11 @@ impl QueueDriver {
     /// Does what the queue asks, until it asks for nothing more.
     fn obey(&mut self, world: &mut World, now: Now) {
         for _ in 0..16 {
+            if self.waits_for_leases
+                && let Some(mirror) = &mut self.mirror
+            {
+                mirror.take_back_seats(now.time, &mut self.replica);
+            }
             self.mirror_effects(world);
             if let Some(ticket) = self.complete.take() {
                 self.queue.handle(now, QueueEvent::Stored { ticket }, &mut self.fx);
