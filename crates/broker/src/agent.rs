@@ -20,7 +20,8 @@
 //!   none in between, and waits for what was given back. Credit and turns are void: consumers ask again.
 //! * The queue is deleted: who consumes is cancelled. A leader that is there does that; if there is none, channels
 //!   are told to ask again, and find no queue.
-//! * Down: questions are answered with [`QueueReply::Down`], publishes are refused, at once.
+//! * Down: questions are answered with [`QueueReply::Down`], publishes are refused, at once. Consumers that asked to be
+//!   cancelled rather than moved are; the others wait for a leader, and are cancelled after [`CONSUMER_PATIENCE`].
 //!
 //! Invariants: a publish is reported to its publisher exactly once; two publishes of one publisher reach
 //! the queue in their order; what is kept is bounded by what publishers may send before they must wait
@@ -99,6 +100,8 @@ pub struct Agent {
     queue: QueueId,
     session: ConnectionId,
     place: Place,
+    /// Since when there is no leader to be spoken to.
+    leaderless: Option<Time>,
     /// The life that this agent last spoke to.
     life: Option<u64>,
     /// How long a publish waits for a leader before it is refused.
@@ -129,6 +132,8 @@ pub struct Agent {
 pub const PUBLISH_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a question waits for a leader.
 pub const QUESTION_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a consumer waits for a leader before it is cancelled, as RabbitMQ's channels do.
+pub const CONSUMER_PATIENCE: Duration = Duration::from_secs(60);
 /// What is settled and kept while there is no leader, in runs. Without the rest messages come again, flagged.
 const SETTLED_MAX: usize = 100_000;
 /// Ended channels that the next leader is told of. Of others it hears when the link to it breaks.
@@ -142,6 +147,7 @@ impl Agent {
             queue,
             session,
             place: Place::Waiting,
+            leaderless: None,
             life: None,
             patience: PUBLISH_PATIENCE,
             returns: false,
@@ -194,7 +200,7 @@ impl Agent {
             }
             AgentEvent::Report(_) => {}
             AgentEvent::Answered(channel, question) => self.answered(channel, question),
-            AgentEvent::Leader(place) => self.leader(place, out),
+            AgentEvent::Leader(place) => self.leader(now, place, out),
             AgentEvent::Tick => self.lose_patience(now, out),
         }
     }
@@ -221,7 +227,8 @@ impl Agent {
         let publish = self.kept.first().filter(|(_, kept)| kept.is_refusable());
         let publish = publish.map(|(_, kept)| kept.since + self.patience);
         let question = self.questions.values().map(|(since, _)| *since + QUESTION_PATIENCE).min();
-        publish.into_iter().chain(question).min()
+        let consumers = self.leaderless.filter(|_| !self.consuming.is_empty()).map(|since| since + CONSUMER_PATIENCE);
+        publish.into_iter().chain(question).chain(consumers).min()
     }
 
     fn take(&mut self, now: Time, event: QueueEvent, out: &mut AgentEffects) {
@@ -391,16 +398,30 @@ impl Agent {
         }
     }
 
-    fn leader(&mut self, place: Place, out: &mut AgentEffects) {
+    fn leader(&mut self, now: Time, place: Place, out: &mut AgentEffects) {
         let before = std::mem::replace(&mut self.place, place);
         match place {
             Place::Attached { life } => {
+                self.leaderless = None;
                 if before != place {
                     self.attach(life, out);
                 }
             }
-            Place::Waiting => {}
-            Place::Down => self.give_up(out),
+            Place::Waiting => drop(self.leaderless.get_or_insert(now)),
+            Place::Down => {
+                self.leaderless.get_or_insert(now);
+                self.give_up(out);
+                if before != place {
+                    self.tell_down(false, out);
+                }
+            }
+        }
+    }
+
+    fn tell_down(&self, for_good: bool, out: &mut AgentEffects) {
+        for connection in &self.consuming {
+            let channel = ChannelKey { connection: *connection, number: 0, life: 0 };
+            out.to_connections.push((*connection, ChannelEvent::QueueDown { channel, queue: self.queue, for_good }));
         }
     }
 
@@ -479,6 +500,10 @@ impl Agent {
         for channel in late {
             self.questions.remove(&channel);
             self.answer(channel, QueueReply::Down, out);
+        }
+        if self.leaderless.is_some_and(|since| now.since(since) >= CONSUMER_PATIENCE) && !self.consuming.is_empty() {
+            self.tell_down(true, out);
+            self.consuming.clear();
         }
     }
 

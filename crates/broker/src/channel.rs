@@ -339,6 +339,10 @@ impl Channel {
                 self.queue_moved(scope, queue);
                 Ok(())
             }
+            ChannelEvent::QueueDown { queue, for_good, .. } => {
+                self.queue_down(scope, queue, for_good);
+                Ok(())
+            }
             ChannelEvent::Resumed { queue, .. } => {
                 self.resumed(scope, queue);
                 Ok(())

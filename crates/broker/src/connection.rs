@@ -35,7 +35,7 @@ use stdx::{Lookup, Time};
 pub use effects::{ConnectionEffects, Note};
 
 use crate::channel::{Channel, Scope};
-use crate::id::{ConnectionId, Name, QueueId};
+use crate::id::{ConnectionId, Name};
 use crate::message::Message;
 use crate::metadata::{Outcome, Refusal, Tables};
 use crate::queue::{ChannelEvent, ChannelKey};
@@ -743,9 +743,16 @@ impl Connection {
         while self.out.len() < OUT_HIGH_WATER {
             let Some(event) = self.inbox.pop_front() else { break };
             let key = event.channel();
-            if let ChannelEvent::QueueMoved { queue, .. } = event {
-                self.queue_moved(context, queue, fx);
-                continue;
+            match event {
+                ChannelEvent::QueueMoved { queue, .. } => {
+                    self.in_all_channels(context, fx, |channel, scope| channel.queue_moved(scope, queue));
+                    continue;
+                }
+                ChannelEvent::QueueDown { queue, for_good, .. } => {
+                    self.in_all_channels(context, fx, |channel, scope| channel.queue_down(scope, queue, for_good));
+                    continue;
+                }
+                _ => {}
             }
             if self.channels.get(&key.number).is_none_or(|c| c.key != key) {
                 // The channel is gone; the queue took back what it held for it.
@@ -761,12 +768,16 @@ impl Connection {
         }
     }
 
-    /// A queue has another leader, or its leader has lost sight of this node.
-    fn queue_moved(&mut self, context: &Context, queue: QueueId, fx: &mut ConnectionEffects) {
+    fn in_all_channels(
+        &mut self,
+        context: &Context,
+        fx: &mut ConnectionEffects,
+        mut tell: impl FnMut(&mut Channel, &mut Scope<'_>),
+    ) {
         let numbers: Vec<u16> = self.channels.keys().copied().collect();
         for number in numbers {
             let _ = self.with_channel(context, number, fx, |channel, scope| {
-                channel.queue_moved(scope, queue);
+                tell(channel, scope);
                 Ok(())
             });
         }

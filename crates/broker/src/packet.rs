@@ -243,6 +243,9 @@ pub fn encode_to_channel(out: &mut Vec<u8>, event: &ChannelEvent) {
         ChannelEvent::Resumed { channel, queue } => drop(w.u8(7).channel(*channel).u64(queue.0)),
         // Said by a node to its own connections.
         ChannelEvent::QueueMoved { channel, queue } => drop(w.u8(6).channel(*channel).u64(queue.0)),
+        ChannelEvent::QueueDown { channel, queue, for_good } => {
+            w.u8(8).channel(*channel).u64(queue.0).u8(u8::from(*for_good));
+        }
     }
 }
 
@@ -297,6 +300,7 @@ fn channel_event(r: &mut Reader<'_>) -> Result<ChannelEvent, BadPacket> {
         5 => ChannelEvent::Resubscribed { channel: r.channel()?, number: r.u32()?, accepted: r.flag()? },
         6 => ChannelEvent::QueueMoved { channel: r.channel()?, queue: QueueId(r.u64()?) },
         7 => ChannelEvent::Resumed { channel: r.channel()?, queue: QueueId(r.u64()?) },
+        8 => ChannelEvent::QueueDown { channel: r.channel()?, queue: QueueId(r.u64()?), for_good: r.flag()? },
         _ => return Err(BadPacket("unknown event for a channel")),
     })
 }

@@ -76,8 +76,8 @@ pub enum ProposeError {
     },
     /// Nobody led who could be reached, for as long as this node waits. The command was not applied.
     #[error(
-        "no leader of the metadata log for {waited:?}: too few of its voters can be reached; the \
-         command was not applied"
+        "no leader of the metadata log for {:.1} s: too few of its voters can be reached; nothing was changed",
+        waited.as_secs_f64()
     )]
     NoLeader {
         /// How long this node has waited.

@@ -79,7 +79,7 @@ impl Error {
 
     /// A field that the body must have is not there.
     pub(crate) fn key_missing(key: &str) -> Error {
-        Error::bad_request(json!([["key_missing", key]]))
+        Error::bad_request(format!("[{{key_missing,{key}}}]"))
     }
 
     /// The method is not served on this path. The router adds the header that lists those that are.

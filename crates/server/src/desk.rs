@@ -148,7 +148,8 @@ async fn hand_out(mailbox: Arc<Mailbox<ConnectionMail>>, waiting: Waiting) {
                 | ChannelEvent::ConsumerCancelled { .. }
                 | ChannelEvent::Resubscribed { .. }
                 | ChannelEvent::Resumed { .. }
-                | ChannelEvent::QueueMoved { .. } => continue,
+                | ChannelEvent::QueueMoved { .. }
+                | ChannelEvent::QueueDown { .. } => continue,
             };
             if let Some(wait) = waiting.lock().remove(&channel.life) {
                 let _ = wait.send(answer);

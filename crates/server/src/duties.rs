@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use broker::metadata::{Command, MirrorMode, NodeKind, Queue, Scope, Tables, ViewChange};
 use cluster::metadata_log::{Member, NodeId};
-use consensus::{Consensus, Role};
+use consensus::{ChangeError, Consensus, Role};
 use parking_lot::Mutex;
 use stdx::Time;
 use tokio::task::{JoinHandle, JoinSet};
@@ -170,7 +170,13 @@ impl Voters {
         let (consensus, told) = (consensus.clone(), Arc::clone(&self.told));
         self.under_way = Some(tokio::spawn(async move {
             if let Err(error) = consensus.arrange(wanted).await {
-                let why = error.to_string();
+                let why = match &error {
+                    ChangeError::Behind(behind) => {
+                        let names: Vec<&str> = tables.node_names(behind).collect();
+                        format!("{} did not answer, or is not up to date with it", names.join(", "))
+                    }
+                    error => error.to_string(),
+                };
                 if *told.lock() != why {
                     tracing::info!("the voters of the metadata log are arranged again later: {why}");
                     *told.lock() = why;

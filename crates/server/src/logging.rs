@@ -207,12 +207,12 @@ fn level_of(metadata: &Metadata<'_>) -> LogLevel {
     }
 }
 
-/// Libraries are only heard where something is wrong. What the engine of the metadata log warns of
-/// (a member that is away does not answer it) is told by us, in words of ours.
+/// Libraries are only heard where something is wrong. What the engine of the metadata log warns of (a member that is
+/// away does not answer it) and takes for errors (it is asked while it ends) is told by us, in words of ours.
 fn floor(target: &str) -> LogLevel {
     match target.split("::").next().unwrap_or(target) {
         "server" | "broker" | "management" | "consensus" | "store" | "cluster" | "amqp" | "warren" => LogLevel::Debug,
-        "openraft" => LogLevel::Error,
+        "openraft" => LogLevel::Critical,
         _ => LogLevel::Warning,
     }
 }

@@ -137,6 +137,13 @@ impl Driver {
             return Next::End { forget: !view.holds(me) };
         }
         if !view.is_running() {
+            let (name, vhost) = (&self.record.name, &self.record.vhost);
+            let tables = self.node.tables.load();
+            let leader = tables.leader_name(&self.record);
+            tracing::warn!(
+                "queue '{name}' in vhost '{vhost}' stops until node {leader} is back: the copy here is not in sync, and its \
+                 policy promotes none that is not"
+            );
             return Next::End { forget: false };
         }
         self.follower.view_changed(now, view, &mut self.fx);
@@ -174,7 +181,11 @@ impl Driver {
             Some(ring) => Leader::succeed(newest.id, node.id(), &record.view, ring, sessions.clone(), care),
             None => Leader::found(newest.id, node.id(), &newest.view, sessions.clone(), care),
         };
-        tracing::info!("queue '{}' in vhost '{}' is led here", newest.name, newest.vhost);
+        if newest.view.is_unclean_term() {
+            mirrors::warn_of_unclean(&node, &newest);
+        } else {
+            tracing::info!("queue '{}' in vhost '{}' is led here", newest.name, newest.vhost);
+        }
         let rest = rest.into_iter().filter(|mail| matches!(mail, QueueMail::Mirror(_) | QueueMail::Stop(_)));
         let came = std::iter::once(QueueMail::Record(Arc::clone(&newest))).chain(rest);
         start_leader(&node, &newest, &found, (leader, sessions), came);

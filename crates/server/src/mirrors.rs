@@ -82,6 +82,19 @@ pub(crate) fn view_changed(node: &Arc<Node>, record: &Arc<Record>) {
     node.refresh_door(id, record.view.mirrored || !leads_here);
 }
 
+/// Says that this node leads a queue of which it did not hold everything.
+pub(crate) fn warn_of_unclean(node: &Node, record: &Record) {
+    let tables = node.tables.load();
+    let old: Vec<&str> = tables.node_names(&record.view.old).collect();
+    let (name, vhost) = (&record.name, &record.vhost);
+    let rest = if old.is_empty() {
+        "what it lacked is lost".to_owned()
+    } else {
+        format!("what only the copies on {} have comes back with them", old.join(", "))
+    };
+    tracing::warn!("queue '{name}' in vhost '{vhost}' is led here, where its copy was not in sync: {rest}");
+}
+
 /// Leads a queue that this node holds alone, from what its store has.
 fn lead_from_store(node: &Arc<Node>, record: &Arc<Record>) {
     let (node, record) = (Arc::clone(node), Arc::clone(record));

@@ -324,7 +324,11 @@ impl Driver {
 
     /// Another node leads: consumers of this node ask there, and the ring goes to a follower.
     fn step_down(mut self, record: &Arc<metadata::Queue>) {
-        tracing::info!("queue '{}' in vhost '{}' is led elsewhere", record.name, record.vhost);
+        if record.view.is_running() && record.leader() != self.node.id() {
+            let tables = self.node.tables.load();
+            let leader = tables.leader_name(record);
+            tracing::info!("queue '{}' in vhost '{}' is led by node {leader} now", record.name, record.vhost);
+        }
         self.queue.leave_to_successor(&mut self.fx);
         self.fx.batch = store::Batch::new();
         self.fx.ticket = None;

@@ -111,7 +111,7 @@ pub(crate) async fn open_node(host: &ProcessHost, mut identity: Identity, log: L
         peers: Arc::clone(&peers),
     });
     peers.serve(&node);
-    tokio::spawn(crate::watch::run(Arc::clone(&node), heard));
+    node.run(crate::watch::run(Arc::clone(&node), heard));
     let machine = Machine::new(latest, Arc::clone(&node.follow));
     let options = crate::partition::log_options(&node, identity.generation, identity.founder);
     let consensus = consensus::start(options, machine, OverLinks(Arc::clone(&peers))).await;
@@ -363,6 +363,8 @@ fn server_properties(config: &Config) -> Table {
 
 /// So long queues are given to write what a start needs, and the metadata log to end.
 const QUEUES_END: Duration = Duration::from_secs(10);
+/// So long clients are given to take their leave, once they are told that the node stops.
+const CLIENTS_END: Duration = Duration::from_secs(2);
 /// A node that stops does not wait longer for room on its disk: what it cannot write was promised to nobody.
 const ROOM_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -380,6 +382,7 @@ pub(crate) async fn stop_node(node: &Arc<Node>) {
         let reason = "broker forced connection closure with reason 'shutdown'".to_owned();
         let _ = handle.mailbox.push(ConnectionMail::CloseNow(reason), 0);
     }
+    let deadline = tokio::time::Instant::now() + CLIENTS_END;
     while !node.connections.read().is_empty() && tokio::time::Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

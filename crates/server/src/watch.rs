@@ -109,7 +109,8 @@ impl Reach {
     }
 }
 
-/// Runs membership until the node stops.
+/// Runs membership until the end of this life of the node: others take one that stops in good order, which may have to
+/// wait for its clients, for silent otherwise, and wait for it in turn.
 pub(crate) async fn run(node: Arc<Node>, mut heard: mpsc::UnboundedReceiver<PeerEvent>) {
     let cluster = &node.config.cluster;
     let settings = Settings { failure_timeout: cluster.failure_timeout, ..Settings::default() };
@@ -125,7 +126,6 @@ pub(crate) async fn run(node: Arc<Node>, mut heard: mpsc::UnboundedReceiver<Peer
                 None => return,
             },
             () = tokio::time::sleep(node.reach.wait()) => Some(Event::Tick),
-            () = node.stopped() => return,
         };
         if let Some(event) = event {
             let effects = node.reach.handle(event);
@@ -148,6 +148,8 @@ fn translate(node: &Node, event: PeerEvent) -> Option<Event> {
 
 fn obey(node: &Node, effects: Vec<Effect>) {
     let name = |peer: NodeId| node.peers.get(peer).map_or_else(|| peer.to_string().into(), |p| Arc::clone(&p.name));
+    // Of one that stopped in good order, or was declared down long ago, silence is no news.
+    let is_up = |peer: NodeId| node.tables.load().nodes.is_up(peer);
     for effect in effects {
         match effect {
             Effect::Send { to, packet } => {
@@ -162,11 +164,16 @@ fn obey(node: &Node, effects: Vec<Effect>) {
                 }
                 node.reach.changed.notify_waiters();
             }
-            Effect::Suspected { peer } => tracing::info!("node {} is silent", name(peer)),
+            Effect::Suspected { peer } if is_up(peer) => tracing::info!("node {} is silent", name(peer)),
+            Effect::Suspected { peer } => tracing::info!("node {} has stopped", name(peer)),
             Effect::Unsuspected { peer } => tracing::info!("node {} is heard again", name(peer)),
             Effect::Unreachable { peer, incarnation, certain } => {
                 let what = if certain { "is down" } else { "does not answer" };
-                tracing::warn!("node {} {what}", name(peer));
+                if is_up(peer) {
+                    tracing::warn!("node {} {what}", name(peer));
+                } else {
+                    tracing::debug!("node {}, which was declared down, {what}", name(peer));
+                }
                 let verdict = Verdict { incarnation: incarnation.map(|i| i.0), certain, since: clock::awake() };
                 node.reach.met.lock().remove(&peer);
                 node.reach.gone.lock().insert(peer, verdict);

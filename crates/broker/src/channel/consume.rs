@@ -278,7 +278,7 @@ impl Channel {
                 consumer.moved = true;
                 continue;
             };
-            if ask.arguments.get("x-cancel-on-ha-failover").and_then(amqp::Value::as_bool) == Some(true) {
+            if is_cancelled_on_failover(ask) {
                 self.consumer_cancelled(scope, number);
                 self.end_at(scope, queue, number);
                 continue;
@@ -291,6 +291,19 @@ impl Channel {
         }
         // The new leader knows nothing of a turn that the old one had.
         self.resumed(scope, queue);
+    }
+
+    /// Nobody leads the queue: see [`ChannelEvent::QueueDown`]. One that waits for its first answer, or for the end, has
+    /// that from its agent.
+    pub(crate) fn queue_down(&mut self, scope: &mut Scope<'_>, queue: QueueId, for_good: bool) {
+        let here = self.consumers.numbered().filter(|(_, consumer)| consumer.queue == queue);
+        let goes = |ask: &Consume| for_good || is_cancelled_on_failover(ask);
+        let gone = here.filter(|(_, consumer)| consumer.ask.as_deref().is_some_and(goes));
+        let numbers: Vec<u32> = gone.map(|(number, _)| number).collect();
+        for number in numbers {
+            self.consumer_cancelled(scope, number);
+            self.end_at(scope, queue, number);
+        }
     }
 
     /// The verdict on a consumer that asked again.
@@ -425,6 +438,12 @@ impl Channel {
         self.next_tag += 1;
         write_delivery(scope, self.key.number, &tag, delivery_tag, false, message);
     }
+}
+
+/// Whether a consumer wants to be cancelled where its queue gets another leader, or has none (RabbitMQ, "Highly Available
+/// Queues", consumer cancellation).
+fn is_cancelled_on_failover(ask: &Consume) -> bool {
+    ask.arguments.get("x-cancel-on-ha-failover").and_then(amqp::Value::as_bool) == Some(true)
 }
 
 /// The smaller of two limits that are set; 0 when none is.

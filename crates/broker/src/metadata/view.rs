@@ -142,6 +142,12 @@ impl View {
         self.led_since == 1
     }
 
+    /// Whether who leads took over without being in sync.
+    #[must_use]
+    pub fn is_unclean_term(&self) -> bool {
+        !self.is_first_term() && self.seats.first().is_some_and(|seat| seat.since == self.led_since)
+    }
+
     /// Whether nobody else has led between the two views.
     #[must_use]
     pub fn is_same_term(&self, other: &View) -> bool {

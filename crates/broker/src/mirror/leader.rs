@@ -456,11 +456,11 @@ impl Leader {
         }
     }
 
-    /// Starts or stops sending the backlog to mirrors that lack it. Whether there was one.
+    /// Starts or stops sending the backlog to mirrors that lack it. Whether there was one to start with, or to stop.
     pub fn synchronize(&mut self, now: Time, start: bool, out: &mut Effects) -> bool {
         let mut some = false;
         for feed in self.feeds.values_mut() {
-            some |= feed.sends_backlog != start || feed.messages_left().is_none_or(|left| left > 0);
+            some |= (start || feed.sends_backlog) && feed.messages_left().is_none_or(|left| left > 0);
             feed.sends_backlog = start;
         }
         self.tick(now, out);

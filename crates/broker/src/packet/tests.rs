@@ -90,13 +90,14 @@ fn reply(rng: &mut Rng) -> QueueReply {
 fn event_for_channel(rng: &mut Rng) -> ChannelEvent {
     let channel = channel(rng);
     let queue = QueueId(rng.next());
-    match rng.below(7) {
+    match rng.below(8) {
         0 => ChannelEvent::Deliver { queue, channel, since: rng.next(), items: (0..rng.below(4)).map(|_| delivery(rng)).collect() },
         1 => ChannelEvent::Confirmed { channel, runs: vec![(1, 5), (7, rng.next())] },
         2 => ChannelEvent::Rejected { channel, numbers: vec![1, rng.next()] },
         3 => ChannelEvent::Replied { channel, queue, reply: reply(rng) },
         4 => ChannelEvent::ConsumerCancelled { channel, number: 9 },
         5 => ChannelEvent::Resubscribed { channel, number: 9, accepted: rng.one_in(2) },
+        6 => ChannelEvent::QueueDown { channel, queue, for_good: rng.one_in(2) },
         _ => ChannelEvent::QueueMoved { channel, queue },
     }
 }

@@ -185,7 +185,7 @@ fn mirroring_parameters_fit_their_mode() {
             "nodes",
             "ha-params",
             Value::from(vec![Value::from(1_i64)]),
-            "ha-mode=\"nodes\" takes a list of strings, [1] given",
+            "ha-mode=\"nodes\" takes a list of strings, [1] was not a string",
         ),
         (
             "all",

@@ -247,11 +247,14 @@ fn parameters(mode: &Value, parameters: Option<&Value>) -> Check {
         },
         Some("nodes") => match parameters.and_then(Value::as_array) {
             Some([]) => Err("ha-mode=\"nodes\" list must be non-empty".to_owned()),
-            Some(names) if names.iter().all(|name| name.as_str().is_some()) => Ok(()),
-            Some(_) => Err(format!(
-                "ha-mode=\"nodes\" takes a list of strings, {} given",
-                given()
-            )),
+            Some(names) => {
+                let others: Vec<Value> = names.iter().filter(|name| name.as_str().is_none()).cloned().collect();
+                if others.is_empty() {
+                    return Ok(());
+                }
+                let others = Value::from(others);
+                Err(format!("ha-mode=\"nodes\" takes a list of strings, {} was not a string", Term(&others)))
+            }
             None => Err(format!("ha-mode=\"nodes\" takes a list, {} given", given())),
         },
         _ => Err(format!("{} is not a valid ha-mode value", Term(mode))),

@@ -150,6 +150,9 @@ pub enum ChannelEvent {
     /// The queue is led elsewhere, or its leader has forgotten this node: every channel of the
     /// connection asks for its consumers again. `channel` names the connection alone.
     QueueMoved { channel: ChannelKey, queue: QueueId },
+    /// Nobody leads the queue, and nobody may take over: consumers that ask for that in such a case are cancelled;
+    /// all, when they have waited for so long that it counts as being `for_good`. `channel` names the connection alone.
+    QueueDown { channel: ChannelKey, queue: QueueId, for_good: bool },
 }
 
 impl ChannelEvent {
@@ -164,7 +167,8 @@ impl ChannelEvent {
             | ChannelEvent::ConsumerCancelled { channel, .. }
             | ChannelEvent::Resumed { channel, .. }
             | ChannelEvent::Resubscribed { channel, .. }
-            | ChannelEvent::QueueMoved { channel, .. } => *channel,
+            | ChannelEvent::QueueMoved { channel, .. }
+            | ChannelEvent::QueueDown { channel, .. } => *channel,
         }
     }
 }

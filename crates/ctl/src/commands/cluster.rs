@@ -85,6 +85,11 @@ pub(super) const COMMANDS: &[Command] = &[
                 "first lets other nodes lead the queues of this one",
             ),
             (
+                "",
+                "Afterwards the node is a cluster of its own. Where peer discovery is configured its application stays \
+                 stopped, for it would find the others again",
+            ),
+            (
                 "--force",
                 "goes even where a queue would lose the last copy of its messages",
             ),

@@ -46,18 +46,18 @@ pub(crate) async fn put(request: Request) -> Outcome {
 
 /// `DELETE /api/parameters/:component/:vhost/:name`
 pub(crate) async fn delete(request: Request) -> Outcome {
-    find(&request)?;
     let vhost = Name::clone(&request.vhost()?.name);
     let (component, name) = (
         request.param("component"),
         Name::from(request.param("name")),
     );
+    if matches!(component, "policy" | OPERATOR_POLICY) {
+        return Err(Error::bad_request(
+            "policies may not be cleared using this method",
+        ));
+    }
+    find(&request)?;
     let command = match component {
-        "policy" | OPERATOR_POLICY => {
-            return Err(Error::bad_request(
-                "policies may not be cleared using this method",
-            ));
-        }
         LIMITS => Command::ClearVhostLimits { vhost, limit: None },
         component => Command::ClearParameter {
             vhost,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use broker::Name;
-use broker::metadata::{Command, PolicyKind, PolicySpec, Vhost};
+use broker::metadata::{Command, PolicyKind, PolicySpec, Refusal, Vhost};
 use broker::policy::Policy;
 use rpds::RedBlackTreeMapSync;
 use serde_json::{Value as Json, json};
@@ -142,9 +142,9 @@ pub(crate) fn spec_from_json(name: &str, body: &Object) -> Result<PolicySpec, Er
         Some(Json::Number(number)) if number.is_i64() => number.as_i64().unwrap_or_default(),
         None | Some(Json::Null) => 0,
         Some(other) => {
-            return Err(Error::bad_request(format!(
-                "priority should be a number, actually was {other}"
-            )));
+            let given = other.as_str().map_or_else(|| other.to_string(), |text| format!("<<\"{text}\">>"));
+            let text = format!("Validation failed\n\npriority should be a number, actually was {given}\n");
+            return Err(Refusal::Invalid(text).into());
         }
     };
     let apply_to = body.optional_text("apply-to")?.unwrap_or("all");

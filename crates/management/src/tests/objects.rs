@@ -121,7 +121,7 @@ async fn fields_of_the_wrong_type_are_named() {
         (
             "/policies/%2F/p",
             r#"{"definition": {}}"#,
-            json!([["key_missing", "pattern"]]),
+            json!("[{key_missing,pattern}]"),
         ),
         (
             "/policies/%2F/p",

@@ -12,7 +12,7 @@ use super::facts::MEMBERS;
 use super::peer_routes::{Admission, Candidate};
 use super::{ProcessHost, address_of, forget};
 use crate::clock;
-use crate::config::NodeName;
+use crate::config::{NodeName, PeerDiscovery};
 use crate::identity::Identity;
 
 /// A member that is asked to take this node back in is looked at so often.
@@ -282,7 +282,23 @@ impl ProcessHost {
             return Err(refused);
         }
         self.wipe()?;
+        if !runs {
+            return Ok(());
+        }
+        if self.discovers_others() {
+            tracing::warn!("this node has left its cluster; its application stays stopped, for peer discovery would take it back");
+            return Ok(());
+        }
         self.order_start().await
+    }
+
+    /// Whether a blank node looks for others to join.
+    fn discovers_others(&self) -> bool {
+        let formation = &self.config.cluster.formation;
+        match formation.peer_discovery_backend {
+            PeerDiscovery::ClassicConfig => formation.nodes.iter().any(|node| *node != self.config.node_name),
+            PeerDiscovery::Dns => formation.dns_hostname.is_some(),
+        }
     }
 
     pub(super) async fn boot_by_force(self: &Arc<Self>) -> Result<(), HostFailure> {

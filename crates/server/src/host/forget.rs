@@ -108,14 +108,22 @@ pub(crate) fn done(data_dir: &Path, before: &Tables, after: &Tables) {
     let Ok(Some(forgotten)) = read(data_dir) else { return };
     for member in forgotten.nodes.iter().filter_map(|name| before.nodes.named(name)) {
         let led = before.queues.values().filter(|queue| queue.view.leader() == member.id);
-        let (mut taken_up, mut ended): (u64, Vec<Name>) = (0, Vec::new());
+        let (mut taken_up, mut ended, mut uncleanly): (u64, Vec<Name>, Vec<Name>) = (0, Vec::new(), Vec::new());
         for queue in led {
             match after.queues.get(&queue.id) {
-                Some(_) => taken_up += 1,
+                Some(now) => {
+                    taken_up += 1;
+                    if now.view.lineage > queue.view.lineage {
+                        uncleanly.push(Arc::clone(&queue.name));
+                    }
+                }
                 None => ended.push(Arc::clone(&queue.name)),
             }
         }
         tracing::warn!("node {} is forgotten: of its queues {taken_up} are led elsewhere, {} ended", member.name, ended.len());
+        for queue in uncleanly.iter().take(100) {
+            tracing::warn!("queue '{queue}' goes on from a copy that was not in sync: what only {} had is lost", member.name);
+        }
         for queue in ended.iter().take(100) {
             tracing::warn!("queue '{queue}' was on node {} alone and ended", member.name);
         }

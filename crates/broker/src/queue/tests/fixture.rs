@@ -156,7 +156,8 @@ impl Fixture {
                 ChannelEvent::ConsumerCancelled { .. }
                 | ChannelEvent::Resumed { .. }
                 | ChannelEvent::Resubscribed { .. }
-                | ChannelEvent::QueueMoved { .. } => {}
+                | ChannelEvent::QueueMoved { .. }
+                | ChannelEvent::QueueDown { .. } => {}
             }
         }
         self.letters.extend(fx.dead_letters);

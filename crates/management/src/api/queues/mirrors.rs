@@ -13,9 +13,9 @@ pub(crate) fn leader<'a>(tables: &'a Tables, queue: &Queue) -> &'a str {
     tables.leader_name(queue)
 }
 
-/// Whether a policy asks for mirrors, even if there are none.
+/// Whether a policy asks for mirrors, even if there are none. Exclusive queues never have any.
 pub(crate) fn is_mirrored(queue: &Queue) -> bool {
-    queue.effective_policy.contains("ha-mode")
+    queue.exclusive.is_none() && queue.effective_policy.contains("ha-mode")
 }
 
 /// The mirrors that have all the leader has, in order of age.
@@ -52,7 +52,9 @@ pub(crate) fn put(shown: &mut Object, tables: &Tables, queue: &Queue, report: Op
     let all: Vec<&str> = in_sync.iter().copied().chain(behind).collect();
     shown.insert("slave_nodes".to_owned(), json!(all));
     shown.insert("synchronised_slave_nodes".to_owned(), json!(in_sync));
-    let recoverable: Vec<&str> = tables.node_names(&queue.view.recoverable).collect();
+    let away = queue.view.old.iter().filter(|node| !queue.view.catching_up.contains(node));
+    let recoverable: Vec<_> = queue.view.recoverable.iter().chain(away).copied().collect();
+    let recoverable: Vec<&str> = tables.node_names(&recoverable).collect();
     shown.insert("recoverable_slaves".to_owned(), json!(recoverable));
     if let Some(count) = report.and_then(|report| report.sync_messages) {
         shown.insert("sync_messages".to_owned(), json!(count));
@@ -77,7 +79,6 @@ pub(crate) fn last_copies(tables: &Tables, own: &str, nodes: &[NodeStatus]) -> V
     let runs = |name: &str| nodes.iter().any(|node| *node.name == *name && node.running);
     let critical = |queue: &&Arc<Queue>| {
         leader(tables, queue) == own
-            && queue.exclusive.is_none()
             && is_mirrored(queue)
             && !in_sync(tables, queue).iter().any(|mirror| runs(mirror))
     };

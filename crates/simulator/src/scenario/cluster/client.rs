@@ -325,6 +325,16 @@ impl ConnectionDriver {
                     Stage::Leaving | Stage::Absent { .. } => {}
                 }
             }
+            ChannelEvent::QueueDown { queue, for_good: true, .. } => {
+                let asks_at = world.clock(self.node) + CONSUME_AGAIN;
+                let Some(consumer) = self.consumer.as_mut().filter(|consumer| consumer.queue == queue) else { return };
+                if consumer.stage == Stage::Accepted {
+                    consumer.stage = Stage::Absent { asks_at };
+                    let number = consumer.number;
+                    self.end_at(world, queue, number);
+                }
+            }
+            ChannelEvent::QueueDown { .. } => {}
             ChannelEvent::Resubscribed { number, .. }
                 if !self.has_consumer(number) && !world.breaks(super::Mutant::LeaveGhosts) =>
             {
