@@ -123,6 +123,8 @@ pub struct Queue {
     farewells: Vec<ConsumerKey>,
     /// Nobody is known to consume any more; whoever does asks again before this.
     abandoned_at: Option<Time>,
+    /// Until then the single active consumer waits for what the one before it may give back.
+    follower_waits_until: Option<Time>,
     /// Channels that gave room in this round.
     resumed: Vec<ChannelKey>,
     had_consumer: bool,
@@ -155,6 +157,8 @@ const HORIZON_KEY: u64 = 256;
 pub const EPOCH_SHIFT: u32 = 36;
 /// Consumers who lost sight of their queue have asked again after this time.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// So long a single active consumer waits for what one that was cancelled holds. Its channel closes at once, or not soon.
+const FOLLOWER: Duration = Duration::from_secs(1);
 /// A stored message is at least so much longer than its body.
 pub(crate) const STORED_BYTES_MIN: u64 = 41;
 
@@ -215,6 +219,7 @@ impl Queue {
             limits_due: true,
             farewells: Vec::new(),
             abandoned_at: None,
+            follower_waits_until: None,
             resumed: Vec::new(),
             had_consumer: false,
             deleting: false,
@@ -250,6 +255,11 @@ impl Queue {
 
     /// The only way in. Changes state; what follows is done by [`Queue::settle`].
     pub fn handle(&mut self, now: Now, event: QueueEvent, out: &mut QueueEffects) {
+        if self.follower_waits_until.is_some() && changes_what_is_ready(&event) {
+            // What this event gives back is ready before anything is handed out again.
+            self.follower_waits_until = None;
+            self.consumers.line_up_follower();
+        }
         match event {
             QueueEvent::Publish { from, messages } => self.publish(now, from, messages, out),
             QueueEvent::Session { session, settled, follows, again, messages } => {
@@ -482,8 +492,9 @@ impl Queue {
         // What was published before is still for this consumer, if it is its turn.
         self.deliver_ready(now, out);
         self.flush_outgoing(out);
-        let was_there = self.consumers.remove(consumer).is_some();
-        if was_there {
+        let cancelled = self.consumers.cancel(consumer);
+        if let Some(another_waits) = cancelled {
+            self.follower_waits_until = another_waits.then_some(now.time + FOLLOWER);
             self.last_used = now.time;
             self.after_consumers_left(out);
         } else if reply {
@@ -716,7 +727,7 @@ impl Queue {
             let at = self.last_used + expires;
             next = Some(next.map_or(at, |n| n.min(at)));
         }
-        if let Some(at) = self.abandoned_at {
+        for at in self.abandoned_at.into_iter().chain(self.follower_waits_until) {
             next = Some(next.map_or(at, |n| n.min(at)));
         }
         next.map(|at| at.max(now.time + Duration::from_millis(1)))
@@ -818,6 +829,20 @@ impl Queue {
             activity,
         }
     }
+}
+
+/// Whether messages come, go or come back with it.
+fn changes_what_is_ready(event: &QueueEvent) -> bool {
+    matches!(
+        event,
+        QueueEvent::Publish { .. }
+            | QueueEvent::Session { .. }
+            | QueueEvent::Get { .. }
+            | QueueEvent::Ack { .. }
+            | QueueEvent::Reject { .. }
+            | QueueEvent::ChannelClosed { .. }
+            | QueueEvent::NodeLost { .. }
+    )
 }
 
 /// Adds a number to a publisher's runs.

@@ -26,8 +26,12 @@ impl Play {
     }
 
     fn hear(&mut self, event: AgentEvent) -> AgentEffects {
+        self.hear_at(Time::START, event)
+    }
+
+    fn hear_at(&mut self, now: Time, event: AgentEvent) -> AgentEffects {
         let mut out = AgentEffects::default();
-        self.agent.handle(Time::START, event, &mut out);
+        self.agent.handle(now, event, &mut out);
         out
     }
 
@@ -152,6 +156,36 @@ fn a_consumer_whose_queue_is_deleted_while_nobody_leads_hears_of_it_at_once() {
         assert!(tells_that_it_moved(&end(&mut play)));
         assert!(!play.agent.has_consumers());
     }
+}
+
+/// What consumers are told of a queue that nobody leads: whether it is for good.
+fn tells_that_it_is_down(out: &AgentEffects) -> Vec<bool> {
+    let told = out.to_connections.iter().filter_map(|(_, event)| match event {
+        ChannelEvent::QueueDown { for_good, .. } => Some(*for_good),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn consumers_of_a_queue_that_is_down_hear_of_it_at_once_and_again_when_it_stays_so() {
+    let mut play = consuming();
+    play.lose();
+    assert_eq!(tells_that_it_is_down(&play.hear(AgentEvent::Leader(Place::Down))), [false]);
+    assert!(tells_that_it_is_down(&play.hear(AgentEvent::Leader(Place::Down))).is_empty(), "it is told once");
+    let patient = play.hear_at(Time::START + (CONSUMER_PATIENCE - Duration::from_secs(1)), AgentEvent::Tick);
+    assert!(tells_that_it_is_down(&patient).is_empty());
+    assert_eq!(play.agent.deadline(), Some(Time::START + CONSUMER_PATIENCE));
+    assert_eq!(tells_that_it_is_down(&play.hear_at(Time::START + CONSUMER_PATIENCE, AgentEvent::Tick)), [true]);
+    assert!(!play.agent.has_consumers() && play.agent.deadline().is_none());
+}
+
+#[test]
+fn consumers_of_a_queue_that_comes_back_in_time_go_on() {
+    let mut play = consuming();
+    play.hear(AgentEvent::Leader(Place::Down));
+    assert!(tells_that_it_moved(&play.find(2)));
+    assert!(tells_that_it_is_down(&play.hear_at(Time::START + CONSUMER_PATIENCE, AgentEvent::Tick)).is_empty());
 }
 
 /// What it has delivered comes first.

@@ -345,7 +345,8 @@ fn check_user_id(scope: &Scope<'_>, view: &PropertiesView<'_>) -> Result<(), Err
 
 /// `expiration` is a number of milliseconds in decimal digits.
 fn check_expiration(view: &PropertiesView<'_>) -> Result<(), Error> {
-    const MAX: i128 = 4_294_967_295;
+    // Ten years; so much in RabbitMQ too.
+    const MAX: i128 = 315_360_000_000;
     let Some(value) = view.expiration() else { return Ok(()) };
     let value = text(value);
     let digits = value.strip_prefix(['-', '+']).unwrap_or(&value);
@@ -359,7 +360,7 @@ fn check_expiration(view: &PropertiesView<'_>) -> Result<(), Error> {
         if value.starts_with('-') && number > 0 {
             format!("{{value_negative,-{number}}}")
         } else if number > MAX {
-            format!("{{value_too_big,{number}}}")
+            format!("{{value_too_large,{number}}}")
         } else {
             return Ok(());
         }
@@ -367,7 +368,7 @@ fn check_expiration(view: &PropertiesView<'_>) -> Result<(), Error> {
     Err(ChannelError::precondition_failed(format_args!("invalid expiration '{value}': {why}")).into())
 }
 
-/// Routing keys of the headers CC and BCC; `None` when there is neither.
+/// Routing keys of the headers CC and BCC; `None` when there is neither. What is no text in them is no key.
 fn extra_keys(view: &PropertiesView<'_>) -> Result<Option<Vec<Vec<u8>>>, Error> {
     let Some(headers) = view.headers() else { return Ok(None) };
     let mut keys = None;
@@ -375,12 +376,10 @@ fn extra_keys(view: &PropertiesView<'_>) -> Result<Option<Vec<Vec<u8>>>, Error> 
         let Some(value) = headers.get(header) else { continue };
         let Some(values) = value.as_array() else { return Err(bad_header(header, &value)) };
         let keys = keys.get_or_insert_with(Vec::new);
-        for value in values {
-            match value {
-                Value::LongStr(key) if key.len() <= 255 => keys.push(key.clone()),
-                other => return Err(bad_header(header, &other)),
-            }
-        }
+        keys.extend(values.into_iter().filter_map(|value| match value {
+            Value::LongStr(key) => Some(key.clone()),
+            _ => None,
+        }));
     }
     Ok(keys)
 }

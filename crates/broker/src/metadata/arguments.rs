@@ -17,7 +17,7 @@ type Validator = fn(&Value, &Table) -> Check;
 /// Arguments of classic queues, in the order in which they are checked.
 const CLASSIC: [(&str, Validator); 17] = [
     ("x-expires", expires),
-    ("x-message-ttl", non_negative),
+    ("x-message-ttl", duration),
     ("x-dead-letter-exchange", text),
     ("x-dead-letter-routing-key", dead_letter_routing_key),
     ("x-max-length", non_negative),
@@ -146,10 +146,18 @@ fn non_negative(value: &Value, _: &Table) -> Check {
     }
 }
 
+/// A time in milliseconds, ten years at most.
+fn duration(value: &Value, arguments: &Table) -> Check {
+    match integer(value)? {
+        long @ 315_360_000_001.. => Err(format!("{{value_too_large,{long}}}")),
+        _ => non_negative(value, arguments),
+    }
+}
+
 fn expires(value: &Value, arguments: &Table) -> Check {
     match integer(value)? {
         0 => Err("{value_zero,0}".to_owned()),
-        _ => non_negative(value, arguments),
+        _ => duration(value, arguments),
     }
 }
 

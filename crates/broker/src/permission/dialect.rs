@@ -1,7 +1,8 @@
 //! Between PCRE, in which patterns are written, and the engines that run them.
 //!
-//! Two services: the shape of patterns so simple that no engine is needed, and the braces that PCRE
-//! takes literally (`{username}`, `a{`) while stricter engines refuse them.
+//! Two services: the shape of patterns so simple that no engine is needed, and what PCRE takes literally while stricter
+//! engines refuse it or mean something else by it: braces (`{username}`, `a{`), and in a class brackets, hyphens beside
+//! an escape (`[\w-.]`) and what others take for operations of sets (`&&`). `\Q` to `\E` is spelled out.
 
 /// A pattern that needs no engine.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,19 +43,40 @@ fn literal(pattern: &str) -> Option<String> {
     Some(text)
 }
 
-/// Escapes the braces that open neither a quantifier nor the argument of an escape.
+/// Escapes what is literal in PCRE: see the file's head.
 pub(super) fn from_pcre(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len() + 8);
     let mut rest = pattern;
-    let mut in_class = false;
+    let (mut in_class, mut behind_set) = (false, false);
     while let Some(char) = rest.chars().next() {
+        let was_behind_set = std::mem::take(&mut behind_set);
         let taken = match char {
-            '\\' => escape_len(rest),
+            '\\' if rest.starts_with("\\Q") => {
+                let (quoted, after) = rest[2..].split_once("\\E").unwrap_or((&rest[2..], ""));
+                out.push_str(&regex::escape(quoted));
+                rest = after;
+                continue;
+            }
+            '\\' => {
+                behind_set = in_class && is_set(rest);
+                escape_len(rest)
+            }
             '[' if !in_class => {
                 in_class = true;
                 class_start_len(rest)
             }
-            '[' if rest.starts_with("[:") => rest.find(":]").map_or(1, |end| end + 2),
+            '[' if rest.starts_with("[:") && rest.contains(":]") => {
+                behind_set = true;
+                rest.find(":]").map_or(1, |end| end + 2)
+            }
+            '[' | '&' | '~' if in_class => {
+                out.push('\\');
+                1
+            }
+            '-' if in_class && (was_behind_set || is_set(&rest[1..])) => {
+                out.push('\\');
+                1
+            }
             ']' if in_class => {
                 in_class = false;
                 1
@@ -69,6 +91,11 @@ pub(super) fn from_pcre(pattern: &str) -> String {
         rest = &rest[taken..];
     }
     out
+}
+
+/// Whether it begins with an escape that stands for many characters, which no range can begin or end with.
+fn is_set(text: &str) -> bool {
+    text.strip_prefix('\\').is_some_and(|escape| escape.starts_with(['d', 'D', 'w', 'W', 's', 'S', 'h', 'H', 'v', 'V', 'p', 'P']))
 }
 
 /// Bytes of an escape, with its braces where it takes them: `\p{L}`, `\x{1F}`, `\k{name}`.
@@ -133,6 +160,27 @@ mod tests {
         for (pattern, expected) in cases {
             assert_eq!(shape(pattern), expected, "{pattern}");
         }
+    }
+
+    #[test]
+    fn escapes_what_is_literal_in_a_class() {
+        let cases = [
+            ("[\\w-_.]+", "[\\w\\-_.]+"),
+            ("^[a-z\\d-_]+$", "^[a-z\\d\\-_]+$"),
+            ("[.-\\w]", "[.\\-\\w]"),
+            ("[[:alpha:]-x]", "[[:alpha:]\\-x]"),
+            ("^[[a]$", "^[\\[a]$"),
+            ("[a&&b~~c]", "[a\\&\\&b\\~\\~c]"),
+            ("a&&b-[a-c-]", "a&&b-[a-c-]"),
+            ("^\\Qx.y\\E$", "^x\\.y$"),
+            ("\\Qx[", "x\\["),
+        ];
+        for (pattern, expected) in cases {
+            assert_eq!(from_pcre(pattern), expected, "{pattern}");
+            assert!(super::super::Pattern::compile(pattern).is_ok(), "{pattern}");
+        }
+        let pattern = super::super::Pattern::compile("^[\\w-_.]+$").unwrap();
+        assert!(pattern.is_match("a-b_c.d") && !pattern.is_match("a b"));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Consumers that can take a message stand in line, one line a priority; the first of the highest line
 //! is served and goes to the back. One that is out of credit leaves the line until credit returns.
-//! With a single active consumer only that one ever stands in line. Consumers of a channel that was at its
+//! With a single active consumer only that one ever stands in line. Where it was cancelled while it held messages the
+//! next one waits a moment before it does: they come back first if its channel closes, as most clients have it. Consumers of a channel that was at its
 //! global limit come back in the order in which they were last served.
 //! Invariant: a consumer is in a line exactly when `in_line` says so, and then it can take a message.
 
@@ -84,6 +85,8 @@ pub(crate) struct Consumers {
     registered: Vec<usize>,
     lines: BTreeMap<Reverse<i64>, VecDeque<usize>>,
     single_active: bool,
+    /// The single active consumer, which does not stand in line yet.
+    follows: Option<usize>,
     /// Slots with outgoing deliveries.
     dirty: Vec<usize>,
     /// Unacked messages of a channel that no present consumer holds: from `basic.get`, or from
@@ -153,8 +156,31 @@ impl Consumers {
     }
 
     pub(crate) fn remove(&mut self, key: ConsumerKey) -> Option<Consumer> {
+        let removed = self.remove_one(key);
+        self.line_up_follower();
+        removed
+    }
+
+    /// Removes one whose channel stays. Whether another is active now and has to wait: see the file's head.
+    pub(crate) fn cancel(&mut self, key: ConsumerKey) -> Option<bool> {
+        let removed = self.remove_one(key)?;
+        if removed.unacked == 0 {
+            self.line_up_follower();
+        }
+        Some(self.follows.is_some())
+    }
+
+    /// The active consumer has waited for what came before it.
+    pub(crate) fn line_up_follower(&mut self) {
+        if let Some(slot) = self.follows.take() {
+            self.line_up(slot);
+        }
+    }
+
+    fn remove_one(&mut self, key: ConsumerKey) -> Option<Consumer> {
         let slot = self.by_key.remove(&key)?;
         let consumer = self.slots[slot].take()?;
+        self.follows.take_if(|follower| *follower == slot);
         self.registered.retain(|s| *s != slot);
         if consumer.in_line && let Some(line) = self.lines.get_mut(&Reverse(consumer.priority)) {
             line.retain(|s| *s != slot);
@@ -192,7 +218,7 @@ impl Consumers {
             if let Some(consumer) = &mut self.slots[slot] {
                 consumer.waiting = false;
             }
-            self.line_up(slot);
+            self.follows = Some(slot);
         }
     }
 

@@ -26,6 +26,10 @@ impl Queue {
     /// Called once after a batch of events.
     pub fn settle(&mut self, now: Now, out: &mut QueueEffects) {
         self.expire(now, false);
+        if self.follower_waits_until.is_some_and(|until| now.time >= until) {
+            self.follower_waits_until = None;
+            self.consumers.line_up_follower();
+        }
         self.serve_waiting_gets(now, out);
         self.deliver_ready(now, out);
         self.expire(now, true);

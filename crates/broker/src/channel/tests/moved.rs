@@ -100,6 +100,25 @@ fn a_consumer_that_wants_no_other_leader_ends_at_the_queue_too() {
     assert_eq!(ends(client.told(), q, consumer).len(), 0);
 }
 
+/// Others wait for a leader, until that counts as for good.
+#[test]
+fn a_consumer_whose_queue_is_down_is_cancelled_if_it_wants_that_or_has_waited() {
+    let wants = || Table::new().with("x-cancel-on-ha-failover", Value::Bool(true));
+    for (arguments, for_good, cancelled) in
+        [(wants(), false, true), (Table::new(), false, false), (Table::new(), true, true)]
+    {
+        let (mut client, q, consumer) = consuming(arguments);
+        let channel = crate::queue::ChannelKey { number: 0, life: 0, ..client.key(1) };
+        client.event(ChannelEvent::QueueDown { channel, queue: q, for_good });
+        if cancelled {
+            client.expect(1, basic::Cancel { consumer_tag: short("a"), no_wait: true });
+            assert_eq!(ends(client.told(), q, consumer).len(), 0);
+        } else {
+            assert!(client.said().is_empty() && client.told().is_empty());
+        }
+    }
+}
+
 #[test]
 fn what_is_delivered_to_a_consumer_that_is_no_more_goes_back_unseen() {
     let (mut client, q, consumer) = consuming(Table::new());

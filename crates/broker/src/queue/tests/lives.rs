@@ -179,6 +179,36 @@ fn the_next_consumer_takes_over_from_the_single_active_one() {
     assert!(delivered.iter().all(|(key, _)| *key == ConsumerKey { channel: channel(2), number: 0 }));
 }
 
+/// As clients do that close a channel: they cancel first. What was on its way to the consumer comes before the rest.
+#[test]
+fn the_next_consumer_gets_what_a_cancelled_one_held_first() {
+    let mut f = Fixture::with(Settings { single_active_consumer: true, ..Settings::default() }, false);
+    f.consume(1, 2);
+    f.consume(2, 2);
+    f.publish((1..=5).map(transient));
+    f.expect_deliveries(&[1, 2]);
+    f.round(vec![QueueEvent::Cancel { consumer: ConsumerKey { channel: channel(1), number: 0 }, reply: true }]);
+    f.expect_deliveries(&[]);
+    f.close(1);
+    f.expect_deliveries(&[1, 2]);
+}
+
+/// It keeps what it holds, and its channel goes on.
+#[test]
+fn the_next_consumer_does_not_wait_long_for_a_cancelled_one() {
+    let mut f = Fixture::with(Settings { single_active_consumer: true, ..Settings::default() }, false);
+    f.consume(1, 2);
+    f.consume(2, 2);
+    f.publish((1..=5).map(transient));
+    f.expect_deliveries(&[1, 2]);
+    f.round(vec![QueueEvent::Cancel { consumer: ConsumerKey { channel: channel(1), number: 0 }, reply: true }]);
+    f.expect_deliveries(&[]);
+    assert!(f.queue.deadline(f.now).is_some());
+    f.pass(1_000);
+    f.tick();
+    f.expect_deliveries(&[3, 4]);
+}
+
 #[test]
 fn an_expired_dead_letter_stays_stored_until_its_targets_hold_it() {
     let mut f = Fixture::new(Settings { message_ttl: Some(Duration::from_millis(5)), ..dead_letters_to("dlx") });
