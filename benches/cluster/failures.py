@@ -80,14 +80,20 @@ def kill(options):
 def stop(options):
     """The leader's node stops in good order."""
     with Warren(options) as cluster:
-        scene = Scene(cluster, options)
+        scene, idle = Scene(cluster, options), []
+
+        def strike(node):
+            # A client that does not answer: the node waits for it before it ends.
+            idle.append(Client(node))
+            node.terminate()
 
         def heal(node):
             node.wait_ended()
             node.start()
+            idle.clear()
 
         for _ in range(options.stops):
-            scene.once(Node.terminate, heal, 30, watch=3)
+            scene.once(strike, heal, 30, watch=3)
         scene.print("the leader's node stops in good order", 0.2, None)
 
 

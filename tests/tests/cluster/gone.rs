@@ -1,6 +1,6 @@
 //! Nodes that are gone: what their queues answer meanwhile, and what is there when they are back.
 
-use black_box::{Closed, Cluster, Method, until};
+use black_box::{Closed, Cluster, Method, Value, until};
 
 use super::{CANCEL, CONSUME_OK, Client, DECLARE_OK, DELETE_OK, GET_OK, PURGE_OK, agreed, count};
 use crate::methods::{DURABLE, EXCLUSIVE, NO_ACK, PASSIVE, consume, declare, delete, get};
@@ -211,8 +211,11 @@ fn consumers_elsewhere_are_cancelled_when_their_queue_goes_with_its_node() {
     for (queue, tag) in [("transient", "a"), ("transient", "b"), ("another", "c"), ("kept", "d")] {
         consumer.ask(&consume(queue, tag, NO_ACK), CONSUME_OK).unwrap();
     }
+    let wants_that = [("x-cancel-on-ha-failover", Value::Bool(true))];
+    let consume_kept = Method::new(60, 20).short(0).text("kept").text("e").octet(NO_ACK).table(&wants_that);
+    consumer.ask(&consume_kept, CONSUME_OK).unwrap();
     cluster[2].kill();
-    cancelled(&mut consumer, &["a", "b", "c"]);
+    cancelled(&mut consumer, &["a", "b", "c", "e"]);
     // The name, and the tag, are free.
     consumer.declare("transient", 0);
     consumer.ask(&consume("transient", "a", NO_ACK), CONSUME_OK).unwrap();
