@@ -18,6 +18,9 @@ use crate::node_tls::{NodeStream, explained};
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Between two calls that failed.
 const PAUSE: Duration = Duration::from_millis(100);
+/// A link that ends before this age was cut short; after so many in a row pauses are longest.
+const LASTING: Duration = Duration::from_secs(1);
+const CUT_SHORT_MAX: u32 = 5;
 /// Calls that fail are told once in so many, and not when a node has just come or is going.
 const COMPLAIN_EVERY: u32 = 300;
 const COMPLAIN_FROM: u32 = 30;
@@ -25,17 +28,28 @@ const COMPLAIN_FROM: u32 = 30;
 /// Keeps a connection to a peer, for as long as it is a member.
 pub(super) async fn keep_in_touch(peers: Arc<Peers>, peer: Arc<Peer>) {
     let calls = peers.me() < peer.id;
-    let mut failures = 0_u32;
+    let (mut failures, mut cut_short) = (0_u32, 0_u32);
+    let mut greeted: Option<tokio::time::Instant> = None;
     while !peer.is_dismissed.load(Ordering::Acquire) {
         if peer.life().is_some() {
             failures = 0;
             let _ = tokio::time::timeout(PAUSE, peer.dismissed.notified()).await;
             continue;
         }
+        if let Some(at) = greeted.take() {
+            // Who greets and hangs up, as at a node that it has forgotten, is called less and less often.
+            cut_short = if at.elapsed() < LASTING { (cut_short + 1).min(CUT_SHORT_MAX) } else { 0 };
+            if cut_short > 0 {
+                let _ = tokio::time::timeout(PAUSE * (1 << cut_short), peer.dismissed.notified()).await;
+            }
+        }
         let address = peer.address.lock().clone();
         match tokio::time::timeout(PATIENCE, TcpStream::connect(address.as_str())).await {
             Ok(Ok(stream)) if calls => match greet(&peers, &peer, stream).await {
-                Ok(()) => continue,
+                Ok(()) => {
+                    greeted = Some(tokio::time::Instant::now());
+                    continue;
+                }
                 Err(error) if failures % COMPLAIN_EVERY == COMPLAIN_FROM => {
                     tracing::warn!("no link to node {} at {address}: {error}", peer.name);
                 }
