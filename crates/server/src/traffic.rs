@@ -56,6 +56,29 @@ impl Sums {
         }
     }
 
+    /// Adds a message that was published over HTTP, as by a client in confirm mode that wants back what nobody takes.
+    pub(crate) fn posted(&self, vhost: &Name, exchange: &str, targets: usize, taken: bool) {
+        let is_returned = targets == 0;
+        let mut traffic = Traffic::default();
+        traffic.messages.publish = 1;
+        traffic.messages.return_unroutable = u64::from(is_returned);
+        traffic.messages.confirm = u64::from(taken || is_returned);
+        let passed = Passed { publish_in: 1, publish_out: targets as u64 };
+        traffic.exchanges.insert(exchange.as_bytes().to_vec(), passed);
+        self.add(vhost, traffic, Octets::default());
+    }
+
+    /// Adds messages that were got over HTTP. Those that stay got count as got without acknowledgement, as in
+    /// RabbitMQ; who asked for more than there were has found the queue empty once.
+    pub(crate) fn fetched(&self, vhost: &Name, asked: u32, found: usize, redelivered: usize, is_acked: bool) {
+        let mut traffic = Traffic::default();
+        let messages = &mut traffic.messages;
+        *if is_acked { &mut messages.get_no_ack } else { &mut messages.get } = found as u64;
+        messages.redeliver = redelivered as u64;
+        messages.get_empty = u64::from(found < asked as usize);
+        self.add(vhost, traffic, Octets::default());
+    }
+
     /// Adds what a queue has read from and written to the disk.
     pub(crate) fn add_disk(&self, reads: u64, writes: u64) {
         let mut inner = self.0.lock();
