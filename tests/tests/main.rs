@@ -7,6 +7,7 @@ mod certificates;
 mod chaos;
 mod client;
 mod cluster;
+mod counts;
 mod demo;
 mod endings;
 mod frames;

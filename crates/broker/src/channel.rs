@@ -30,6 +30,7 @@ use crate::message::Message;
 use crate::metadata::{Outcome, Refusal};
 use crate::queue::{ChannelEvent, ChannelKey, QueueEvent, QueueReply};
 use crate::status::{ChannelStatus, Counters};
+use crate::traffic::Traffic;
 use crate::window::Window;
 pub(crate) use publish::Incoming;
 
@@ -118,6 +119,8 @@ pub struct Channel {
     /// Queues that were given a name.
     queues_named: u64,
     counters: Counters,
+    /// The counters as they were told last.
+    told: Counters,
     last_active: Time,
     idle_since_millis: u64,
 }
@@ -149,6 +152,7 @@ impl Channel {
             last_queue: None,
             queues_named: 0,
             counters: Counters::default(),
+            told: Counters::default(),
             last_active: now,
             idle_since_millis: 0,
         }
@@ -377,8 +381,18 @@ impl Channel {
         }
     }
 
+    /// Adds what it has counted since it told that last.
+    pub(crate) fn tell_traffic(&mut self, traffic: &mut Traffic) {
+        self.routes.tell(&mut traffic.exchanges);
+        if self.counters != self.told {
+            traffic.messages += &self.counters.since(&self.told);
+            self.told = self.counters.clone();
+        }
+    }
+
     /// Everything held goes back to the queues; they forget the channel.
     pub(crate) fn close(&mut self, fx: &mut ConnectionEffects) {
+        self.tell_traffic(&mut fx.traffic);
         let mut held: Vec<(QueueId, Seq)> = Vec::with_capacity(self.unacked.len());
         self.unacked.drain(|_, h| held.push((h.queue, h.seq)));
         held.sort_unstable();

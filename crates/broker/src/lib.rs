@@ -8,7 +8,7 @@
 //! * [`queue`] and [`channel`]: the data path. They talk to each other by events only.
 //! * [`agent`] and [`packet`]: a queue as it is used from a node that does not lead it.
 //! * [`mirror`]: what keeps a queue on several nodes.
-//! * [`status`]: what an operator may see, as plain data.
+//! * [`status`]: what an operator may see, as plain data. [`traffic`]: what channels count for it.
 
 pub mod agent;
 pub mod channel;
@@ -24,6 +24,7 @@ pub mod permission;
 pub mod policy;
 pub mod queue;
 pub mod status;
+pub mod traffic;
 pub mod user;
 
 mod id;

@@ -50,6 +50,28 @@ impl std::ops::AddAssign<&Counters> for Counters {
     }
 }
 
+impl Counters {
+    /// What was added since these were `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Counters) -> Counters {
+        Counters {
+            publish: self.publish - earlier.publish,
+            confirm: self.confirm - earlier.confirm,
+            return_unroutable: self.return_unroutable - earlier.return_unroutable,
+            drop_unroutable: self.drop_unroutable - earlier.drop_unroutable,
+            deliver: self.deliver - earlier.deliver,
+            deliver_no_ack: self.deliver_no_ack - earlier.deliver_no_ack,
+            get: self.get - earlier.get,
+            get_no_ack: self.get_no_ack - earlier.get_no_ack,
+            get_empty: self.get_empty - earlier.get_empty,
+            redeliver: self.redeliver - earlier.redeliver,
+            ack: self.ack - earlier.ack,
+            disk_reads: self.disk_reads - earlier.disk_reads,
+            disk_writes: self.disk_writes - earlier.disk_writes,
+        }
+    }
+}
+
 /// A queue's contents and consumers.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct QueueStatus {

@@ -139,10 +139,12 @@ impl Api for Admin {
                 None => return Err(unavailable("the queue did not answer in time")),
             }
         }
+        self.node.traffic.posted(&publish.vhost, &publish.exchange, targets.len(), taken);
         Ok(taken)
     }
 
     async fn get(&self, queue: QueueId, count: u32, settle: Settle) -> Result<Vec<Fetched>, Failure> {
+        let is_acked = settle == Settle::Ack;
         let settle = |channel, seqs: Vec<store::Seq>| match settle {
             Settle::Ack => QueueEvent::Ack { channel, runs: seqs.into_iter().map(|s| (s, s)).collect() },
             Settle::Requeue => QueueEvent::Reject { channel, seqs, requeue: true },
@@ -153,6 +155,10 @@ impl Api for Admin {
             Found::Down => return Err(self.down(queue)),
             Found::Nothing => return Err(unavailable("the queue did not answer in time")),
         };
+        if let Some(record) = self.node.tables.load().queues.get(&queue) {
+            let redelivered = found.iter().filter(|(delivery, _)| delivery.redelivered).count();
+            self.node.traffic.fetched(&record.vhost, count, found.len(), redelivered, is_acked);
+        }
         let fetched = found.into_iter().map(|(delivery, left)| Fetched {
             redelivered: delivery.redelivered,
             exchange: String::from_utf8_lossy(delivery.message.exchange()).into(),

@@ -30,6 +30,7 @@ use crate::mailbox::{Closed, Mailbox};
 use crate::node::{ConnectionHandle, ConnectionMail, Node, ProposeFailure, QueueHandle, QueueMail};
 use crate::queue_driver::{gone, left_behind, size_of_event};
 use crate::seen;
+use crate::traffic::Octets;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 256 * 1024;
@@ -88,6 +89,7 @@ where
         timer_at: None,
         received: (0, 0),
         sent: (0, 0),
+        told: Octets::default(),
         eof: false,
     };
     let served = std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| driver.poll(cx))) {
@@ -166,6 +168,8 @@ struct Driver<S> {
     /// Bytes and reads.
     received: (u64, u64),
     sent: (u64, u64),
+    /// Bytes that the node's sums have.
+    told: Octets,
     eof: bool,
 }
 
@@ -223,6 +227,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                         (status.received_bytes, status.received_reads) = self.received;
                         (status.sent_bytes, status.sent_writes) = self.sent;
                         let _ = reply.send(status);
+                    }
+                    ConnectionMail::Traffic(reply) => {
+                        self.connection.tell_traffic(&mut self.fx.traffic);
+                        self.tell_traffic();
+                        let _ = reply.send(());
                     }
                     ConnectionMail::Close(reason) => self.connection.close(&context, &reason, &mut self.fx),
                     ConnectionMail::CloseNow(reason) => self.connection.close_now(&context, &reason, &mut self.fx),
@@ -422,11 +431,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         for note in std::mem::take(&mut self.fx.notes) {
             self.note(note);
         }
+        if self.fx.channels_closed > 0 {
+            self.tell_traffic();
+        }
         let counters = &self.node.counters;
         counters.channels_created.fetch_add(std::mem::take(&mut self.fx.channels_opened), Ordering::Relaxed);
         counters.channels_closed.fetch_add(std::mem::take(&mut self.fx.channels_closed), Ordering::Relaxed);
         counters.queues_declared.fetch_add(std::mem::take(&mut self.fx.queues_declared), Ordering::Relaxed);
         self.fx.taken();
+    }
+
+    /// Adds to the node's sums what they do not have yet.
+    fn tell_traffic(&mut self) {
+        let traffic = std::mem::take(&mut self.fx.traffic);
+        let (_, vhost) = self.connection.identity();
+        if vhost.is_empty() {
+            return;
+        }
+        let octets = Octets { received: self.received.0 - self.told.received, sent: self.sent.0 - self.told.sent };
+        self.told = Octets { received: self.received.0, sent: self.sent.0 };
+        self.node.traffic.add(vhost, traffic, octets);
     }
 
     fn tell_queue(&mut self, id: QueueId, event: QueueEvent) {
@@ -481,6 +505,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         self.connection.ended(&mut self.fx);
         self.node.connections.write().remove(&self.id);
         self.obey();
+        self.tell_traffic();
         self.mailbox.close();
         self.node.counters.connections_closed.fetch_add(1, Ordering::Relaxed);
         let (user, vhost) = self.connection.identity();

@@ -47,6 +47,7 @@ pub mod server;
 mod start;
 mod returning;
 mod tls;
+mod traffic;
 mod watch;
 mod watchdog;
 mod wire;

@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 
 use crate::node::Node;
 use crate::peers::Peer;
+use crate::traffic;
 use crate::wire::Service;
 
 pub(crate) use own::{queue_report, status as own_status};
@@ -204,8 +205,8 @@ pub(crate) async fn totals(node: &Arc<Node>) -> Totals {
     let others = ask_all::<Totals>(node, &Question::Totals, PATIENCE);
     let (mut all, others) = tokio::join!(own::totals(node), others);
     for (_, totals) in others {
-        all.messages += &totals.messages;
         add(&mut all.churn, &totals.churn);
+        traffic::merge(&mut all, totals);
     }
     all
 }

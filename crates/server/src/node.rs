@@ -31,6 +31,7 @@ use crate::partition::Met;
 use crate::peers::{Peer, Peers};
 use crate::provision;
 use crate::seen::Sights;
+use crate::traffic::Sums;
 use crate::watch::Reach;
 
 /// As in `sysexits.h`: what the process ends with when its disk fails it.
@@ -63,6 +64,8 @@ pub(crate) enum ConnectionMail {
     Channel(ChannelEvent),
     DirectReply { channel: ChannelKey, proof: u64, message: Message },
     Status(oneshot::Sender<ConnectionStatus>),
+    /// Adds to the node's sums what was not added yet, and answers then.
+    Traffic(oneshot::Sender<()>),
     /// Closed for this reason, when what goes with the connection is gone.
     Close(String),
     /// The same at once: the node cannot go on serving.
@@ -176,6 +179,7 @@ pub(crate) struct Node {
     /// Its ports for clients are open.
     pub is_open: AtomicBool,
     pub counters: NodeCounters,
+    pub traffic: Sums,
     pub memory_budget: AtomicU64,
     pub retired_agents: AtomicU64,
     /// Held while what follows from metadata is done.
@@ -274,6 +278,7 @@ impl Node {
             ended: watch::Sender::new(false),
             is_open: AtomicBool::new(false),
             counters: NodeCounters::default(),
+            traffic: Sums::default(),
             memory_budget: AtomicU64::new(256 << 20),
             retired_agents: AtomicU64::new(0),
             following: parking_lot::Mutex::new(()),

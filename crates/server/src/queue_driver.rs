@@ -17,6 +17,7 @@ use broker::mirror::{Effects as ReplicaEffects, Leader};
 use broker::queue::{
     ChannelEvent, ChannelKey, ConsumerKey, DeadLetter, Now, Publish, Publisher, Queue, QueueEffects, QueueEvent, QueueReply,
 };
+use broker::status::Counters;
 use broker::{ConnectionId, QueueId};
 use cluster::metadata_log::NodeId;
 use stdx::Time;
@@ -81,6 +82,7 @@ fn start_after(
         waits_for_leases,
         stepped_down: None,
         unsettled: false,
+        told: (0, 0),
     };
     node.run(driver.run());
     node.refresh_door(id, mirrored);
@@ -128,6 +130,8 @@ struct Driver {
     stepped_down: Option<Arc<metadata::Queue>>,
     /// Something has happened while the queue did not serve: what follows from it is to be done when it does.
     unsettled: bool,
+    /// Reads and writes of the disk that the node's sums have.
+    told: (u64, u64),
 }
 
 /// A queue that waits for leases looks again after this time.
@@ -329,6 +333,7 @@ impl Driver {
             let leader = tables.leader_name(record);
             tracing::info!("queue '{}' in vhost '{}' is led by node {leader} now", record.name, record.vhost);
         }
+        self.tell_disk(&self.queue.status().counters);
         self.queue.leave_to_successor(&mut self.fx);
         self.fx.batch = store::Batch::new();
         self.fx.ticket = None;
@@ -460,7 +465,9 @@ impl Driver {
             QueueMail::Report(reply) => {
                 let progress: Vec<_> = self.mirror.iter().flat_map(Leader::progress).collect();
                 let tables = self.node.tables.load();
-                let _ = reply.send(crate::listing::queue_report(&tables, &self.record.view, self.queue.status(), &progress));
+                let status = self.queue.status();
+                self.tell_disk(&status.counters);
+                let _ = reply.send(crate::listing::queue_report(&tables, &self.record.view, status, &progress));
             }
             QueueMail::Record(record) => self.record_changed(now, record),
             QueueMail::Mirror(mail) => self.take_from_replica(now, mail),
@@ -479,9 +486,16 @@ impl Driver {
         }
     }
 
+    /// Adds to the node's sums what they do not have yet.
+    fn tell_disk(&mut self, counters: &Counters) {
+        let (reads, writes) = std::mem::replace(&mut self.told, (counters.disk_reads, counters.disk_writes));
+        self.node.traffic.add_disk(counters.disk_reads - reads, counters.disk_writes - writes);
+    }
+
     fn end(&mut self) {
         let now = self.now();
         self.obey(now);
+        self.tell_disk(&self.queue.status().counters);
         for mail in std::mem::take(&mut self.held_back).into_iter().chain(self.mailbox.close()) {
             if let QueueMail::Event(event) = mail {
                 gone(&self.node, self.record.id, event);

@@ -355,6 +355,7 @@ impl Channel {
             let held = Held { queue, seq: delivery.seq, consumer: NO_CONSUMER, at: scope.context.now };
             self.unacked.insert(tag, held);
         }
+        self.counters.redeliver += u64::from(delivery.redelivered);
         let message = with_count(&delivery);
         if self.is_traced(scope) {
             trace::delivery(scope, self.key, queue, &message, delivery.redelivered);

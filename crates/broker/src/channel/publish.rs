@@ -1,8 +1,10 @@
 //! Publishing: checks, routing, and handing the message to its queues.
 //!
 //! Routes are remembered by (exchange, routing key) as long as the tables stay the same and the
-//! answer depends on nothing else; rights are part of what is remembered.
+//! answer depends on nothing else; rights are part of what is remembered. Publishes on one remembered route after the
+//! other cost their exchange's counters one addition each: they are summed up when another route is taken.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use amqp::method::basic;
@@ -20,6 +22,7 @@ use crate::message::Message;
 use crate::permission::{Resource, Right};
 use crate::queue::{Publish, Publisher};
 use crate::reply_to;
+use crate::traffic::{Passed, Tally};
 
 /// A publish with its content.
 pub(crate) struct Incoming<'a> {
@@ -35,10 +38,36 @@ pub(crate) struct Incoming<'a> {
 #[derive(Debug, Default)]
 pub(super) struct RouteCache {
     revision: u64,
-    last: Option<(Vec<u8>, usize, Arc<[QueueId]>)>,
+    last: Option<Last>,
     routes: Lookup<Vec<u8>, Arc<[QueueId]>>,
     scratch: Vec<Arc<crate::metadata::Queue>>,
     random: u64,
+    tally: Tally,
+}
+
+/// The route that was taken last.
+#[derive(Debug)]
+struct Last {
+    /// The exchange, and from `at` on the routing key.
+    name: Vec<u8>,
+    at: usize,
+    targets: Arc<[QueueId]>,
+    /// Publishes that have gone this way and are not in the tally yet.
+    publishes: u64,
+}
+
+impl Last {
+    fn exchange(&self) -> &[u8] {
+        &self.name[..self.at]
+    }
+
+    fn count(&mut self, tally: &mut Tally) {
+        let publish_in = std::mem::take(&mut self.publishes);
+        if publish_in > 0 {
+            let publish_out = publish_in * self.targets.len() as u64;
+            tally.add(&self.name[..self.at], Passed { publish_in, publish_out });
+        }
+    }
 }
 
 /// Routes remembered by one channel.
@@ -49,15 +78,15 @@ impl RouteCache {
     fn find(&mut self, revision: u64, publish: &amqp::Publish<'_>) -> Option<Arc<[QueueId]>> {
         if self.revision != revision {
             self.revision = revision;
-            self.last = None;
+            self.forget_last();
             self.routes.clear();
             return None;
         }
-        if let Some((name, at, targets)) = &self.last
-            && &name[..*at] == publish.exchange
-            && &name[*at..] == publish.routing_key
+        if let Some(last) = &self.last
+            && last.exchange() == publish.exchange
+            && &last.name[last.at..] == publish.routing_key
         {
-            return Some(Arc::clone(targets));
+            return Some(Arc::clone(&last.targets));
         }
         if self.routes.is_empty() {
             return None;
@@ -69,11 +98,39 @@ impl RouteCache {
     }
 
     fn set_last(&mut self, publish: &amqp::Publish<'_>, targets: &Arc<[QueueId]>) {
-        let mut name = self.last.take().map(|(name, ..)| name).unwrap_or_default();
+        let mut name = self.forget_last().unwrap_or_default();
         name.clear();
         name.extend_from_slice(publish.exchange);
         name.extend_from_slice(publish.routing_key);
-        self.last = Some((name, publish.exchange.len(), Arc::clone(targets)));
+        self.last = Some(Last { name, at: publish.exchange.len(), targets: Arc::clone(targets), publishes: 0 });
+    }
+
+    /// Gives its buffer back.
+    fn forget_last(&mut self) -> Option<Vec<u8>> {
+        let mut last = self.last.take()?;
+        last.count(&mut self.tally);
+        Some(last.name)
+    }
+
+    /// Counts a publish on the route that was found just now.
+    #[inline]
+    fn count_found(&mut self) {
+        if let Some(last) = &mut self.last {
+            last.publishes += 1;
+        }
+    }
+
+    /// Counts a publish on any other route.
+    pub(super) fn count(&mut self, exchange: &[u8], targets: usize) {
+        self.tally.add(exchange, Passed { publish_in: 1, publish_out: targets as u64 });
+    }
+
+    /// Gives away what was counted of each exchange.
+    pub(super) fn tell(&mut self, exchanges: &mut BTreeMap<Vec<u8>, Passed>) {
+        if let Some(last) = &mut self.last {
+            last.count(&mut self.tally);
+        }
+        self.tally.tell(exchanges);
     }
 
     fn remember(&mut self, publish: &amqp::Publish<'_>, targets: &Arc<[QueueId]>) {
@@ -97,7 +154,6 @@ impl Channel {
     /// Takes a publish. Refusals come before any effect.
     pub(crate) fn publish(&mut self, scope: &mut Scope<'_>, incoming: &Incoming<'_>) -> Result<(), Error> {
         let publish = &incoming.publish;
-        self.counters.publish += 1;
         if publish.immediate {
             return Err(ConnectionError::not_implemented("immediate=true").into());
         }
@@ -115,6 +171,9 @@ impl Channel {
             && incoming.view.expiration().is_none();
         if plain && let Some(targets) = self.routes.find(scope.context.tables.revision, publish) {
             let Some(message) = make(incoming) else { return Err(not_a_message()) };
+            if self.mode != Mode::Transaction {
+                self.routes.count_found();
+            }
             self.hand_out(scope, &targets, message, publish.mandatory);
             return Ok(());
         }
@@ -160,6 +219,8 @@ impl Channel {
                 self.trace_publish(scope, &vhost, &message, &[publish.routing_key], &[]);
             }
             let number = if self.mode == Mode::Confirm { self.expect(1) } else { 0 };
+            self.counters.publish += 1;
+            self.routes.count(publish.exchange, 0);
             let due = scope.context.unix_millis + millis;
             let delayed = Delayed { vhost: Arc::clone(scope.vhost), due, message };
             scope.fx.delays.push((delayed, Publisher::Channel(self.key), number));
@@ -172,6 +233,9 @@ impl Channel {
         let targets = self.route(scope, &vhost, exchange, &keys, view, cacheable.then_some(publish));
         if vhost.tracing {
             self.trace_publish(scope, &vhost, &message, &keys, &targets);
+        }
+        if self.mode != Mode::Transaction {
+            self.routes.count(publish.exchange, targets.len());
         }
         self.hand_out(scope, &targets, message, publish.mandatory);
         Ok(())
@@ -236,6 +300,7 @@ impl Channel {
             self.transaction.hold(HeldPublish { targets: Arc::clone(targets), message, mandatory });
             return;
         }
+        self.counters.publish += 1;
         if targets.is_empty() {
             self.unroutable(scope, &message, mandatory);
         }
@@ -253,7 +318,7 @@ impl Channel {
         }
     }
 
-    fn unroutable(&mut self, scope: &mut Scope<'_>, message: &Message, mandatory: bool) {
+    pub(super) fn unroutable(&mut self, scope: &mut Scope<'_>, message: &Message, mandatory: bool) {
         if mandatory {
             self.counters.return_unroutable += 1;
             self.return_message(scope, message);
@@ -263,7 +328,7 @@ impl Channel {
     }
 
     /// The return comes before the confirm.
-    pub(super) fn return_message(&mut self, scope: &mut Scope<'_>, message: &Message) {
+    fn return_message(&mut self, scope: &mut Scope<'_>, message: &Message) {
         let name = |bytes: &[u8]| amqp::ShortStr::try_from(bytes).unwrap_or_default();
         scope.send(
             self.key.number,
@@ -278,6 +343,8 @@ impl Channel {
     }
 
     fn publish_direct_reply(&mut self, scope: &mut Scope<'_>, message: Message, mandatory: bool) -> Result<(), Error> {
+        self.counters.publish += 1;
+        self.routes.count(message.exchange(), 0);
         match reply_to::read_name(message.routing_key()) {
             Some((key, proof)) => scope.fx.to_connections.push((key, proof, message)),
             None => self.unroutable(scope, &message, mandatory),

@@ -12,7 +12,10 @@ use crate::queue::QueueEvent;
 impl Channel {
     pub(super) fn ack(&mut self, scope: &mut Scope<'_>, tag: u64, multiple: bool) -> Result<(), Error> {
         let count = self.take_tags(scope, tag, multiple, Verdict::Ack)?;
-        self.counters.ack += count;
+        // What a transaction holds counts at its commit.
+        if self.mode != Mode::Transaction {
+            self.counters.ack += count;
+        }
         self.give_turns(scope);
         Ok(())
     }

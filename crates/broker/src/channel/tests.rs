@@ -1,5 +1,6 @@
 //! What a client sees of its channel: codes, texts, and who hears what.
 
+mod counted;
 mod declared;
 mod incoming;
 mod moved;

@@ -68,10 +68,10 @@ impl Channel {
             let queues = &scope.context.tables.queues;
             let targets: Vec<QueueId> =
                 held.targets.iter().copied().filter(|id| queues.contains_key(id)).collect();
+            self.counters.publish += 1;
+            self.routes.count(held.message.exchange(), targets.len());
             if targets.is_empty() {
-                if held.mandatory {
-                    self.return_message(scope, &held.message);
-                }
+                self.unroutable(scope, &held.message, held.mandatory);
                 continue;
             }
             let number = self.expect(targets.len() as u32);
@@ -82,6 +82,7 @@ impl Channel {
         }
         for (_, queue, seq, consumer, verdict) in std::mem::take(&mut self.transaction.settled) {
             self.uncount(consumer);
+            self.counters.ack += u64::from(verdict == Verdict::Ack);
             self.settle_now(scope, queue, seq, verdict);
         }
         self.give_turns(scope);

@@ -10,6 +10,7 @@ use crate::id::QueueId;
 use crate::message::Message;
 use crate::metadata::Command;
 use crate::queue::{ChannelKey, Publish, Publisher, QueueEvent};
+use crate::traffic::Traffic;
 
 /// What a driver may be asked for.
 #[derive(Debug, Default)]
@@ -29,6 +30,8 @@ pub struct ConnectionEffects {
     pub channels_opened: u64,
     pub channels_closed: u64,
     pub queues_declared: u64,
+    /// What channels that are closed have counted and not told; there is some only where `channels_closed` says so.
+    pub traffic: Traffic,
     open_publishes: Lookup<QueueId, usize>,
 }
 

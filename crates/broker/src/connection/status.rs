@@ -7,8 +7,16 @@ use std::sync::Arc;
 use super::{Connection, State};
 use crate::channel::Channel;
 use crate::status::ConnectionStatus;
+use crate::traffic::Traffic;
 
 impl Connection {
+    /// Adds what its channels have counted since they told it last.
+    pub fn tell_traffic(&mut self, traffic: &mut Traffic) {
+        for channel in self.channels.values_mut() {
+            channel.tell_traffic(traffic);
+        }
+    }
+
     /// What an operator may see; counters of bytes are the driver's.
     #[must_use]
     pub fn status(&self) -> ConnectionStatus {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use broker::metadata::{Tables, View};
 use broker::mirror::Progress;
-use broker::status::{Counters, QueueStatus};
+use broker::status::QueueStatus;
 use broker::{ConnectionId, QueueId};
 use cluster::metadata_log::NodeId;
 use management::node::{
@@ -81,16 +81,20 @@ pub(super) async fn queue(node: &Node, queue: QueueId) -> Option<QueueReport> {
     gather(vec![asked]).await.pop()
 }
 
-/// The clients that are connected here and logged in.
-pub(super) async fn connections(node: &Node) -> Vec<ConnectionReport> {
+/// Asks all client connections the same.
+async fn ask_connections<T>(node: &Node, question: impl Fn(oneshot::Sender<T>) -> ConnectionMail) -> Vec<T> {
     let handles: Vec<_> = node.connections.read().values().map(Arc::clone).collect();
     let ask = |handle: Arc<crate::node::ConnectionHandle>| {
         let (reply, answer) = oneshot::channel();
-        handle.mailbox.push(ConnectionMail::Status(reply), 0).ok()?;
+        handle.mailbox.push(question(reply), 0).ok()?;
         Some(answer)
     };
-    let asked = handles.into_iter().filter_map(ask).collect();
-    let statuses = gather(asked).await.into_iter().filter(|status| !status.vhost.is_empty());
+    gather(handles.into_iter().filter_map(ask).collect()).await
+}
+
+/// The clients that are connected here and logged in.
+pub(super) async fn connections(node: &Node) -> Vec<ConnectionReport> {
+    let statuses = ask_connections(node, ConnectionMail::Status).await.into_iter().filter(|status| !status.vhost.is_empty());
     statuses.map(|status| ConnectionReport { node: Arc::clone(&node.name), status }).collect()
 }
 
@@ -100,13 +104,11 @@ pub(super) fn close(node: &Node, connection: ConnectionId, reason: &str) -> bool
     handle.is_some_and(|handle| handle.mailbox.push(ConnectionMail::Close(reason.to_owned()), 0).is_ok())
 }
 
-/// What has passed through this node's queues, and what came and went here.
+/// What this node's clients have published and taken, and what came and went here. What queues did on the disk is
+/// as of their last report.
 pub(super) async fn totals(node: &Node) -> Totals {
-    let mut messages = Counters::default();
-    for report in queues(node).await {
-        messages += &report.status.counters;
-    }
-    Totals { messages, churn: churn(node), ..Totals::default() }
+    ask_connections(node, ConnectionMail::Traffic).await;
+    Totals { churn: churn(node), ..node.traffic.totals(&node.tables.load()) }
 }
 
 fn churn(node: &Node) -> Churn {
