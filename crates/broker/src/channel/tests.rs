@@ -3,6 +3,7 @@
 mod declared;
 mod incoming;
 mod moved;
+mod post;
 
 use amqp::Properties;
 use amqp::method::{basic, confirm, exchange, queue, tx};
