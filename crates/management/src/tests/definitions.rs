@@ -137,8 +137,7 @@ async fn exports_leave_out_what_exists_by_itself() {
     api.node.connect(1, "guest");
     api.node.declare_exclusive("mine", 1);
     api.put("/queues/%2F/q", json!({})).await;
-    api.post("/bindings/%2F/e/amq.direct/q/mine", json!({}))
-        .await;
+    api.node.bind("/", "amq.direct", "mine", "");
     let exported = api.get("/definitions").await;
     assert_eq!(exported["queues"].as_array().unwrap().len(), 1);
     assert_eq!(

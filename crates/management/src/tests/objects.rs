@@ -180,6 +180,14 @@ async fn exclusive_queues_are_left_to_their_connection() {
     for path in ["/queues/%2F/mine", "/queues/%2F/mine/contents"] {
         assert_eq!(api.refused(Method::DELETE, path, "").await.0, 400, "{path}");
     }
+    let locked = bad_request("cannot obtain exclusive access to locked queue 'mine' in vhost '/'");
+    let path = "/bindings/%2F/e/amq.direct/q/mine";
+    assert_eq!(api.refused(Method::POST, path, r#"{"routing_key": "k"}"#).await, locked);
+    api.node.bind("/", "amq.direct", "mine", "k");
+    let path = "/bindings/%2F/e/amq.direct/q/mine/k";
+    assert_eq!(api.refused(Method::DELETE, path, "").await, locked);
+    let default = api.refused(Method::POST, "/bindings/%2F/e/amq.default/q/mine", "{}").await;
+    assert_eq!(default.0, 401, "{default:?}");
 }
 
 async fn publish(api: &Api, key: &str, properties: Json) -> Json {
