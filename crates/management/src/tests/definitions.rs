@@ -253,3 +253,23 @@ async fn a_browsers_form_is_taken_too() {
         assert_eq!(api.get("/vhosts/from-form").await["name"], "from-form");
     }
 }
+
+#[tokio::test]
+async fn an_imported_virtual_host_whose_default_type_is_not_served_has_classic_queues() {
+    let api = Api::new();
+    let file = json!({
+        "vhosts": [
+            {"name": "q", "default_queue_type": "quorum"},
+            {"name": "s", "metadata": {"default_queue_type": "stream"}},
+        ],
+        "queues": [
+            {"name": "orders", "vhost": "q", "durable": true, "auto_delete": false, "arguments": {}},
+        ],
+    });
+    api.post("/definitions", file).await;
+    for vhost in ["q", "s"] {
+        let shown = api.get(&format!("/vhosts/{vhost}")).await;
+        assert_eq!(shown["default_queue_type"], "classic");
+    }
+    assert_eq!(api.get("/queues/q/orders").await["type"], "classic");
+}
