@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::Api;
 use super::fake::{NODE, node_status};
+use crate::Settings;
 
 fn bad_request(reason: impl Into<Json>) -> (u16, Json) {
     (
@@ -655,5 +656,22 @@ async fn names_are_data_wherever_they_appear() {
     assert!(
         header.starts_with("attachment; filename=\"")
             && !header[22..header.len() - 1].contains('"')
+    );
+}
+
+#[tokio::test]
+async fn mechanisms_are_those_of_the_configuration() {
+    let mechanisms = async |offered: &[&'static str]| {
+        let settings = Settings { auth_mechanisms: offered.to_vec(), ..Settings::default() };
+        let nodes = Api::with(settings).get("/nodes").await;
+        let shown = nodes[0]["auth_mechanisms"].as_array().unwrap().clone();
+        let short = |it: &Json| (it["name"].as_str().unwrap().to_owned(), it["enabled"] == true);
+        shown.iter().map(short).collect::<Vec<_>>()
+    };
+    let is = |name: &str, enabled: bool| (name.to_owned(), enabled);
+    assert_eq!(mechanisms(&["PLAIN", "AMQPLAIN"]).await, [is("PLAIN", true), is("AMQPLAIN", true)]);
+    assert_eq!(
+        mechanisms(&["EXTERNAL", "PLAIN"]).await,
+        [is("PLAIN", true), is("AMQPLAIN", false), is("EXTERNAL", true)]
     );
 }
