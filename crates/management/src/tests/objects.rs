@@ -132,7 +132,23 @@ async fn fields_of_the_wrong_type_are_named() {
         (
             "/vhost-limits/%2F/max-queues",
             r#"{"value": "x"}"#,
-            json!(["not_integer", "x"]),
+            json!(
+                "Validation failed\n\nmax-queues should be a number, actually was \
+                 &lt;&lt;\"x\"&gt;&gt;\n"
+            ),
+        ),
+        (
+            "/user-limits/guest/max-channels",
+            r#"{"value": 1.5}"#,
+            json!("max-channels should be a number, actually was 1.5"),
+        ),
+        (
+            "/vhosts/v",
+            r#"{"default_queue_type": "quorum"}"#,
+            json!(
+                "default queue type 'quorum' is not served: choose 'classic', and replicate queues \
+                 with a policy (ha-mode)"
+            ),
         ),
         ("/vhosts/v", r#"{"tags": 1}"#, json!("invalid tags: 1")),
     ] {
@@ -657,6 +673,14 @@ async fn names_are_data_wherever_they_appear() {
         header.starts_with("attachment; filename=\"")
             && !header[22..header.len() - 1].contains('"')
     );
+}
+
+#[tokio::test]
+async fn only_nodes_that_run_have_counters_to_forget() {
+    let api = Api::new();
+    api.delete("/reset").await;
+    api.delete("/reset/warren@here").await;
+    assert_eq!(api.refused(Method::DELETE, "/reset/nope", "").await, not_found());
 }
 
 #[tokio::test]
