@@ -70,6 +70,8 @@ fn what_a_channel_refuses_is_refused_by_http_in_the_same_words() {
     ] {
         assert_eq!(publish(&node, "amq.default", "q", properties), refused(reason));
     }
+    let long = "k".repeat(256);
+    assert_eq!(publish(&node, "amq.default", &long, json!({})), refused("the routing key is longer than 255 bytes"));
     assert_eq!(contents(&node, "q"), Vec::<Json>::new());
 }
 

@@ -115,6 +115,9 @@ impl Api for Admin {
     }
 
     async fn publish(&self, publish: Publish) -> Result<bool, Failure> {
+        if publish.routing_key.len() > amqp::short_str::SHORT_STR_BYTES_MAX {
+            return Err(Failure::Refused(Refusal::Invalid("the routing key is longer than 255 bytes".to_owned())));
+        }
         let posting = Posting {
             user: &publish.user,
             trusted: publish.trusted,
