@@ -12,6 +12,7 @@ mod demo;
 mod endings;
 mod frames;
 mod haproxy;
+mod http_publish;
 mod lapin;
 mod methods;
 mod mirrors;

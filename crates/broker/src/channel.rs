@@ -13,6 +13,7 @@ mod confirm;
 mod consume;
 mod declare;
 mod limit;
+pub mod post;
 mod publish;
 mod rights;
 mod settle;
@@ -46,6 +47,8 @@ pub(crate) struct Scope<'a> {
     pub fx: &'a mut ConnectionEffects,
     pub frame_max: u32,
     pub secret: u64,
+    /// No permission is asked for.
+    pub trusted: bool,
     pub owns_exclusive: &'a mut bool,
     /// The client wants to hear of consumers that the broker cancels.
     pub cancel_notify: bool,

@@ -368,6 +368,7 @@ impl Connection {
             fx,
             frame_max: self.frame_max,
             secret: self.secret,
+            trusted: false,
             owns_exclusive: &mut self.owns_exclusive,
             cancel_notify: true,
         };
@@ -582,6 +583,7 @@ impl Connection {
             fx,
             frame_max: self.frame_max,
             secret: self.secret,
+            trusted: false,
             owns_exclusive: &mut self.owns_exclusive,
             cancel_notify: capability(&self.client_properties, "consumer_cancel_notify"),
         };

@@ -120,6 +120,10 @@ impl From<Failure> for Error {
         match failure {
             Failure::Refused(refusal) => refusal.into(),
             Failure::Unavailable(reason) => Error::unavailable(reason),
+            Failure::Closed(code, text) => Error::bad_request(format!("{code} {text}")),
+            Failure::Rejected => {
+                Error::bad_request("rejected Unable to publish message. Check queue limits.")
+            }
             Failure::Host(failure) => failure.into(),
         }
     }

@@ -71,7 +71,7 @@ pub trait Node: Send + Sync + 'static {
     /// may log in from loopback only; `None` when the request came from no network.
     async fn authenticate(&self, user: &str, password: &[u8], peer: Option<IpAddr>) -> Login;
 
-    /// Publishes a message and answers whether some queue took it. Permissions were checked.
+    /// Publishes a message as a client's channel does, and answers whether it was routed.
     async fn publish(&self, message: Publish) -> Result<bool, Failure>;
 
     /// Takes up to `count` messages from the head of a queue, all before any is settled as told.
@@ -160,9 +160,25 @@ pub enum Failure {
     /// No quorum, the queue's node is away, or it did not answer in time; asking again may help.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// What a client's channel would be closed with.
+    #[error("{1} ({0})")]
+    Closed(u16, String),
+    /// A queue takes no more messages.
+    #[error("rejected")]
+    Rejected,
     /// The cluster does not allow it, or there is none.
     #[error("{0}")]
     Host(#[from] HostFailure),
+}
+
+impl From<amqp::Error> for Failure {
+    fn from(error: amqp::Error) -> Failure {
+        let (code, text) = match error {
+            amqp::Error::Connection(error) => (error.code, error.text),
+            amqp::Error::Channel(error) => (error.code, error.text),
+        };
+        Failure::Closed(code.value(), text)
+    }
 }
 
 impl From<Refusal> for Failure {
@@ -188,6 +204,8 @@ pub struct Publish {
     pub exchange: Name,
     pub routing_key: Vec<u8>,
     pub user: Name,
+    /// No permission is asked for: the operator publishes, or the node itself.
+    pub trusted: bool,
     pub properties: Properties,
     pub payload: Bytes,
 }

@@ -26,6 +26,8 @@ pub struct Settings {
     pub login_session_timeout: Option<u64>,
     /// How long a delivery may stay unacked where a queue does not say (`consumer_timeout`).
     pub consumer_timeout: Duration,
+    /// The names of the mechanisms that clients may log in by (`auth_mechanisms.N`).
+    pub auth_mechanisms: Vec<&'static str>,
 }
 
 impl Default for Settings {
@@ -41,6 +43,7 @@ impl Default for Settings {
             enable_queue_totals: false,
             login_session_timeout: None,
             consumer_timeout: Duration::from_secs(1800),
+            auth_mechanisms: vec!["PLAIN", "AMQPLAIN"],
         }
     }
 }

@@ -32,6 +32,8 @@ pub enum Flag {
 #[command(
     name = "warren perf",
     version,
+    // What clap makes up names the option that has a default.
+    override_usage = "warren perf [OPTIONS]",
     about = "Load generator for AMQP 0-9-1 brokers, with the options of RabbitMQ PerfTest",
     disable_help_flag = true,
     disable_version_flag = true,

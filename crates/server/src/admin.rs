@@ -9,8 +9,7 @@ use std::sync::atomic::Ordering;
 
 use amqp::Properties;
 use async_trait::async_trait;
-use broker::exchange::{Routing, route};
-use broker::message::Message;
+use broker::channel::post::{Fate, Posting};
 use broker::metadata::{Command, Outcome, Queue as Record, Refusal, Tables};
 use broker::queue::{DeleteError, QueueEvent, QueueReply};
 use broker::{ConnectionId, Name, QueueId, user};
@@ -116,31 +115,25 @@ impl Api for Admin {
     }
 
     async fn publish(&self, publish: Publish) -> Result<bool, Failure> {
-        let tables = self.node.tables.load_full();
-        let missing = || {
-            let (vhost, name) = (Arc::clone(&publish.vhost), Arc::clone(&publish.exchange));
-            Failure::Refused(Refusal::NoSuchExchange { vhost, name })
-        };
-        let vhost = tables.vhosts.get(&publish.vhost).ok_or_else(missing)?;
-        let exchange = vhost.exchanges.get(&publish.exchange).ok_or_else(missing)?;
-        let properties = publish.properties.to_bytes();
-        let message = Message::new(publish.exchange.as_bytes(), &publish.routing_key, &properties, &publish.payload);
-        let Some(message) = message else {
-            return Err(Failure::Refused(Refusal::Invalid("the message has a name over 255 bytes".to_owned())));
-        };
-        let mut targets = Vec::new();
-        let view = message.view();
-        let routing = Routing { keys: &[&publish.routing_key], properties: &view, random: clock::random() };
-        route(&tables, vhost, exchange, &routing, &mut targets);
-        let mut taken = false;
-        for queue in &targets {
-            match self.desk.publish(&self.node, queue.id, message.clone()).await {
-                Some(safe) => taken |= safe,
-                None => return Err(unavailable("the queue did not answer in time")),
-            }
+        if publish.routing_key.len() > amqp::short_str::SHORT_STR_BYTES_MAX {
+            return Err(Failure::Refused(Refusal::Invalid("the routing key is longer than 255 bytes".to_owned())));
         }
-        self.node.traffic.posted(&publish.vhost, &publish.exchange, targets.len(), taken);
-        Ok(taken)
+        let posting = Posting {
+            user: &publish.user,
+            trusted: publish.trusted,
+            vhost: &publish.vhost,
+            exchange: &publish.exchange,
+            routing_key: &publish.routing_key,
+            properties: &publish.properties,
+            body: &publish.payload,
+        };
+        match self.desk.publish(&self.node, &posting).await {
+            Ok(Some(Fate::Taken)) => Ok(true),
+            Ok(Some(Fate::Unroutable)) => Ok(false),
+            Ok(Some(Fate::Rejected)) => Err(Failure::Rejected),
+            Ok(None) => Err(unavailable("the queue did not answer in time")),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn get(&self, queue: QueueId, count: u32, settle: Settle) -> Result<Vec<Fetched>, Failure> {

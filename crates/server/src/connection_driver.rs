@@ -16,7 +16,6 @@ use std::time::Duration;
 use broker::connection::{
     Connection, ConnectionEffects, Context as BrokerContext, Note, OUT_HIGH_WATER, OpenCounts, Peer,
 };
-use broker::delay::DELAY_ID;
 use broker::metadata::{Outcome, Refusal};
 use broker::queue::QueueEvent;
 use broker::{ConnectionId, QueueId};
@@ -412,9 +411,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             self.node.reply_directly(channel, proof, message);
         }
         for entry in self.fx.delays.drain(..) {
-            if let Some(delays) = self.node.queue(DELAY_ID) {
-                let _ = delays.mailbox.push(QueueMail::Delay(entry), 0);
-            }
+            self.node.delay(entry);
         }
         if let Some(command) = self.fx.propose.take() {
             let node = Arc::clone(&self.node);

@@ -9,25 +9,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use broker::channel::post::{Fate, Post, Posting};
+use broker::connection::{ConnectionEffects, Context};
 use broker::message::Message;
 use broker::queue::{ChannelEvent, ChannelKey, Publish, Publisher, QueueEvent, QueueReply};
+use broker::traffic::Traffic;
 use broker::{ConnectionId, QueueId};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::clock;
 use crate::mailbox::Mailbox;
 use crate::node::{ConnectionHandle, ConnectionMail, Node};
 use crate::queue_driver::send;
+use crate::traffic::Octets;
 
 /// How long a queue may take to answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// An answer to a request.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    Reply(QueueReply),
-    /// The publish is safe, or refused.
-    Published(bool),
+/// Who waits at the desk.
+enum Waiter {
+    /// For the answer to a question.
+    Reply(oneshot::Sender<QueueReply>),
+    /// For what becomes of a message.
+    Fate(Box<Post>, oneshot::Sender<(Fate, Traffic)>),
 }
 
 /// What a request for messages brought.
@@ -39,7 +44,7 @@ pub(crate) enum Found {
     Nothing,
 }
 
-type Waiting = Arc<Mutex<HashMap<u32, oneshot::Sender<Answer>>>>;
+type Waiting = Arc<Mutex<HashMap<u32, Waiter>>>;
 
 /// See the file's head.
 pub(crate) struct Desk {
@@ -64,24 +69,43 @@ impl Desk {
         ChannelKey { connection: self.id, number: 1, life: self.next.fetch_add(1, Ordering::Relaxed) }
     }
 
-    async fn ask(&self, node: &Node, queue: QueueId, channel: ChannelKey, event: QueueEvent) -> Option<Answer> {
+    async fn ask(&self, node: &Node, queue: QueueId, channel: ChannelKey, event: QueueEvent) -> Option<QueueReply> {
         let (answer, wait) = oneshot::channel();
-        self.waiting.lock().insert(channel.life, answer);
+        self.waiting.lock().insert(channel.life, Waiter::Reply(answer));
         send(node, queue, event);
+        self.wait(channel, wait).await
+    }
+
+    async fn wait<T>(&self, channel: ChannelKey, wait: oneshot::Receiver<T>) -> Option<T> {
         let answer = tokio::time::timeout(PATIENCE, wait).await.ok().and_then(Result::ok);
         self.waiting.lock().remove(&channel.life);
         answer
     }
 
-    /// Puts a message into a queue; answers whether it was taken, or `None` when nobody can tell.
-    pub(crate) async fn publish(&self, node: &Node, queue: QueueId, message: Message) -> Option<bool> {
+    /// Publishes as a client would; answers what became of the message, or `None` when nobody can tell.
+    pub(crate) async fn publish(&self, node: &Node, posting: &Posting<'_>) -> Result<Option<Fate>, amqp::Error> {
         let channel = self.key();
-        let messages = vec![Publish { message, number: 1 }];
-        let event = QueueEvent::Publish { from: Publisher::Channel(channel), messages };
-        match self.ask(node, queue, channel, event).await? {
-            Answer::Published(taken) => Some(taken),
-            Answer::Reply(_) => None,
+        let tables = node.tables.load_full();
+        let context = Context { now: clock::now(), unix_millis: clock::unix_millis(), tables };
+        let mut fx = ConnectionEffects::default();
+        let post = Post::publish(channel, &context, &node.limits, clock::random(), posting, &mut fx)?;
+        let (answer, wait) = oneshot::channel();
+        match post.fate() {
+            Some(fate) => drop(answer.send((fate, post.counted()))),
+            None => drop(self.waiting.lock().insert(channel.life, Waiter::Fate(Box::new(post), answer))),
         }
+        for (queue, event) in fx.to_queues {
+            send(node, queue, event);
+        }
+        for (channel, proof, message) in fx.to_connections {
+            node.reply_directly(channel, proof, message);
+        }
+        for entry in fx.delays {
+            node.delay(entry);
+        }
+        let Some((fate, traffic)) = self.wait(channel, wait).await else { return Ok(None) };
+        node.traffic.add(posting.vhost, traffic, Octets::default());
+        Ok(Some(fate))
     }
 
     /// Puts a message into a queue; nobody hears what became of it.
@@ -98,10 +122,7 @@ impl Desk {
         make: impl FnOnce(ChannelKey) -> QueueEvent,
     ) -> Option<QueueReply> {
         let channel = self.key();
-        match self.ask(node, queue, channel, make(channel)).await? {
-            Answer::Reply(reply) => Some(reply),
-            Answer::Published(_) => None,
-        }
+        self.ask(node, queue, channel, make(channel)).await
     }
 
     /// Takes up to `count` messages and settles them all by `settle` once they are all here.
@@ -117,12 +138,12 @@ impl Desk {
         for _ in 0..count {
             let event = QueueEvent::Get { channel, no_ack: false };
             match self.ask(node, queue, channel, event).await {
-                Some(Answer::Reply(QueueReply::Got(Some((delivery, left))))) => found.push((*delivery, left)),
-                Some(Answer::Reply(QueueReply::Got(None))) => break,
+                Some(QueueReply::Got(Some((delivery, left)))) => found.push((*delivery, left)),
+                Some(QueueReply::Got(None)) => break,
                 answer => {
                     let seqs = found.iter().map(|(delivery, _)| delivery.seq).collect();
                     send(node, queue, QueueEvent::ChannelClosed { channel, seqs });
-                    let is_down = matches!(answer, Some(Answer::Reply(QueueReply::Down)));
+                    let is_down = matches!(answer, Some(QueueReply::Down));
                     return if is_down { Found::Down } else { Found::Nothing };
                 }
             }
@@ -140,19 +161,18 @@ async fn hand_out(mailbox: Arc<Mailbox<ConnectionMail>>, waiting: Waiting) {
         poll_fn(|cx| mailbox.poll_take(cx, &mut mails)).await;
         for mail in mails.drain(..) {
             let ConnectionMail::Channel(event) = mail else { continue };
-            let (channel, answer) = match event {
-                ChannelEvent::Replied { channel, reply, .. } => (channel, Answer::Reply(reply)),
-                ChannelEvent::Confirmed { channel, .. } => (channel, Answer::Published(true)),
-                ChannelEvent::Rejected { channel, .. } => (channel, Answer::Published(false)),
-                ChannelEvent::Deliver { .. }
-                | ChannelEvent::ConsumerCancelled { .. }
-                | ChannelEvent::Resubscribed { .. }
-                | ChannelEvent::Resumed { .. }
-                | ChannelEvent::QueueMoved { .. }
-                | ChannelEvent::QueueDown { .. } => continue,
-            };
-            if let Some(wait) = waiting.lock().remove(&channel.life) {
-                let _ = wait.send(answer);
+            let mut waiting = waiting.lock();
+            let Some(waiter) = waiting.remove(&event.channel().life) else { continue };
+            match (waiter, event) {
+                (Waiter::Reply(answer), ChannelEvent::Replied { reply, .. }) => drop(answer.send(reply)),
+                (Waiter::Fate(mut post, answer), event) => {
+                    post.hear(&event);
+                    match post.fate() {
+                        Some(fate) => drop(answer.send((fate, post.counted()))),
+                        None => drop(waiting.insert(event.channel().life, Waiter::Fate(post, answer))),
+                    }
+                }
+                (waiter, event) => drop(waiting.insert(event.channel().life, waiter)),
             }
         }
     }

@@ -450,6 +450,13 @@ impl Node {
         }
     }
 
+    /// A message that has to wait for its time.
+    pub(crate) fn delay(&self, entry: crate::delay_driver::Entry) {
+        if let Some(delays) = self.queue(broker::delay::DELAY_ID) {
+            let _ = delays.mailbox.push(QueueMail::Delay(entry), 0);
+        }
+    }
+
     /// A packet of a peer.
     pub(crate) fn take_packet(&self, peer: &Arc<Peer>, packet: Packet) {
         match packet {

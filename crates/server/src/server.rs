@@ -480,6 +480,7 @@ fn settings(config: &Config) -> Settings {
         disable_stats: m.disable_stats,
         enable_queue_totals: m.enable_queue_totals,
         consumer_timeout: config.limits.consumer_timeout.unwrap_or_default(),
+        auth_mechanisms: config.access.auth_mechanisms.iter().map(|mechanism| mechanism.name()).collect(),
         login_session_timeout: Some(m.login_session_timeout.as_secs() / 60),
         ..Settings::default()
     }

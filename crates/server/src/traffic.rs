@@ -56,18 +56,6 @@ impl Sums {
         }
     }
 
-    /// Adds a message that was published over HTTP, as by a client in confirm mode that wants back what nobody takes.
-    pub(crate) fn posted(&self, vhost: &Name, exchange: &str, targets: usize, taken: bool) {
-        let is_returned = targets == 0;
-        let mut traffic = Traffic::default();
-        traffic.messages.publish = 1;
-        traffic.messages.return_unroutable = u64::from(is_returned);
-        traffic.messages.confirm = u64::from(taken || is_returned);
-        let passed = Passed { publish_in: 1, publish_out: targets as u64 };
-        traffic.exchanges.insert(exchange.as_bytes().to_vec(), passed);
-        self.add(vhost, traffic, Octets::default());
-    }
-
     /// Adds messages that were got over HTTP. Those that stay got count as got without acknowledgement, as in
     /// RabbitMQ; who asked for more than there were has found the queue empty once.
     pub(crate) fn fetched(&self, vhost: &Name, asked: u32, found: usize, redelivered: usize, is_acked: bool) {

@@ -18,6 +18,11 @@ impl Channel {
         !self.reports.safe.is_empty() || !self.reports.rejected.is_empty()
     }
 
+    /// Whether the only publish so far is safe, once it is known.
+    pub(super) fn is_safe(&self) -> Option<bool> {
+        if self.reports.rejected.is_empty() { (!self.reports.safe.is_empty()).then_some(true) } else { Some(false) }
+    }
+
     /// Takes a new publish into account that goes to `targets` queues.
     #[inline]
     pub(super) fn expect(&mut self, targets: u32) -> u64 {

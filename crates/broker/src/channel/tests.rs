@@ -4,6 +4,7 @@ mod counted;
 mod declared;
 mod incoming;
 mod moved;
+mod post;
 
 use amqp::Properties;
 use amqp::method::{basic, confirm, exchange, queue, tx};

@@ -171,6 +171,9 @@ fn metadata(call: &Call<'_>) -> Map<String, Json> {
 fn put(call: &mut Call<'_>, vhost: &str, metadata: Map<String, Json>) -> Result<Output, Failure> {
     let answer = call.put(&["vhosts", vhost], Json::Object(metadata))?;
     let reason = answer.reason();
+    if answer.status == 400 && reason.contains("is not served") {
+        return Err(Failure::new(USAGE, reason));
+    }
     if answer.status == 400 && reason.contains("queue type") {
         return Err(Failure::new(USAGE, "Unsupported default queue type"));
     }

@@ -52,6 +52,7 @@ async fn pass_message(request: &Request, vhost: &Name) -> Result<bool, Error> {
         exchange: Name::from(""),
         routing_key: QUEUE.as_bytes().to_vec(),
         user: request.user(),
+        trusted: true,
         properties: amqp::Properties::default(),
         payload: Bytes::from_static(b"test_message"),
     };

@@ -16,7 +16,7 @@ use broker::permission::{Resource, Right};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use serde_json::{Value as Json, json};
 
-use super::Outcome;
+use super::{Outcome, queues};
 use crate::access;
 use crate::error::Error;
 use crate::list;
@@ -117,6 +117,7 @@ pub(crate) async fn create(request: Request) -> Outcome {
         .transpose()?
         .unwrap_or_default();
     permit(&request, &vhost, &source, &destination, &routing_key)?;
+    refuse_exclusive(&request, &source, &destination)?;
     let location = format!(
         "{}/{}",
         quote(request.param("destination").as_bytes()),
@@ -150,6 +151,7 @@ pub(crate) async fn delete(request: Request) -> Outcome {
         arguments,
     } = (*binding).clone();
     permit(&request, &vhost, &source, &destination, &routing_key)?;
+    refuse_exclusive(&request, &source, &destination)?;
     let command = Command::Unbind {
         vhost,
         source,
@@ -185,6 +187,22 @@ fn permit(
         source,
         routing_key,
     )
+}
+
+/// An exclusive queue is bound and unbound by its connection alone. That the default exchange takes no bindings
+/// comes first.
+fn refuse_exclusive(
+    request: &Request,
+    source: &str,
+    destination: &Destination,
+) -> Result<(), Error> {
+    let Destination::Queue(name) = destination else {
+        return Ok(());
+    };
+    match request.vhost_for_change()?.queues.get(name) {
+        Some(queue) if !source.is_empty() => queues::refuse_exclusive(queue),
+        _ => Ok(()),
+    }
 }
 
 /// Source and destination in the path.

@@ -1,7 +1,7 @@
 //! Limits of virtual hosts and of users.
 
 use broker::Name;
-use broker::metadata::{Command, VhostLimits};
+use broker::metadata::{Command, Refusal, VhostLimits};
 use broker::user::UserLimits;
 use serde_json::{Value as Json, json};
 
@@ -31,7 +31,7 @@ pub(crate) async fn vhost_index(request: Request) -> Outcome {
 /// `PUT /api/vhost-limits/:vhost/:name`
 pub(crate) async fn put_vhost(request: Request) -> Outcome {
     let vhost = Name::clone(&request.vhost_for_change()?.name);
-    let limits = vec![limit(&request)?];
+    let limits = vec![limit(&request, of_vhost)?];
     request
         .node()
         .propose(Command::SetVhostLimits { vhost, limits })
@@ -74,7 +74,7 @@ pub(crate) async fn user_index(request: Request) -> Outcome {
 /// `PUT /api/user-limits/:user/:name`
 pub(crate) async fn put_user(request: Request) -> Outcome {
     let user = known_user(&request)?;
-    let limits = vec![limit(&request)?];
+    let limits = vec![limit(&request, |text| text)?];
     request
         .node()
         .propose(Command::SetUserLimits { user, limits })
@@ -100,12 +100,28 @@ fn known_user(request: &Request) -> Result<Name, Error> {
 }
 
 /// The limit in the path with the value in the body.
-fn limit(request: &Request) -> Result<(Name, i64), Error> {
-    let value = request
-        .json()?
-        .whole("value")?
-        .ok_or_else(|| Error::key_missing("value"))?;
-    Ok((Name::from(request.param("name")), value))
+fn limit(request: &Request, frame: fn(String) -> String) -> Result<(Name, i64), Error> {
+    let name = request.param("name");
+    let body = request.json()?;
+    Ok((Name::from(name), number(name, body.required("value")?, frame)?))
+}
+
+/// A limit, or a refusal as RabbitMQ frames it for this kind of limit.
+fn number(name: &str, value: &Json, frame: fn(String) -> String) -> Result<i64, Error> {
+    let given = || match value {
+        Json::String(text) => format!("<<\"{text}\">>"),
+        other => other.to_string(),
+    };
+    let refused = || {
+        let text = format!("{name} should be a number, actually was {}", given());
+        Refusal::Invalid(frame(text)).into()
+    };
+    value.as_i64().ok_or_else(refused)
+}
+
+/// Limits of virtual hosts are parameters, and validated as such.
+fn of_vhost(text: String) -> String {
+    format!("Validation failed\n\n{text}\n")
 }
 
 /// Reads limits as a definitions file gives them.
@@ -113,13 +129,10 @@ pub(crate) fn limits_from_json(json: &Json) -> Result<Vec<(Name, i64)>, Error> {
     let object = json
         .as_object()
         .ok_or_else(|| Error::bad_request("limits is not an object"))?;
-    let limit = |name: &String| {
-        let value = object
-            .whole(name)?
-            .ok_or_else(|| Error::key_missing(name))?;
-        Ok((Name::from(name.as_str()), value))
+    let limit = |(name, value): (&String, &Json)| {
+        Ok((Name::from(name.as_str()), number(name, value, of_vhost)?))
     };
-    object.keys().map(limit).collect()
+    object.iter().map(limit).collect()
 }
 
 pub(crate) fn vhost_limits_to_json(limits: &VhostLimits) -> Object {

@@ -52,6 +52,7 @@ pub(crate) async fn publish(request: Request) -> Outcome {
         exchange: Name::clone(&exchange.name),
         routing_key,
         user: request.user(),
+        trusted: request.identity.user().is_none(),
         properties,
         payload,
     };

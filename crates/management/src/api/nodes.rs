@@ -142,6 +142,8 @@ fn render(request: &Request, node: &NodeStatus, ranges: Ranges) -> Json {
     }
     put_facts(&mut shown, node);
     shown.insert("rates_mode".to_owned(), json!(request.rates_mode()));
+    let mechanisms = auth_mechanisms(&request.app.settings.auth_mechanisms);
+    shown.insert("auth_mechanisms".to_owned(), mechanisms);
     put_averages(&mut shown, node);
     let sampler = request.app.sampler();
     let series = sampler.series(&Key::Node(broker::Name::clone(&node.name)));
@@ -181,7 +183,6 @@ fn put_facts(shown: &mut Object, node: &NodeStatus) {
         "run_queue": node.run_queue,
         "processors": node.processors,
         "exchange_types": exchange_types(),
-        "auth_mechanisms": auth_mechanisms(),
         "applications": applications(node),
         "contexts": contexts(&[node], false),
         "log_files": node.log_files,
@@ -290,19 +291,29 @@ pub(crate) fn exchange_types() -> Json {
     kinds.into_iter().map(show).collect()
 }
 
-fn auth_mechanisms() -> Json {
-    json!([
-        {
-            "name": "PLAIN",
-            "description": "SASL PLAIN authentication mechanism",
-            "enabled": true,
-        },
-        {
-            "name": "AMQPLAIN",
-            "description": "QPid AMQPLAIN mechanism",
-            "enabled": true,
-        },
-    ])
+/// What is built in is always shown; the others where RabbitMQ would have a plugin for them switched on. The nodes of
+/// a cluster are taken to offer the same.
+fn auth_mechanisms(offered: &[&str]) -> Json {
+    let mechanisms = [
+        ("PLAIN", "SASL PLAIN authentication mechanism", true),
+        ("AMQPLAIN", "QPid AMQPLAIN mechanism", true),
+        (
+            "EXTERNAL",
+            "TLS peer verification-based authentication plugin. Used in combination with the \
+             EXTERNAL SASL mechanism.",
+            false,
+        ),
+        ("ANONYMOUS", "SASL ANONYMOUS authentication mechanism", false),
+    ];
+    let shown = mechanisms
+        .into_iter()
+        .map(|(name, description, built_in)| (name, description, built_in, offered.contains(&name)))
+        .filter(|(_, _, built_in, enabled)| *built_in || *enabled);
+    shown
+        .map(|(name, description, _, enabled)| {
+            json!({"name": name, "description": description, "enabled": enabled})
+        })
+        .collect()
 }
 
 fn applications(node: &NodeStatus) -> Json {

@@ -4,9 +4,10 @@ use broker::Name;
 use broker::metadata::{Command, Tables};
 use serde_json::{Value as Json, json};
 
-use super::{Outcome, nodes, object};
+use super::{Outcome, is_same_node, nodes, object};
 use crate::access;
 use crate::counters::{self, Lengths, Rates};
+use crate::error::Error;
 use crate::identity::Identity;
 use crate::list;
 use crate::node::{RebalanceKind, RebalanceRequest, Totals};
@@ -202,8 +203,14 @@ pub(crate) async fn auth(_: Request) -> Outcome {
     })))
 }
 
-/// `DELETE /api/reset`: forgets the history of all counters.
+/// `DELETE /api/reset` and `/:node`: forgets the history of all counters.
 pub(crate) async fn reset(request: Request) -> Outcome {
+    if let Some(name) = request.find_param("node") {
+        let nodes = request.node().nodes().await;
+        if !nodes.iter().any(|node| node.running && is_same_node(&node.name, name)) {
+            return Err(Error::object_not_found());
+        }
+    }
     request.app.forget_samples();
     Ok(Reply::no_content())
 }

@@ -62,6 +62,12 @@ pub(crate) async fn put(request: Request) -> Outcome {
         // The field's name in 3.11.
         None => body.optional_text("defaultqueuetype")?,
     };
+    if let Some(queue_type) = queue_type.filter(|queue_type| !is_served(queue_type)) {
+        return Err(Error::bad_request(format!(
+            "default queue type '{queue_type}' is not served: choose 'classic', and replicate queues with a \
+             policy (ha-mode)"
+        )));
+    }
     let existed = request.tables.vhosts.contains_key(name);
     let spec = VhostSpec {
         name: Name::from(name),
@@ -81,6 +87,12 @@ pub(crate) async fn put(request: Request) -> Outcome {
         grant_everything(&request, name, user).await?;
     }
     Ok(Reply::put(existed))
+}
+
+/// Whether queues can be declared in a virtual host with this default. What is no queue type at all the metadata
+/// refuses.
+pub(crate) fn is_served(queue_type: &str) -> bool {
+    !matches!(queue_type, "quorum" | "stream")
 }
 
 /// Whoever makes a virtual host over the API may use it at once.

@@ -137,8 +137,7 @@ async fn exports_leave_out_what_exists_by_itself() {
     api.node.connect(1, "guest");
     api.node.declare_exclusive("mine", 1);
     api.put("/queues/%2F/q", json!({})).await;
-    api.post("/bindings/%2F/e/amq.direct/q/mine", json!({}))
-        .await;
+    api.node.bind("/", "amq.direct", "mine", "");
     let exported = api.get("/definitions").await;
     assert_eq!(exported["queues"].as_array().unwrap().len(), 1);
     assert_eq!(
@@ -253,4 +252,24 @@ async fn a_browsers_form_is_taken_too() {
         assert_eq!(to, location);
         assert_eq!(api.get("/vhosts/from-form").await["name"], "from-form");
     }
+}
+
+#[tokio::test]
+async fn an_imported_virtual_host_whose_default_type_is_not_served_has_classic_queues() {
+    let api = Api::new();
+    let file = json!({
+        "vhosts": [
+            {"name": "q", "default_queue_type": "quorum"},
+            {"name": "s", "metadata": {"default_queue_type": "stream"}},
+        ],
+        "queues": [
+            {"name": "orders", "vhost": "q", "durable": true, "auto_delete": false, "arguments": {}},
+        ],
+    });
+    api.post("/definitions", file).await;
+    for vhost in ["q", "s"] {
+        let shown = api.get(&format!("/vhosts/{vhost}")).await;
+        assert_eq!(shown["default_queue_type"], "classic");
+    }
+    assert_eq!(api.get("/queues/q/orders").await["type"], "classic");
 }

@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::Api;
 use super::fake::{NODE, node_status};
+use crate::Settings;
 
 fn bad_request(reason: impl Into<Json>) -> (u16, Json) {
     (
@@ -131,7 +132,23 @@ async fn fields_of_the_wrong_type_are_named() {
         (
             "/vhost-limits/%2F/max-queues",
             r#"{"value": "x"}"#,
-            json!(["not_integer", "x"]),
+            json!(
+                "Validation failed\n\nmax-queues should be a number, actually was \
+                 &lt;&lt;\"x\"&gt;&gt;\n"
+            ),
+        ),
+        (
+            "/user-limits/guest/max-channels",
+            r#"{"value": 1.5}"#,
+            json!("max-channels should be a number, actually was 1.5"),
+        ),
+        (
+            "/vhosts/v",
+            r#"{"default_queue_type": "quorum"}"#,
+            json!(
+                "default queue type 'quorum' is not served: choose 'classic', and replicate queues \
+                 with a policy (ha-mode)"
+            ),
         ),
         ("/vhosts/v", r#"{"tags": 1}"#, json!("invalid tags: 1")),
     ] {
@@ -180,6 +197,14 @@ async fn exclusive_queues_are_left_to_their_connection() {
     for path in ["/queues/%2F/mine", "/queues/%2F/mine/contents"] {
         assert_eq!(api.refused(Method::DELETE, path, "").await.0, 400, "{path}");
     }
+    let locked = bad_request("cannot obtain exclusive access to locked queue 'mine' in vhost '/'");
+    let path = "/bindings/%2F/e/amq.direct/q/mine";
+    assert_eq!(api.refused(Method::POST, path, r#"{"routing_key": "k"}"#).await, locked);
+    api.node.bind("/", "amq.direct", "mine", "k");
+    let path = "/bindings/%2F/e/amq.direct/q/mine/k";
+    assert_eq!(api.refused(Method::DELETE, path, "").await, locked);
+    let default = api.refused(Method::POST, "/bindings/%2F/e/amq.default/q/mine", "{}").await;
+    assert_eq!(default.0, 401, "{default:?}");
 }
 
 async fn publish(api: &Api, key: &str, properties: Json) -> Json {
@@ -647,5 +672,30 @@ async fn names_are_data_wherever_they_appear() {
     assert!(
         header.starts_with("attachment; filename=\"")
             && !header[22..header.len() - 1].contains('"')
+    );
+}
+
+#[tokio::test]
+async fn only_nodes_that_run_have_counters_to_forget() {
+    let api = Api::new();
+    api.delete("/reset").await;
+    api.delete("/reset/warren@here").await;
+    assert_eq!(api.refused(Method::DELETE, "/reset/nope", "").await, not_found());
+}
+
+#[tokio::test]
+async fn mechanisms_are_those_of_the_configuration() {
+    let mechanisms = async |offered: &[&'static str]| {
+        let settings = Settings { auth_mechanisms: offered.to_vec(), ..Settings::default() };
+        let nodes = Api::with(settings).get("/nodes").await;
+        let shown = nodes[0]["auth_mechanisms"].as_array().unwrap().clone();
+        let short = |it: &Json| (it["name"].as_str().unwrap().to_owned(), it["enabled"] == true);
+        shown.iter().map(short).collect::<Vec<_>>()
+    };
+    let is = |name: &str, enabled: bool| (name.to_owned(), enabled);
+    assert_eq!(mechanisms(&["PLAIN", "AMQPLAIN"]).await, [is("PLAIN", true), is("AMQPLAIN", true)]);
+    assert_eq!(
+        mechanisms(&["EXTERNAL", "PLAIN"]).await,
+        [is("PLAIN", true), is("AMQPLAIN", false), is("EXTERNAL", true)]
     );
 }

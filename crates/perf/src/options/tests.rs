@@ -181,3 +181,9 @@ fn help_is_no_failure() {
         assert_eq!(error.exit_code(), 0, "{line}");
     }
 }
+
+#[test]
+fn a_refusal_shows_how_the_command_is_used() {
+    let text = parse(&["--nonsense"]).unwrap_err().to_string();
+    assert!(text.contains("Usage: warren perf [OPTIONS]"), "{text}");
+}

@@ -11,7 +11,7 @@ use broker::metadata::{
 use broker::user::Hashing;
 use serde_json::{Value as Json, json};
 
-use crate::api::{limits, parameters, policies, tags_from_json, users};
+use crate::api::{limits, parameters, policies, tags_from_json, users, vhosts};
 use crate::error::Error;
 use crate::request::{Fields, Request};
 use crate::value::{Object, arguments_from_json};
@@ -167,13 +167,22 @@ impl Import<'_> {
             .get("tags")
             .or_else(|| metadata.get("tags"))
             .filter(|tags| !tags.is_null());
+        let queue_type = text("default_queue_type")?.filter(|queue_type| *queue_type != "undefined");
+        let queue_type = queue_type.map(|queue_type| {
+            if vhosts::is_served(queue_type) {
+                return queue_type;
+            }
+            tracing::warn!(
+                "imported virtual host '{name}': its default queue type '{queue_type}' is not served, \
+                 queues there are 'classic'"
+            );
+            "classic"
+        });
         let spec = VhostSpec {
             name: Name::clone(&name),
             description: text("description")?.map(str::to_owned),
             tags: tags.map(tags_from_json).transpose()?,
-            default_queue_type: text("default_queue_type")?
-                .filter(|queue_type| *queue_type != "undefined")
-                .map(Name::from),
+            default_queue_type: queue_type.map(Name::from),
             tracing: item.boolean("tracing")?,
         };
         Ok(vec![Command::PutVhost(spec)])
