@@ -77,17 +77,15 @@ pub(super) const COMMANDS: &[Command] = &[
             }
         }),
     command("leave_cluster", Tools::CTL, Section::Cluster, leave)
-        .about("Takes the node out of its cluster for good and deletes all it has")
+        .about(
+            "Takes the node out of its cluster for good and deletes all it has; where peer discovery is configured its \
+             application stays stopped, for it would find the others again",
+        )
         .usage("leave_cluster [--drain] [--force]")
         .details(&[
             (
                 "--drain",
                 "first lets other nodes lead the queues of this one",
-            ),
-            (
-                "",
-                "Afterwards the node is a cluster of its own. Where peer discovery is configured its application stays \
-                 stopped, for it would find the others again",
             ),
             (
                 "--force",
