@@ -77,10 +77,7 @@ pub(super) const COMMANDS: &[Command] = &[
             }
         }),
     command("leave_cluster", Tools::CTL, Section::Cluster, leave)
-        .about(
-            "Takes the node out of its cluster for good and deletes all it has; where peer discovery is configured its \
-             application stays stopped, for it would find the others again",
-        )
+        .about("Takes the node out of its cluster for good and deletes all it has")
         .usage("leave_cluster [--drain] [--force]")
         .details(&[
             (
