@@ -88,7 +88,7 @@ fn a_full_queue_that_rejects_refuses_a_message_by_http() {
 fn a_message_by_http_waits_at_a_delayed_exchange() {
     let node = Node::start();
     let mut wire = Wire::open(node.amqp());
-    let kind = [("x-delayed-type", Value::Text("direct".into()))];
+    let kind = [("x-delayed-type", Value::Text("direct"))];
     wire.method(1, &exchange("later", "x-delayed-message", 0, &kind));
     wire.expect((40, 11));
     wire.method(1, &declare("q", 0, &[]));

@@ -482,7 +482,6 @@ fn settings(config: &Config) -> Settings {
         consumer_timeout: config.limits.consumer_timeout.unwrap_or_default(),
         auth_mechanisms: config.access.auth_mechanisms.iter().map(|mechanism| mechanism.name()).collect(),
         login_session_timeout: Some(m.login_session_timeout.as_secs() / 60),
-        ..Settings::default()
     }
 }
 

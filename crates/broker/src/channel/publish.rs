@@ -443,7 +443,7 @@ fn extra_keys(view: &PropertiesView<'_>) -> Result<Option<Vec<Vec<u8>>>, Error> 
         let Some(value) = headers.get(header) else { continue };
         let Some(values) = value.as_array() else { return Err(bad_header(header, &value)) };
         let keys = keys.get_or_insert_with(Vec::new);
-        keys.extend(values.into_iter().filter_map(|value| match value {
+        keys.extend(values.iter().filter_map(|value| match value {
             Value::LongStr(key) => Some(key.clone()),
             _ => None,
         }));
