@@ -37,6 +37,7 @@ mod vhost;
 mod view;
 
 pub use apply::Metadata;
+pub use arguments::check_durations;
 pub use codec::{Answer, Unreadable, decode_answer, encode_answer};
 pub use command::{Change, Outcome};
 pub use command::{

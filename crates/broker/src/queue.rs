@@ -494,7 +494,8 @@ impl Queue {
         self.flush_outgoing(out);
         let cancelled = self.consumers.cancel(consumer);
         if let Some(another_waits) = cancelled {
-            self.follower_waits_until = another_waits.then_some(now.time + FOLLOWER);
+            let until = self.follower_waits_until.unwrap_or(now.time + FOLLOWER);
+            self.follower_waits_until = another_waits.then_some(until);
             self.last_used = now.time;
             self.after_consumers_left(out);
         } else if reply {

@@ -84,6 +84,8 @@ impl Management {
     pub async fn sample(&self) {
         let node = &self.app.node;
         if self.app.settings.rates_mode == "none" {
+            // Counts are gathered all the same, or nobody would empty where they are made.
+            drop(node.totals().await);
             return;
         }
         let observations = observe(&**node).await;

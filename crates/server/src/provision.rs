@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use amqp::{ShortStr, Table, Value};
 use broker::Name;
-use broker::metadata::{Command, Hints, Outcome, PolicyKind, PolicySpec, Refusal, Tables, UserSpec, VhostSpec};
+use broker::metadata::{
+    Command, Hints, Outcome, PolicyKind, PolicySpec, Refusal, Tables, UserSpec, VhostSpec, check_durations,
+};
 use broker::permission::Pattern;
 use broker::user::Hashing;
 
@@ -169,8 +171,9 @@ impl Provision<'_> {
                 return Ok(());
             }
             Command::DeclareQueue { vhost, spec } => {
-                let vhost = self.tables.vhosts.get(vhost);
-                if vhost.is_none_or(|vhost| !vhost.queues.contains_key(&spec.name)) {
+                let known = self.tables.vhosts.get(vhost);
+                if known.is_none_or(|known| !known.queues.contains_key(&spec.name)) {
+                    check_durations(vhost, &spec.name, &spec.arguments)?;
                     self.check_queues(&spec.name)?;
                 }
                 to.push(self.place(command));

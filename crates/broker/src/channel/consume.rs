@@ -266,10 +266,7 @@ impl Channel {
     /// cancelled if they asked for that (RabbitMQ, "Highly Available Queues", consumer cancellation).
     pub(crate) fn queue_moved(&mut self, scope: &mut Scope<'_>, queue: QueueId) {
         // The new leader is asked to cancel it, if the old one has not answered.
-        let leaving = match &self.waiting {
-            Some(Waiting::Queue(of, AfterReply::Cancel { number, .. })) if *of == queue => Some(*number),
-            _ => None,
-        };
+        let leaving = self.leaving(queue);
         let here = self.consumers.numbered().filter(|(_, consumer)| consumer.queue == queue);
         let numbers: Vec<u32> = here.map(|(number, _)| number).filter(|number| Some(*number) != leaving).collect();
         for number in numbers {
@@ -293,10 +290,19 @@ impl Channel {
         self.resumed(scope, queue);
     }
 
+    /// The consumer that waits for the answer to its cancellation there.
+    fn leaving(&self, queue: QueueId) -> Option<u32> {
+        match &self.waiting {
+            Some(Waiting::Queue(of, AfterReply::Cancel { number, .. })) if *of == queue => Some(*number),
+            _ => None,
+        }
+    }
+
     /// Nobody leads the queue: see [`ChannelEvent::QueueDown`]. One that waits for its first answer, or for the end, has
     /// that from its agent.
     pub(crate) fn queue_down(&mut self, scope: &mut Scope<'_>, queue: QueueId, for_good: bool) {
-        let here = self.consumers.numbered().filter(|(_, consumer)| consumer.queue == queue);
+        let leaving = self.leaving(queue);
+        let here = self.consumers.numbered().filter(|(number, consumer)| consumer.queue == queue && Some(*number) != leaving);
         let goes = |ask: &Consume| for_good || is_cancelled_on_failover(ask);
         let gone = here.filter(|(_, consumer)| consumer.ask.as_deref().is_some_and(goes));
         let numbers: Vec<u32> = gone.map(|(number, _)| number).collect();

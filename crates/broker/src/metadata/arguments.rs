@@ -7,6 +7,7 @@ use amqp::{Table, Value};
 
 use super::command::Refusal;
 use super::placement::Locator;
+use super::queue::describe;
 
 /// What a validator says: nothing, or the reason as it stands in the text.
 type Check = Result<(), String>;
@@ -17,7 +18,7 @@ type Validator = fn(&Value, &Table) -> Check;
 /// Arguments of classic queues, in the order in which they are checked.
 const CLASSIC: [(&str, Validator); 17] = [
     ("x-expires", expires),
-    ("x-message-ttl", duration),
+    ("x-message-ttl", non_negative),
     ("x-dead-letter-exchange", text),
     ("x-dead-letter-routing-key", dead_letter_routing_key),
     ("x-max-length", non_negative),
@@ -146,18 +147,25 @@ fn non_negative(value: &Value, _: &Table) -> Check {
     }
 }
 
-/// A time in milliseconds, ten years at most.
-fn duration(value: &Value, arguments: &Table) -> Check {
-    match integer(value)? {
-        long @ 315_360_000_001.. => Err(format!("{{value_too_large,{long}}}")),
-        _ => non_negative(value, arguments),
+/// Checks that times are not over ten years. That is asked before a declaration is proposed, and not where it is applied:
+/// logs have longer ones from before there was this limit.
+///
+/// # Errors
+/// The refusal of the declaration.
+pub fn check_durations(vhost: &str, name: &str, arguments: &Table) -> Result<(), Refusal> {
+    for argument in ["x-expires", "x-message-ttl"] {
+        if let Some(long @ 315_360_000_001..) = arguments.get(argument).and_then(Value::as_i64) {
+            let what = describe(vhost, name);
+            return Err(Refusal::InvalidArgument(format!("invalid arg '{argument}' for {what}: {{value_too_large,{long}}}")));
+        }
     }
+    Ok(())
 }
 
 fn expires(value: &Value, arguments: &Table) -> Check {
     match integer(value)? {
         0 => Err("{value_zero,0}".to_owned()),
-        _ => duration(value, arguments),
+        _ => non_negative(value, arguments),
     }
 }
 
@@ -220,4 +228,22 @@ fn leader_locator(value: &Value, arguments: &Table) -> Check {
 
 fn lossy(value: &Value) -> String {
     String::from_utf8_lossy(value.as_bytes().unwrap_or_default()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Logs have longer ones.
+    #[test]
+    fn times_over_ten_years_are_refused_when_they_are_asked_for_and_not_where_they_are_applied() {
+        for argument in ["x-expires", "x-message-ttl"] {
+            let with = |millis: i64| Table::new().with(argument, Value::I64(millis));
+            assert!(check_durations("/", "q", &with(315_360_000_000)).is_ok());
+            let refused = check_durations("/", "q", &with(315_360_000_001)).unwrap_err();
+            let text = format!("invalid arg '{argument}' for queue 'q' in vhost '/': {{value_too_large,315360000001}}");
+            assert_eq!(refused, Refusal::InvalidArgument(text));
+            assert!(check("queue 'q' in vhost '/'", "q", &with(315_360_000_001)).is_ok());
+        }
+    }
 }

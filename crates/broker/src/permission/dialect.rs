@@ -47,9 +47,10 @@ fn literal(pattern: &str) -> Option<String> {
 pub(super) fn from_pcre(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len() + 8);
     let mut rest = pattern;
-    let (mut in_class, mut behind_set) = (false, false);
+    let (mut in_class, mut at_start, mut behind_set) = (false, false, false);
     while let Some(char) = rest.chars().next() {
         let was_behind_set = std::mem::take(&mut behind_set);
+        let was_at_start = std::mem::take(&mut at_start);
         let taken = match char {
             '\\' if rest.starts_with("\\Q") => {
                 let (quoted, after) = rest[2..].split_once("\\E").unwrap_or((&rest[2..], ""));
@@ -62,7 +63,7 @@ pub(super) fn from_pcre(pattern: &str) -> String {
                 escape_len(rest)
             }
             '[' if !in_class => {
-                in_class = true;
+                (in_class, at_start) = (true, true);
                 class_start_len(rest)
             }
             '[' if rest.starts_with("[:") && rest.contains(":]") => {
@@ -73,7 +74,13 @@ pub(super) fn from_pcre(pattern: &str) -> String {
                 out.push('\\');
                 1
             }
-            '-' if in_class && (was_behind_set || is_set(&rest[1..])) => {
+            '-' if in_class
+                && (was_behind_set
+                    || is_set(&rest[1..])
+                    // Two in a row are the beginning of a range and its sign, or its sign and its end.
+                    || was_at_start && rest.starts_with("--")
+                    || out.ends_with('-') && !out.ends_with("\\-")) =>
+            {
                 out.push('\\');
                 1
             }
@@ -172,6 +179,8 @@ mod tests {
             ("^[[a]$", "^[\\[a]$"),
             ("[a&&b~~c]", "[a\\&\\&b\\~\\~c]"),
             ("a&&b-[a-c-]", "a&&b-[a-c-]"),
+            ("[*--]", "[*-\\-]"),
+            ("[--a]", "[\\--a]"),
             ("^\\Qx.y\\E$", "^x\\.y$"),
             ("\\Qx[", "x\\["),
         ];

@@ -163,8 +163,9 @@ impl Consumers {
 
     /// Removes one whose channel stays. Whether another is active now and has to wait: see the file's head.
     pub(crate) fn cancel(&mut self, key: ConsumerKey) -> Option<bool> {
+        let waits = self.follows.is_some();
         let removed = self.remove_one(key)?;
-        if removed.unacked == 0 {
+        if removed.unacked == 0 && !waits {
             self.line_up_follower();
         }
         Some(self.follows.is_some())

@@ -116,7 +116,9 @@ fn number(name: &str, value: &Json, frame: fn(String) -> String) -> Result<i64, 
         let text = format!("{name} should be a number, actually was {}", given());
         Refusal::Invalid(frame(text)).into()
     };
-    value.as_i64().ok_or_else(refused)
+    #[expect(clippy::cast_possible_truncation, reason = "saturates, and limits are checked")]
+    let whole = |number: f64| (number.fract() == 0.0).then_some(number as i64);
+    value.as_i64().or_else(|| value.as_f64().and_then(whole)).ok_or_else(refused)
 }
 
 /// Limits of virtual hosts are parameters, and validated as such.

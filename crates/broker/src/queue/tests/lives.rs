@@ -193,6 +193,21 @@ fn the_next_consumer_gets_what_a_cancelled_one_held_first() {
     f.expect_deliveries(&[1, 2]);
 }
 
+/// All consumers of a client that ends are cancelled before their channel closes.
+#[test]
+fn the_next_consumer_waits_as_well_when_others_are_cancelled_meanwhile() {
+    let mut f = Fixture::with(Settings { single_active_consumer: true, ..Settings::default() }, false);
+    (1..=3).for_each(|number| f.consume(number, 2));
+    f.publish((1..=5).map(transient));
+    f.expect_deliveries(&[1, 2]);
+    for number in [1, 2] {
+        f.round(vec![QueueEvent::Cancel { consumer: ConsumerKey { channel: channel(number), number: 0 }, reply: true }]);
+    }
+    f.expect_deliveries(&[]);
+    f.close(1);
+    f.expect_deliveries(&[1, 2]);
+}
+
 /// It keeps what it holds, and its channel goes on.
 #[test]
 fn the_next_consumer_does_not_wait_long_for_a_cancelled_one() {
