@@ -90,7 +90,7 @@ fn a_completion_without_the_mirrors_that_join_is_found() {
 
 #[test]
 fn a_seat_before_the_backlog_is_found() {
-    rule_is_found(Rule::SeatBeforeBacklog);
+    rule_is_found_from(1000, Rule::SeatBeforeBacklog);
 }
 
 #[test]
