@@ -72,6 +72,11 @@ impl Error {
         Error::new(StatusCode::BAD_REQUEST, "bad_request", reason)
     }
 
+    /// A value that RabbitMQ validates is not valid.
+    pub(crate) fn invalid(reason: &str) -> Error {
+        Refusal::Invalid(format!("Validation failed\n\n{reason}\n")).into()
+    }
+
     /// The query is at fault in a way that has a name of its own (`page_out_of_range`).
     pub(crate) fn bad_query(kind: &'static str, reason: String) -> Error {
         Error::new(StatusCode::BAD_REQUEST, kind, reason)

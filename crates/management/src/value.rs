@@ -181,5 +181,11 @@ pub(crate) fn properties_to_json(properties: &Properties) -> Json {
     Json::Object(all.into_iter().filter_map(present).collect())
 }
 
+/// What RabbitMQ says of a value that should be a number.
+pub(crate) fn not_a_number(what: &str, value: &Json) -> String {
+    let given = value.as_str().map_or_else(|| value.to_string(), |text| format!("<<\"{text}\">>"));
+    format!("{what} should be a number, actually was {given}")
+}
+
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::list;
 use crate::reply::Reply;
 use crate::request::{Fields, Request};
-use crate::value::Object;
+use crate::value::{Object, not_a_number};
 
 /// `GET /api/vhost-limits` and `/:vhost`: those that have limits.
 pub(crate) async fn vhost_index(request: Request) -> Outcome {
@@ -31,7 +31,7 @@ pub(crate) async fn vhost_index(request: Request) -> Outcome {
 /// `PUT /api/vhost-limits/:vhost/:name`
 pub(crate) async fn put_vhost(request: Request) -> Outcome {
     let vhost = Name::clone(&request.vhost_for_change()?.name);
-    let limits = vec![limit(&request, of_vhost)?];
+    let limits = vec![limit(&request, Error::invalid)?];
     request
         .node()
         .propose(Command::SetVhostLimits { vhost, limits })
@@ -74,7 +74,7 @@ pub(crate) async fn user_index(request: Request) -> Outcome {
 /// `PUT /api/user-limits/:user/:name`
 pub(crate) async fn put_user(request: Request) -> Outcome {
     let user = known_user(&request)?;
-    let limits = vec![limit(&request, |text| text)?];
+    let limits = vec![limit(&request, of_user)?];
     request
         .node()
         .propose(Command::SetUserLimits { user, limits })
@@ -100,30 +100,23 @@ fn known_user(request: &Request) -> Result<Name, Error> {
 }
 
 /// The limit in the path with the value in the body.
-fn limit(request: &Request, frame: fn(String) -> String) -> Result<(Name, i64), Error> {
+fn limit(request: &Request, refusal: fn(&str) -> Error) -> Result<(Name, i64), Error> {
     let name = request.param("name");
     let body = request.json()?;
-    Ok((Name::from(name), number(name, body.required("value")?, frame)?))
+    Ok((Name::from(name), number(name, body.required("value")?, refusal)?))
 }
 
-/// A limit, or a refusal as RabbitMQ frames it for this kind of limit.
-fn number(name: &str, value: &Json, frame: fn(String) -> String) -> Result<i64, Error> {
-    let given = || match value {
-        Json::String(text) => format!("<<\"{text}\">>"),
-        other => other.to_string(),
-    };
-    let refused = || {
-        let text = format!("{name} should be a number, actually was {}", given());
-        Refusal::Invalid(frame(text)).into()
-    };
+/// A limit, or the refusal of this kind of limit.
+fn number(name: &str, value: &Json, refusal: fn(&str) -> Error) -> Result<i64, Error> {
     #[expect(clippy::cast_possible_truncation, reason = "saturates, and limits are checked")]
     let whole = |number: f64| (number.fract() == 0.0).then_some(number as i64);
-    value.as_i64().or_else(|| value.as_f64().and_then(whole)).ok_or_else(refused)
+    let found = value.as_i64().or_else(|| value.as_f64().and_then(whole));
+    found.ok_or_else(|| refusal(&not_a_number(name, value)))
 }
 
-/// Limits of virtual hosts are parameters, and validated as such.
-fn of_vhost(text: String) -> String {
-    format!("Validation failed\n\n{text}\n")
+/// Limits of users are no parameters: what is wrong with one is said as it is.
+fn of_user(reason: &str) -> Error {
+    Refusal::Invalid(reason.to_owned()).into()
 }
 
 /// Reads limits as a definitions file gives them.
@@ -132,7 +125,7 @@ pub(crate) fn limits_from_json(json: &Json) -> Result<Vec<(Name, i64)>, Error> {
         .as_object()
         .ok_or_else(|| Error::bad_request("limits is not an object"))?;
     let limit = |(name, value): (&String, &Json)| {
-        Ok((Name::from(name.as_str()), number(name, value, of_vhost)?))
+        Ok((Name::from(name.as_str()), number(name, value, Error::invalid)?))
     };
     object.iter().map(limit).collect()
 }

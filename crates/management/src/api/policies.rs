@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use broker::Name;
-use broker::metadata::{Command, PolicyKind, PolicySpec, Refusal, Vhost};
+use broker::metadata::{Command, PolicyKind, PolicySpec, Vhost};
 use broker::policy::Policy;
 use rpds::RedBlackTreeMapSync;
 use serde_json::{Value as Json, json};
@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::list;
 use crate::reply::Reply;
 use crate::request::{Fields, Request};
-use crate::value::{Object, table_from_json, table_to_json};
+use crate::value::{Object, not_a_number, table_from_json, table_to_json};
 
 /// `GET /api/policies` and `/:vhost`
 pub(crate) async fn index(request: Request) -> Outcome {
@@ -141,11 +141,7 @@ pub(crate) fn spec_from_json(name: &str, body: &Object) -> Result<PolicySpec, Er
     let priority = match body.get("priority") {
         Some(Json::Number(number)) if number.is_i64() => number.as_i64().unwrap_or_default(),
         None | Some(Json::Null) => 0,
-        Some(other) => {
-            let given = other.as_str().map_or_else(|| other.to_string(), |text| format!("<<\"{text}\">>"));
-            let text = format!("Validation failed\n\npriority should be a number, actually was {given}\n");
-            return Err(Refusal::Invalid(text).into());
-        }
+        Some(other) => return Err(Error::invalid(&not_a_number("priority", other))),
     };
     let apply_to = body.optional_text("apply-to")?.unwrap_or("all");
     Ok(PolicySpec {
