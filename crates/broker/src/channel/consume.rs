@@ -265,10 +265,7 @@ impl Channel {
     /// The queue has another leader, or its leader lost sight of this node: consumers ask again, or are
     /// cancelled if they asked for that (RabbitMQ, "Highly Available Queues", consumer cancellation).
     pub(crate) fn queue_moved(&mut self, scope: &mut Scope<'_>, queue: QueueId) {
-        // The new leader is asked to cancel it, if the old one has not answered.
-        let leaving = self.leaving(queue);
-        let here = self.consumers.numbered().filter(|(_, consumer)| consumer.queue == queue);
-        let numbers: Vec<u32> = here.map(|(number, _)| number).filter(|number| Some(*number) != leaving).collect();
+        let numbers: Vec<u32> = self.staying(queue).map(|(number, _)| number).collect();
         for number in numbers {
             let Some(consumer) = self.consumers.get_mut(number) else { continue };
             let Some(ask) = &consumer.ask else {
@@ -290,21 +287,21 @@ impl Channel {
         self.resumed(scope, queue);
     }
 
-    /// The consumer that waits for the answer to its cancellation there.
-    fn leaving(&self, queue: QueueId) -> Option<u32> {
-        match &self.waiting {
+    /// The consumers of a queue, without the one that waits for the answer to its cancellation: the next leader is asked
+    /// for that again, if this one has not given it.
+    fn staying(&self, queue: QueueId) -> impl Iterator<Item = (u32, &Consumer)> {
+        let leaving = match &self.waiting {
             Some(Waiting::Queue(of, AfterReply::Cancel { number, .. })) if *of == queue => Some(*number),
             _ => None,
-        }
+        };
+        self.consumers.numbered().filter(move |(number, consumer)| consumer.queue == queue && Some(*number) != leaving)
     }
 
     /// Nobody leads the queue: see [`ChannelEvent::QueueDown`]. One that waits for its first answer, or for the end, has
     /// that from its agent.
     pub(crate) fn queue_down(&mut self, scope: &mut Scope<'_>, queue: QueueId, for_good: bool) {
-        let leaving = self.leaving(queue);
-        let here = self.consumers.numbered().filter(|(number, consumer)| consumer.queue == queue && Some(*number) != leaving);
         let goes = |ask: &Consume| for_good || is_cancelled_on_failover(ask);
-        let gone = here.filter(|(_, consumer)| consumer.ask.as_deref().is_some_and(goes));
+        let gone = self.staying(queue).filter(|(_, consumer)| consumer.ask.as_deref().is_some_and(goes));
         let numbers: Vec<u32> = gone.map(|(number, _)| number).collect();
         for number in numbers {
             self.consumer_cancelled(scope, number);
