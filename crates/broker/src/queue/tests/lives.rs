@@ -179,15 +179,24 @@ fn the_next_consumer_takes_over_from_the_single_active_one() {
     assert!(delivered.iter().all(|(key, _)| *key == ConsumerKey { channel: channel(2), number: 0 }));
 }
 
+/// So many consumers of a queue with a single active one, which holds 1 and 2 of five messages.
+fn after_the_active_one_of(consumers: u16) -> Fixture {
+    let mut f = Fixture::with(Settings { single_active_consumer: true, ..Settings::default() }, false);
+    (1..=consumers).for_each(|number| f.consume(number, 2));
+    f.publish((1..=5).map(transient));
+    f.expect_deliveries(&[1, 2]);
+    f
+}
+
+fn cancel(f: &mut Fixture, number: u16) {
+    f.round(vec![QueueEvent::Cancel { consumer: ConsumerKey { channel: channel(number), number: 0 }, reply: true }]);
+}
+
 /// As clients do that close a channel: they cancel first. What was on its way to the consumer comes before the rest.
 #[test]
 fn the_next_consumer_gets_what_a_cancelled_one_held_first() {
-    let mut f = Fixture::with(Settings { single_active_consumer: true, ..Settings::default() }, false);
-    f.consume(1, 2);
-    f.consume(2, 2);
-    f.publish((1..=5).map(transient));
-    f.expect_deliveries(&[1, 2]);
-    f.round(vec![QueueEvent::Cancel { consumer: ConsumerKey { channel: channel(1), number: 0 }, reply: true }]);
+    let mut f = after_the_active_one_of(2);
+    cancel(&mut f, 1);
     f.expect_deliveries(&[]);
     f.close(1);
     f.expect_deliveries(&[1, 2]);
@@ -196,13 +205,9 @@ fn the_next_consumer_gets_what_a_cancelled_one_held_first() {
 /// All consumers of a client that ends are cancelled before their channel closes.
 #[test]
 fn the_next_consumer_waits_as_well_when_others_are_cancelled_meanwhile() {
-    let mut f = Fixture::with(Settings { single_active_consumer: true, ..Settings::default() }, false);
-    (1..=3).for_each(|number| f.consume(number, 2));
-    f.publish((1..=5).map(transient));
-    f.expect_deliveries(&[1, 2]);
-    for number in [1, 2] {
-        f.round(vec![QueueEvent::Cancel { consumer: ConsumerKey { channel: channel(number), number: 0 }, reply: true }]);
-    }
+    let mut f = after_the_active_one_of(3);
+    cancel(&mut f, 1);
+    cancel(&mut f, 2);
     f.expect_deliveries(&[]);
     f.close(1);
     f.expect_deliveries(&[1, 2]);
@@ -211,12 +216,8 @@ fn the_next_consumer_waits_as_well_when_others_are_cancelled_meanwhile() {
 /// It keeps what it holds, and its channel goes on.
 #[test]
 fn the_next_consumer_does_not_wait_long_for_a_cancelled_one() {
-    let mut f = Fixture::with(Settings { single_active_consumer: true, ..Settings::default() }, false);
-    f.consume(1, 2);
-    f.consume(2, 2);
-    f.publish((1..=5).map(transient));
-    f.expect_deliveries(&[1, 2]);
-    f.round(vec![QueueEvent::Cancel { consumer: ConsumerKey { channel: channel(1), number: 0 }, reply: true }]);
+    let mut f = after_the_active_one_of(2);
+    cancel(&mut f, 1);
     f.expect_deliveries(&[]);
     assert!(f.queue.deadline(f.now).is_some());
     f.pass(1_000);
