@@ -496,10 +496,15 @@ def main():
         write_section(options.write, text)
 
 
-if __name__ == "__main__":
+def end_with(work):
+    """Does it; a failure ends the program in words for the user."""
     try:
-        main()
+        work()
     except Failure as failure:
         sys.exit(f"error: {failure}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    end_with(main)
