@@ -22,6 +22,8 @@ pub enum Mutant {
     WelcomeWithoutSessions,
     /// A feed begins with sessions that know of batches which come later.
     SessionsAheadOfData,
+    /// A feed begins with all that is known of publishers, and the messages that this speaks of come behind it.
+    SessionsAheadOfBacklog,
     /// A mirror keeps what it knew of sessions when what it held of them is removed.
     KeepStaleSessions,
     /// Sessions do not tell which numbers were refused.

@@ -54,8 +54,11 @@ pub(super) struct Feed {
     /// Which attempt of the mirror this is.
     pub(super) id: u64,
     held: Vec<(u8, Runs)>,
-    /// As they were when the feed began: each batch since then says itself what it has changed.
+    /// What is known of publishers, to be told behind the messages that it speaks of: a mirror that leads alone before
+    /// it has them would take what it is sent again for known, and confirm what nobody has. While it is not told, the
+    /// batches that go past are silent, and what they change is added here.
     sessions: Sessions,
+    has_told: bool,
     /// Batches that wait for the survey.
     waiting: Option<Vec<(Bytes, u64, Vec<(u8, Seq, Seq)>)>>,
     missing: BTreeMap<u8, Runs>,
@@ -104,6 +107,7 @@ impl Feed {
             id,
             held,
             sessions,
+            has_told: false,
             waiting: Some(Vec::new()),
             missing: BTreeMap::new(),
             next: 1,
@@ -152,7 +156,8 @@ impl Feed {
             waiting.push((operation.clone(), publication, removed.to_vec()));
         } else {
             self.forget(removed);
-            self.step(operation.clone(), Some(publication), out);
+            self.pass_on(operation.clone(), publication, out);
+            self.tell_sessions(out);
         }
         self.sent_bytes <= BEHIND_BYTES_MAX + WINDOW_BYTES || breaks(Mutant::FeedWithoutBound)
     }
@@ -172,6 +177,23 @@ impl Feed {
         self.backlog_steps += usize::from(publication.is_none());
         self.sent.push_back(Sent { number, bytes: operation.len(), publication });
         out.to_peers.push((self.node, Packet::Step { feed: self.id, number, operation }));
+    }
+
+    /// A batch of the queue.
+    fn pass_on(&mut self, operation: Bytes, publication: u64, out: &mut Effects) {
+        let silenced = (!self.has_told).then(|| operation::without_sessions(&operation)).flatten();
+        let (operation, sessions) = silenced.unwrap_or((operation, Sessions::new()));
+        self.sessions.extend(sessions);
+        self.step(operation, Some(publication), out);
+    }
+
+    /// Tells what is known of publishers, once nothing of the backlog is missing.
+    fn tell_sessions(&mut self, out: &mut Effects) {
+        if !self.has_told && self.messages_left() == Some(0) {
+            self.has_told = true;
+            let sessions = std::mem::take(&mut self.sessions);
+            self.step(operation::encode(Batch::new().as_bytes(), &sessions), None, out);
+        }
     }
 
     /// What the leader's store held when the feed began.
@@ -208,14 +230,22 @@ impl Feed {
             self.missing.insert(level, ours.without(held));
         }
         self.held = Vec::new();
-        let sessions = late.unwrap_or_else(|| std::mem::take(&mut self.sessions));
+        let sessions = match late {
+            Some(late) => late,
+            None if self.messages_left() == Some(0) || breaks(Mutant::SessionsAheadOfBacklog) => {
+                self.has_told = true;
+                std::mem::take(&mut self.sessions)
+            }
+            None => Sessions::new(),
+        };
         self.step(operation::encode(surplus.as_bytes(), &sessions), None, out);
         for (operation, publication, removed) in waiting {
             self.forget(&removed);
             if !breaks(Mutant::DropWaitingBatches) {
-                self.step(operation, Some(publication), out);
+                self.pass_on(operation, publication, out);
             }
         }
+        self.tell_sessions(out);
     }
 
     /// Asks for the next part of the backlog, or for a place in the ring of the view of this epoch. `in_use`: so that
@@ -267,6 +297,7 @@ impl Feed {
         let Some((last, _)) = messages.last() else {
             // Nothing is there any more.
             *missing = Runs::default();
+            self.tell_sessions(out);
             return;
         };
         let mut batch = Batch::new();
@@ -282,6 +313,7 @@ impl Feed {
             }
             self.step(operation::encode(batch.as_bytes(), &Sessions::new()), None, out);
         }
+        self.tell_sessions(out);
     }
 
     /// The mirror has stored all steps up to this one.

@@ -52,6 +52,16 @@ pub fn decode(bytes: &[u8]) -> Option<(Batch, Sessions)> {
     rest.is_empty().then_some((batch, sessions))
 }
 
+/// The same operation that tells no sessions, and those that it told. `None`: it is none.
+#[must_use]
+pub(super) fn without_sessions(operation: &Bytes) -> Option<(Bytes, Sessions)> {
+    let (len, rest) = number32(operation)?;
+    let (batch, rest) = rest.split_at_checked(len as usize)?;
+    let (sessions, _) = decode_sessions(rest)?;
+    let silent = if sessions.is_empty() { operation.clone() } else { encode(batch, &Sessions::new()) };
+    Some((silent, sessions))
+}
+
 pub(crate) fn decode_sessions(bytes: &[u8]) -> Option<(Sessions, &[u8])> {
     let (count, mut rest) = number32(bytes)?;
     let mut sessions = Sessions::new();

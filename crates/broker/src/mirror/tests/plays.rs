@@ -4,6 +4,7 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use bytes::Bytes;
 use cluster::metadata_log::NodeId;
 use stdx::Time;
 use store::{Batch, Seq};
@@ -66,6 +67,32 @@ fn a_feed_begins_with_the_sessions_of_what_it_brings() {
         sessions == [0, 1]
     };
     holds(play, Mutant::SessionsAheadOfData);
+}
+
+/// The leader may die with a part of the backlog on its way to a mirror whose seat was committed meanwhile: until the
+/// backlog is behind it, the mirror must not think that it has what publishers send again.
+#[test]
+fn a_feed_tells_of_publishers_behind_the_backlog() {
+    let play = || {
+        let mut out = Effects::default();
+        let mut leader = leader_with_feed(&mut out);
+        let report = leader.write(NOW, &message(), session(), Some(1), &mut out);
+        leader.stored(report, &mut out);
+        leader.receive(NOW, TWO, Packet::Wants { feed: 2, epoch: leader.view().epoch, holds: Vec::new() }, &mut out);
+        let mut out = Effects::default();
+        let live = vec![(0, Runs::new([(Seq(1), Seq(1))]))];
+        leader.surveyed(NOW, TWO, 2, live, None, &mut out);
+        let another = Sessions::from([(ConnectionId(6), Session { last: 1, ..Session::default() })]);
+        leader.write(NOW, &Batch::new(), another, Some(2), &mut out);
+        leader.loaded(NOW, TWO, 2, 0, &[(Seq(1), Bytes::from_static(b"payload"))], &mut out);
+        let steps = out.to_peers.iter().filter_map(|(_, packet)| match packet {
+            Packet::Step { operation, .. } => operation::decode(operation),
+            _ => None,
+        });
+        let sessions: Vec<usize> = steps.map(|(_, sessions)| sessions.len()).collect();
+        sessions == [0, 0, 0, 2]
+    };
+    holds(play, Mutant::SessionsAheadOfBacklog);
 }
 
 /// A mirror that was evicted begins anew: what it had alone is removed, and it must not remember that it

@@ -46,10 +46,11 @@ fn nothing_promised_is_lost_in_any_life_of_a_cluster() {
 /// Lives in which two nodes served a queue at once: a leader that slept while a mirror got the seat it had proposed,
 /// and one that came up as leader while the one before still held its lease; and one that only seemed to fail, since
 /// a node that was woken up early wrote nothing until it would have woken up. And one in which a late answer ended
-/// another question of the same channel.
+/// another question of the same channel. And one in which a mirror knew of messages that were still on their way to it,
+/// and took what was sent again for them.
 #[test]
 fn lives_that_once_failed_hold() {
-    for seed in [4_011_425, 4_044_961, 5_044_078, 6_022_668] {
+    for seed in [4_011_425, 4_044_961, 5_044_078, 6_022_668, 10_032_582] {
         run(seed, &Settings::default()).unwrap_or_else(|failure| panic!("{failure}"));
     }
 }
@@ -91,6 +92,11 @@ fn a_completion_without_the_mirrors_that_join_is_found() {
 #[test]
 fn a_seat_before_the_backlog_is_found() {
     rule_is_found_from(1000, Rule::SeatBeforeBacklog);
+}
+
+#[test]
+fn a_mirror_that_knows_of_what_it_has_not_got_is_found() {
+    rule_is_found_from(10_032_582, Rule::SessionsAheadOfBacklog);
 }
 
 #[test]
