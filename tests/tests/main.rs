@@ -12,7 +12,7 @@ mod demo;
 mod endings;
 mod frames;
 mod haproxy;
-mod http_publish;
+mod http_messages;
 mod lapin;
 mod methods;
 mod mirrors;

@@ -35,14 +35,14 @@ use crate::seen;
 pub(crate) struct Admin {
     node: Arc<Node>,
     host: Arc<ProcessHost>,
-    desk: Desk,
+    desk: Arc<Desk>,
     /// One rebalance at a time.
     rebalancing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Admin {
     pub(crate) fn new(node: Arc<Node>, host: Arc<ProcessHost>) -> Admin {
-        let desk = Desk::open(&node);
+        let desk = Arc::new(Desk::open(&node));
         Admin { node, host, desk, rebalancing: Arc::default() }
     }
 }
@@ -138,15 +138,18 @@ impl Api for Admin {
 
     async fn get(&self, queue: QueueId, count: u32, settle: Settle) -> Result<Vec<Fetched>, Failure> {
         let is_acked = settle == Settle::Ack;
-        let settle = |channel, seqs: Vec<store::Seq>| match settle {
+        let settle = move |channel, seqs: Vec<store::Seq>| match settle {
             Settle::Ack => QueueEvent::Ack { channel, runs: seqs.into_iter().map(|s| (s, s)).collect() },
             Settle::Requeue => QueueEvent::Reject { channel, seqs, requeue: true },
             Settle::Reject => QueueEvent::Reject { channel, seqs, requeue: false },
         };
-        let found = match self.desk.get(&self.node, queue, count, settle).await {
-            Found::Messages(found) => found,
-            Found::Down => return Err(self.down(queue)),
-            Found::Nothing => return Err(unavailable("the queue did not answer in time")),
+        let (node, desk) = (Arc::clone(&self.node), Arc::clone(&self.desk));
+        // A task of its own goes on when the client hangs up.
+        let taking = tokio::spawn(async move { desk.get(&node, queue, count, settle).await });
+        let found = match taking.await {
+            Ok(Found::Messages(found)) => found,
+            Ok(Found::Down) => return Err(self.down(queue)),
+            Ok(Found::Nothing) | Err(_) => return Err(unavailable("the queue did not answer in time")),
         };
         if let Some(record) = self.node.tables.load().queues.get(&queue) {
             let redelivered = found.iter().filter(|(delivery, _)| delivery.redelivered).count();

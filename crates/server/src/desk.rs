@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use broker::channel::post::{Fate, Post, Posting};
@@ -61,7 +61,7 @@ impl Desk {
         let handle = ConnectionHandle::new(Arc::clone(&mailbox));
         node.desks.write().insert(id, Arc::new(handle));
         let waiting: Waiting = Arc::default();
-        tokio::spawn(hand_out(mailbox, Arc::clone(&waiting)));
+        tokio::spawn(hand_out(Arc::downgrade(node), mailbox, Arc::clone(&waiting)));
         Desk { id, next: AtomicU32::new(1), waiting }
     }
 
@@ -76,10 +76,11 @@ impl Desk {
         self.wait(channel, wait).await
     }
 
-    async fn wait<T>(&self, channel: ChannelKey, wait: oneshot::Receiver<T>) -> Option<T> {
-        let answer = tokio::time::timeout(PATIENCE, wait).await.ok().and_then(Result::ok);
+    async fn wait<T>(&self, channel: ChannelKey, mut wait: oneshot::Receiver<T>) -> Option<T> {
+        let answer = tokio::time::timeout(PATIENCE, &mut wait).await;
         self.waiting.lock().remove(&channel.life);
-        answer
+        // It may have come in the last moment: then nobody else has it.
+        answer.map_or_else(|_| wait.try_recv().ok(), Result::ok)
     }
 
     /// Publishes as a client would; answers what became of the message, or `None` when nobody can tell.
@@ -125,7 +126,8 @@ impl Desk {
         self.ask(node, queue, channel, make(channel)).await
     }
 
-    /// Takes up to `count` messages and settles them all by `settle` once they are all here.
+    /// Takes up to `count` messages and settles them all by `settle` once they are all here. Not to be dropped half way:
+    /// what has come by then would stay taken.
     pub(crate) async fn get(
         &self,
         node: &Node,
@@ -155,14 +157,17 @@ impl Desk {
     }
 }
 
-async fn hand_out(mailbox: Arc<Mailbox<ConnectionMail>>, waiting: Waiting) {
+async fn hand_out(node: Weak<Node>, mailbox: Arc<Mailbox<ConnectionMail>>, waiting: Waiting) {
     let mut mails = Vec::new();
     loop {
         poll_fn(|cx| mailbox.poll_take(cx, &mut mails)).await;
         for mail in mails.drain(..) {
             let ConnectionMail::Channel(event) = mail else { continue };
             let mut waiting = waiting.lock();
-            let Some(waiter) = waiting.remove(&event.channel().life) else { continue };
+            let Some(waiter) = waiting.remove(&event.channel().life) else {
+                put_back(&node, event);
+                continue;
+            };
             match (waiter, event) {
                 (Waiter::Reply(answer), ChannelEvent::Replied { reply, .. }) => drop(answer.send(reply)),
                 (Waiter::Fate(mut post, answer), event) => {
@@ -175,5 +180,13 @@ async fn hand_out(mailbox: Arc<Mailbox<ConnectionMail>>, waiting: Waiting) {
                 (waiter, event) => drop(waiting.insert(event.channel().life, waiter)),
             }
         }
+    }
+}
+
+/// A message that comes when nobody waits for it any more goes back to its queue.
+fn put_back(node: &Weak<Node>, event: ChannelEvent) {
+    let ChannelEvent::Replied { channel, queue, reply: QueueReply::Got(Some((delivery, _))), .. } = event else { return };
+    if let Some(node) = node.upgrade() {
+        send(&node, queue, QueueEvent::ChannelClosed { channel, seqs: vec![delivery.seq] });
     }
 }

@@ -1,9 +1,13 @@
-//! Messages published over HTTP meet the rules of those that clients publish.
+//! Messages published over HTTP meet the rules of those that clients publish; those taken over HTTP are not lost with
+//! who took them.
+
+use std::io::Write;
+use std::net::TcpStream;
 
 use black_box::{Method, Node, Value, Wire, http};
 use serde_json::{Value as Json, json};
 
-use crate::methods::{DECLARE_OK, NO_ACK, consume, declare, exchange, get};
+use crate::methods::{DECLARE_OK, NO_ACK, PASSIVE, consume, declare, exchange, get};
 
 const GET_OK: (u16, u16) = (60, 71);
 const DELIVER: (u16, u16) = (60, 60);
@@ -124,4 +128,44 @@ fn a_reply_by_http_reaches_the_client_that_asked() {
     wire.expect(DELIVER);
     wire.next().expect("a header");
     assert_eq!(wire.next().expect("a body").payload, b"x");
+}
+
+#[test]
+fn what_a_client_that_hung_up_was_to_get_goes_to_others() {
+    const COUNT: usize = 5000;
+    let node = Node::start();
+    let mut wire = Wire::open(node.amqp());
+    wire.method(1, &declare("q", 0, &[]));
+    wire.expect(DECLARE_OK);
+    for _ in 0..COUNT {
+        wire.publish("", "q", 0, &[], b"x");
+    }
+    // The get is answered behind the publishes, so they are there.
+    wire.method(1, &get("q"));
+    wire.expect(GET_OK);
+    let body = format!(r#"{{"count": {COUNT}, "ackmode": "ack_requeue_true", "encoding": "auto"}}"#);
+    let mut client = TcpStream::connect(node.http()).expect("the API listens");
+    let request = format!(
+        "POST /api/queues/%2F/q/get HTTP/1.1\r\nhost: x\r\nauthorization: Basic Z3Vlc3Q6Z3Vlc3Q=\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    client.write_all(request.as_bytes()).expect("the API reads");
+    client.set_nonblocking(true).expect("a socket");
+    // It hangs up when the get has begun, if it is not over by then.
+    while client.peek(&mut [0]).is_err() {
+        wire.method(1, &declare("q", PASSIVE, &[]));
+        let answer = wire.expect(DECLARE_OK);
+        let ready = answer.payload[6..].first_chunk().map(|count| u32::from_be_bytes(*count));
+        if ready.expect("a count") < COUNT as u32 - 1 {
+            break;
+        }
+    }
+    drop(client);
+    wire.method(1, &consume("q", "c", NO_ACK));
+    wire.expect((60, 21));
+    // One came by the get above.
+    for _ in 1..COUNT {
+        wire.expect(DELIVER);
+    }
 }
