@@ -43,6 +43,9 @@ use crate::wire::{self, Standing};
 /// Looked at so often.
 const ROUND: Duration = Duration::from_millis(100);
 
+/// A node that waits for its log asks so often whether others have gone on in another generation.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
 /// What a node said of its side holds for so long; it says so every second.
 const STANDING_HOLDS: Duration = Duration::from_secs(3);
 
@@ -252,6 +255,8 @@ pub(crate) async fn gave_way_at_start(host: &ProcessHost, node: &Arc<Node>) -> a
         let Ok(who) = ask.post(&member.name, "/api/peer/who", &nothing).await else { continue };
         let same_cluster = who["cluster"].as_u64() == Some(tables.cluster.id);
         let generation = who["generation"].as_u64().unwrap_or(0);
+        // This node may be following that one already.
+        let _one = node.switching.lock().await;
         if same_cluster && who["app"] == "running" && generation != node.generation.load(Ordering::Acquire) {
             let theirs = who["members"].as_array().into_iter().flatten();
             if !theirs.into_iter().any(|name| name.as_str() == Some(&*own)) {
@@ -267,6 +272,20 @@ pub(crate) async fn gave_way_at_start(host: &ProcessHost, node: &Arc<Node>) -> a
         }
     }
     Ok(false)
+}
+
+/// Asks that again for as long as this node waits for its log; ends when the application is told to start
+/// again. Who runs may found a generation just after it has answered. Its link stands, so that most voters
+/// seem to be in reach, and none of them answers in this node's generation any more.
+pub(crate) async fn give_way_while_waiting(host: &ProcessHost, node: &Arc<Node>) -> anyhow::Result<()> {
+    // A node that has nothing waits for the side that took it in, and for no other.
+    let had_log = !node.tables.load().nodes.is_empty();
+    loop {
+        tokio::time::sleep(ASK_AGAIN).await;
+        if had_log && gave_way_at_start(host, node).await? {
+            return Ok(());
+        }
+    }
 }
 
 /// Where this node's side stands.

@@ -166,10 +166,20 @@ pub(crate) async fn bring_up(host: &ProcessHost, node: &Arc<Node>, survived: Sur
         // The order to start again is given.
         std::future::pending::<()>().await;
     }
+    let gives_way = crate::partition::give_way_while_waiting(host, node);
+    tokio::pin!(gives_way);
     let mut told = String::new();
     let (mut look_at, mut disowned) = (tokio::time::Instant::now() + LOOK_FOR_CLUSTER, 0);
     loop {
-        match register(node).await {
+        let registered = tokio::select! {
+            biased;
+            registered = register(node) => registered,
+            gave_way = &mut gives_way => {
+                gave_way?;
+                std::future::pending().await
+            }
+        };
+        match registered {
             Ok(()) => break,
             // Before it could serve: nobody would take this life up any more.
             Err(_) if crate::partition::was_declared_down(node) => {

@@ -92,3 +92,24 @@ fn a_node_that_waits_for_a_dead_one_goes_on_when_it_is_told_to_forget_it() {
     holds(&cluster, 1, "mirrored", &["first"]);
     holds(&cluster, 1, "here", &["kept"]);
 }
+
+/// Most voters are linked with it by then, and none of them is in its generation.
+#[test]
+fn a_node_that_waits_comes_back_into_a_generation_that_is_founded_meanwhile() {
+    let mut cluster = cluster();
+    let _ = cluster[2].ctl(&["stop_app"]).success();
+    cluster[1].kill();
+    cluster[0].kill();
+    cluster[1].launch();
+    cluster[1].wait_for_line("not in service yet");
+    for command in ["force_boot", "start_app"] {
+        let _ = cluster[2].ctl(&[command]).success();
+    }
+    cluster[1].wait_for_line("stop with");
+    cluster.wait_for_running(2);
+    holds(&cluster, 2, "mirrored", &["first"]);
+    holds(&cluster, 2, "here", &["kept"]);
+    cluster[0].launch();
+    cluster[0].wait_for_line("stop with");
+    cluster.wait_for_running(3);
+}

@@ -113,6 +113,25 @@ fn sides_that_meet_go_on_until_they_are_told() {
     load.finish(&cluster[0]);
 }
 
+/// Starting, it reaches nobody. When it does, most voters are linked with it, and none is in its generation.
+#[test]
+fn a_node_that_starts_unseen_comes_back_into_the_generation_of_the_others() {
+    let mut cluster = mirrored(3, "ignore");
+    let load = Load::start(&cluster);
+    (0..2).for_each(|place| cluster[place].kill());
+    cluster.network().isolate(0);
+    cluster[0].launch();
+    cluster[0].wait_for_line("not in service yet");
+    wait_for_running(&cluster[2], 1);
+    load.wait_for_confirms(2);
+    cluster.network().heal();
+    cluster[0].wait_for_line("stop with");
+    wait_for_running(&cluster[2], 2);
+    cluster[1].launch();
+    meet(&cluster, &load);
+    load.finish(&cluster[2]);
+}
+
 /// Each is told that the other side stays. One of the two goes on at once, and takes the other in.
 #[test]
 fn two_sides_that_give_way_to_each_other_are_put_together() {
