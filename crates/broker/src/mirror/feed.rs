@@ -59,6 +59,8 @@ pub(super) struct Feed {
     /// batches that go past are silent, and what they change is added here.
     sessions: Sessions,
     has_told: bool,
+    /// The last publication before the feed.
+    begun_at: u64,
     /// Batches that wait for the survey.
     waiting: Option<Vec<(Bytes, u64, Vec<(u8, Seq, Seq)>)>>,
     missing: BTreeMap<u8, Runs>,
@@ -108,6 +110,7 @@ impl Feed {
             held,
             sessions,
             has_told: false,
+            begun_at: last_publication,
             waiting: Some(Vec::new()),
             missing: BTreeMap::new(),
             next: 1,
@@ -157,7 +160,7 @@ impl Feed {
         } else {
             self.forget(removed);
             self.pass_on(operation.clone(), publication, out);
-            self.tell_sessions(out);
+            self.tell_if_whole(out);
         }
         self.sent_bytes <= BEHIND_BYTES_MAX + WINDOW_BYTES || breaks(Mutant::FeedWithoutBound)
     }
@@ -188,9 +191,23 @@ impl Feed {
     }
 
     /// Tells what is known of publishers, once nothing of the backlog is missing.
+    fn tell_if_whole(&mut self, out: &mut Effects) {
+        if self.messages_left() == Some(0) {
+            self.tell_sessions(out);
+        }
+    }
+
+    /// Everything up to this publication is complete. Once all that was before the feed is, every seat has it, and a
+    /// mirror that has none, or may get none, can be told: otherwise nothing would be complete without it. Who is
+    /// promoted without being in sync then takes nothing twice.
+    pub(super) fn completed(&mut self, completed: u64, out: &mut Effects) {
+        if self.waiting.is_none() && completed > self.begun_at {
+            self.tell_sessions(out);
+        }
+    }
+
     fn tell_sessions(&mut self, out: &mut Effects) {
-        if !self.has_told && self.messages_left() == Some(0) {
-            self.has_told = true;
+        if !std::mem::replace(&mut self.has_told, true) {
             let sessions = std::mem::take(&mut self.sessions);
             self.step(operation::encode(Batch::new().as_bytes(), &sessions), None, out);
         }
@@ -245,7 +262,7 @@ impl Feed {
                 self.pass_on(operation, publication, out);
             }
         }
-        self.tell_sessions(out);
+        self.tell_if_whole(out);
     }
 
     /// Asks for the next part of the backlog, or for a place in the ring of the view of this epoch. `in_use`: so that
@@ -297,7 +314,7 @@ impl Feed {
         let Some((last, _)) = messages.last() else {
             // Nothing is there any more.
             *missing = Runs::default();
-            self.tell_sessions(out);
+            self.tell_if_whole(out);
             return;
         };
         let mut batch = Batch::new();
@@ -313,7 +330,7 @@ impl Feed {
             }
             self.step(operation::encode(batch.as_bytes(), &Sessions::new()), None, out);
         }
-        self.tell_sessions(out);
+        self.tell_if_whole(out);
     }
 
     /// The mirror has stored all steps up to this one.

@@ -276,8 +276,12 @@ impl Leader {
             }
         }
         for node in seated {
-            if self.feeds.get(&node).is_some_and(|feed| feed.joining) {
-                self.welcome(node, out);
+            if let Some(feed) = self.feeds.get_mut(&node) {
+                // Nothing completes before it has all.
+                feed.sends_backlog = true;
+                if feed.joining {
+                    self.welcome(node, out);
+                }
             }
         }
         self.complete(out);
@@ -459,9 +463,10 @@ impl Leader {
     /// Starts or stops sending the backlog to mirrors that lack it. Whether there was one to start with, or to stop.
     pub fn synchronize(&mut self, now: Time, start: bool, out: &mut Effects) -> bool {
         let mut some = false;
-        for feed in self.feeds.values_mut() {
+        for (node, feed) in &mut self.feeds {
             some |= (start || feed.sends_backlog) && feed.messages_left().is_none_or(|left| left > 0);
-            feed.sends_backlog = start;
+            // Who has a seat is waited for, and gets what it lacks in any case.
+            feed.sends_backlog = start || self.view.is_in_sync(*node);
         }
         self.tick(now, out);
         some
@@ -474,6 +479,7 @@ impl Leader {
         let seated: Vec<NodeId> = self.view.mirrors().collect();
         let mut ready = Vec::new();
         for (node, feed) in &mut self.feeds {
+            feed.completed(completed, out);
             if seated.contains(node) {
                 // It has a seat already and comes back to its place when nothing is missing.
                 feed.pump(now, epoch, u64::MAX, in_use, out);

@@ -10,7 +10,7 @@ use stdx::Time;
 use store::{Batch, Seq};
 
 use super::super::operation::{self, Sessions};
-use super::super::{Care, Effects, Follower, Leader, Packet, Runs};
+use super::super::{Care, Effects, Follower, Leader, Packet, Report, Runs};
 use super::world::QUEUE;
 use crate::id::ConnectionId;
 use crate::metadata::{View, ViewChange};
@@ -59,14 +59,32 @@ fn a_feed_begins_with_the_sessions_of_what_it_brings() {
         leader.write(NOW, &message(), session(), Some(1), &mut out);
         let mut out = Effects::default();
         leader.surveyed(NOW, TWO, 1, Vec::new(), None, &mut out);
-        let steps = out.to_peers.iter().filter_map(|(_, packet)| match packet {
-            Packet::Step { operation, .. } => operation::decode(operation),
-            _ => None,
-        });
-        let sessions: Vec<usize> = steps.map(|(_, sessions)| sessions.len()).collect();
-        sessions == [0, 1]
+        sessions_told(&out) == [0, 1]
     };
     holds(play, Mutant::SessionsAheadOfData);
+}
+
+/// How many sessions the steps tell that a mirror is sent.
+fn sessions_told(out: &Effects) -> Vec<usize> {
+    let steps = out.to_peers.iter().filter_map(|(_, packet)| match packet {
+        Packet::Step { operation, .. } => operation::decode(operation),
+        _ => None,
+    });
+    steps.map(|(_, sessions)| sessions.len()).collect()
+}
+
+/// A leader whose mirror has asked for a second feed, and lacks the one message that there is; and the report of a
+/// batch since.
+fn leader_with_second_feed(out: &mut Effects) -> (Leader, Report) {
+    let mut before = Effects::default();
+    let mut leader = leader_with_feed(&mut before);
+    let report = leader.write(NOW, &message(), session(), Some(1), &mut before);
+    leader.stored(report, &mut before);
+    leader.receive(NOW, TWO, Packet::Wants { feed: 2, epoch: leader.view().epoch, holds: Vec::new() }, &mut before);
+    leader.surveyed(NOW, TWO, 2, vec![(0, Runs::new([(Seq(1), Seq(1))]))], None, out);
+    let another = Sessions::from([(ConnectionId(6), Session { last: 1, ..Session::default() })]);
+    let report = leader.write(NOW, &Batch::new(), another, Some(2), out);
+    (leader, report)
 }
 
 /// The leader may die with a part of the backlog on its way to a mirror whose seat was committed meanwhile: until the
@@ -75,24 +93,24 @@ fn a_feed_begins_with_the_sessions_of_what_it_brings() {
 fn a_feed_tells_of_publishers_behind_the_backlog() {
     let play = || {
         let mut out = Effects::default();
-        let mut leader = leader_with_feed(&mut out);
-        let report = leader.write(NOW, &message(), session(), Some(1), &mut out);
-        leader.stored(report, &mut out);
-        leader.receive(NOW, TWO, Packet::Wants { feed: 2, epoch: leader.view().epoch, holds: Vec::new() }, &mut out);
-        let mut out = Effects::default();
-        let live = vec![(0, Runs::new([(Seq(1), Seq(1))]))];
-        leader.surveyed(NOW, TWO, 2, live, None, &mut out);
-        let another = Sessions::from([(ConnectionId(6), Session { last: 1, ..Session::default() })]);
-        leader.write(NOW, &Batch::new(), another, Some(2), &mut out);
+        let (mut leader, _) = leader_with_second_feed(&mut out);
         leader.loaded(NOW, TWO, 2, 0, &[(Seq(1), Bytes::from_static(b"payload"))], &mut out);
-        let steps = out.to_peers.iter().filter_map(|(_, packet)| match packet {
-            Packet::Step { operation, .. } => operation::decode(operation),
-            _ => None,
-        });
-        let sessions: Vec<usize> = steps.map(|(_, sessions)| sessions.len()).collect();
-        sessions == [0, 0, 0, 2]
+        sessions_told(&out) == [0, 0, 0, 2]
     };
     holds(play, Mutant::SessionsAheadOfBacklog);
+}
+
+/// It may never get the backlog, and be promoted though it lacks it.
+#[test]
+fn a_feed_tells_of_publishers_when_all_before_it_is_complete() {
+    let mut out = Effects::default();
+    let (mut leader, report) = leader_with_second_feed(&mut out);
+    leader.stored(report, &mut out);
+    assert_eq!(out.complete, Some(2));
+    leader.tick(NOW, &mut out);
+    assert_eq!(sessions_told(&out), [0, 0, 2]);
+    leader.loaded(NOW, TWO, 2, 0, &[(Seq(1), Bytes::from_static(b"payload"))], &mut out);
+    assert_eq!(sessions_told(&out), [0, 0, 2, 0]);
 }
 
 /// A mirror that was evicted begins anew: what it had alone is removed, and it must not remember that it
