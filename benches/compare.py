@@ -173,6 +173,11 @@ class Broker:
     def __enter__(self):
         self.folder = tempfile.mkdtemp(prefix="compare-")
         self.amqp_port, self.other_port, self.node_port, self.metrics_port = free_ports(4)
+        self.start()
+        return self
+
+    def start(self):
+        """Starts the process, and waits until it listens."""
         log = open(os.path.join(self.folder, "output"), "wb")
         environment = {
             key: value
@@ -196,7 +201,6 @@ class Broker:
         except BaseException:
             self.__exit__()
             raise
-        return self
 
     def __exit__(self, *_):
         # Nothing in the folder is worth an orderly end, and the whole group goes with it.
