@@ -59,7 +59,7 @@ fn start_with(node: &Arc<Node>, id: QueueId, make: fn(QueueId, ConnectionId) -> 
         ask_again: false,
         spoken_of: 0,
     };
-    node.run(driver.run());
+    node.run(Box::new(driver).run());
     handle
 }
 
@@ -87,7 +87,7 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(mut self) {
+    async fn run(mut self: Box<Self>) {
         let (mut mails, mut reports) = (Vec::new(), Vec::new());
         self.look_for_leader();
         self.obey();
@@ -254,7 +254,7 @@ impl Driver {
         }
     }
 
-    async fn end(mut self) {
+    async fn end(mut self: Box<Self>) {
         self.agent.end(&mut self.fx);
         self.fx.to_leader.clear();
         self.obey();

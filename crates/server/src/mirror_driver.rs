@@ -47,7 +47,7 @@ pub(crate) fn start(node: &Arc<Node>, record: &Arc<Record>, start: Start, came: 
         }
     };
     let driver = Driver { node: Arc::clone(node), record: Arc::clone(record), follower, mailbox, fx };
-    node.run(driver.run());
+    node.run(Box::new(driver).run());
 }
 
 struct Driver {
@@ -65,7 +65,7 @@ enum Next {
 }
 
 impl Driver {
-    async fn run(mut self) {
+    async fn run(mut self: Box<Self>) {
         let mut mails = Vec::new();
         self.obey();
         loop {
@@ -159,8 +159,8 @@ impl Driver {
     }
 
     /// It is this node's turn: the queue starts from the store.
-    async fn lead(self) {
-        let Driver { node, record, follower, mailbox, .. } = self;
+    async fn lead(self: Box<Self>) {
+        let Driver { node, record, follower, mailbox, .. } = *self;
         let found = node.log.survey(vec![(record.id, level_max(&record))]).await.pop();
         // What was written before is reported to the mailbox that closes, and goes on to the next one.
         node.log.settled().await;

@@ -556,10 +556,12 @@ impl Node {
     /// Runs a task until this life of the node has ended, at the latest.
     pub(crate) fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut ended = self.ended.subscribe();
+        // In place it would take room twice more, in as many tasks as there are queues.
+        let mut task = Box::pin(task);
         tokio::spawn(async move {
             tokio::select! {
                 biased;
-                () = task => {}
+                () = &mut task => {}
                 _ = ended.wait_for(|ended| *ended) => {}
             }
         });

@@ -84,7 +84,7 @@ fn start_after(
         unsettled: false,
         told: (0, 0),
     };
-    node.run(driver.run());
+    node.run(Box::new(driver).run());
     node.refresh_door(id, mirrored);
 }
 
@@ -144,7 +144,7 @@ const CONGESTION: std::time::Duration = std::time::Duration::from_millis(5);
 const ROOM: std::time::Duration = std::time::Duration::from_millis(100);
 
 impl Driver {
-    async fn run(mut self) {
+    async fn run(mut self: Box<Self>) {
         let mut mails = Vec::new();
         self.count_copies();
         self.become_mirrored();
