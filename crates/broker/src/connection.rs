@@ -152,7 +152,8 @@ pub struct Connection {
     /// Secret part of direct reply-to names.
     secret: u64,
     lives: u32,
-    channels: BTreeMap<u16, Channel>,
+    /// Boxed: most connections have one, and a node of the map has room for eleven.
+    channels: BTreeMap<u16, Box<Channel>>,
     /// Channels that we closed and whose close-ok is due.
     closing: Lookup<u16, ()>,
     inbox: VecDeque<ChannelEvent>,
@@ -496,7 +497,7 @@ impl Connection {
     /// Takes a channel out; its unfinished message goes with it.
     fn remove_channel(&mut self, number: u16) -> Option<Channel> {
         self.unfinished -= self.held_by(number);
-        self.channels.remove(&number)
+        self.channels.remove(&number).map(|channel| *channel)
     }
 
     /// Whether the user and the node may have one channel more.
@@ -558,7 +559,8 @@ impl Connection {
         fx.channels_opened += 1;
         self.lives += 1;
         let key = ChannelKey { connection: self.id, number: frame.channel, life: self.lives };
-        self.channels.insert(frame.channel, Channel::new(key, self.limits.message_bytes_max, context.now));
+        let channel = Channel::new(key, self.limits.message_bytes_max, context.now);
+        self.channels.insert(frame.channel, Box::new(channel));
         self.send(frame.channel, &channel::OpenOk {}.into());
         Ok(())
     }

@@ -65,7 +65,8 @@ where
     let mut connection = Connection::new(id, limits, peer, clock::random(), clock::now(), clock::unix_millis());
     let alarm = node.alarm.borrow().clone();
     connection.alarm(alarm.as_deref());
-    let mut driver = Driver {
+    // In place it would take its room several times in each connection's task.
+    let mut driver = Box::new(Driver {
         node,
         id,
         name,
@@ -90,7 +91,7 @@ where
         sent: (0, 0),
         told: Octets::default(),
         eof: false,
-    };
+    });
     let served = std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| driver.poll(cx))) {
         Ok(poll) => poll.map(Ok),
         Err(_) => Poll::Ready(Err(())),

@@ -52,8 +52,8 @@ impl Connection {
 
     /// Ends all channels and then the connection, with `last_word`: at once, if it does not wait.
     pub(super) fn leave(&mut self, context: &Context, last_word: Method, waits: bool, fx: &mut ConnectionEffects) {
-        let consumed = |channel: &'_ Channel| channel.auto_delete_queues(&context.tables).collect::<Vec<_>>();
-        let queues = if waits { self.channels.values().flat_map(consumed).collect() } else { BTreeSet::new() };
+        let consumed = self.channels.values().filter(|_| waits);
+        let queues = consumed.flat_map(|channel| channel.auto_delete_queues(&context.tables)).collect();
         self.end_channels(fx);
         self.state = State::Ending;
         self.begin_leave(context, (0, last_word));

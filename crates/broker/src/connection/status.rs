@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use super::{Connection, State};
-use crate::channel::Channel;
 use crate::status::ConnectionStatus;
 use crate::traffic::Traffic;
 
@@ -41,7 +40,7 @@ impl Connection {
             state,
             auth_mechanism: self.mechanism,
             client_properties: Arc::clone(&self.client_properties),
-            channels: self.channels.values().map(Channel::status).collect(),
+            channels: self.channels.values().map(|channel| channel.status()).collect(),
             channel_max: self.channel_max,
             frame_max: self.frame_max,
             heartbeat: self.heartbeat,
