@@ -56,42 +56,7 @@ pub(crate) async fn serve<S>(node: Arc<Node>, id: ConnectionId, stream: S, peer:
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let mailbox = Arc::new(Mailbox::new());
-    let handle = Arc::new(ConnectionHandle::new(Arc::clone(&mailbox)));
-    node.connections.write().insert(id, Arc::clone(&handle));
-    node.counters.connections_created.fetch_add(1, Ordering::Relaxed);
-    let limits = Arc::clone(&node.limits);
-    let name = format!("{} -> {}", peer.address, peer.host);
-    let mut connection = Connection::new(id, limits, peer, clock::random(), clock::now(), clock::unix_millis());
-    let alarm = node.alarm.borrow().clone();
-    connection.alarm(alarm.as_deref());
-    // In place it would take its room several times in each connection's task.
-    let mut driver = Box::new(Driver {
-        node,
-        id,
-        name,
-        stream,
-        handle,
-        connection,
-        mailbox,
-        fx: ConnectionEffects::default(),
-        mails: Vec::new(),
-        partial: Vec::new(),
-        stalled: false,
-        written: 0,
-        unflushed: false,
-        closed_at: None,
-        answer: None,
-        count: None,
-        throttle: None,
-        queues: Lookup::new(),
-        timer: Box::pin(tokio::time::sleep_until(clock::instant(Time::START))),
-        timer_at: None,
-        received: (0, 0),
-        sent: (0, 0),
-        told: Octets::default(),
-        eof: false,
-    });
+    let mut driver = Driver::new(node, id, stream, peer);
     let served = std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| driver.poll(cx))) {
         Ok(poll) => poll.map(Ok),
         Err(_) => Poll::Ready(Err(())),
@@ -174,6 +139,46 @@ struct Driver<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
+    /// A connection that has just come. In a box, and not in `serve`: in place it would take its room several times in
+    /// each connection's task.
+    fn new(node: Arc<Node>, id: ConnectionId, stream: S, peer: Peer) -> Box<Driver<S>> {
+        let mailbox = Arc::new(Mailbox::new());
+        let handle = Arc::new(ConnectionHandle::new(Arc::clone(&mailbox)));
+        node.connections.write().insert(id, Arc::clone(&handle));
+        node.counters.connections_created.fetch_add(1, Ordering::Relaxed);
+        let limits = Arc::clone(&node.limits);
+        let name = format!("{} -> {}", peer.address, peer.host);
+        let mut connection = Connection::new(id, limits, peer, clock::random(), clock::now(), clock::unix_millis());
+        let alarm = node.alarm.borrow().clone();
+        connection.alarm(alarm.as_deref());
+        Box::new(Driver {
+            node,
+            id,
+            name,
+            stream,
+            handle,
+            connection,
+            mailbox,
+            fx: ConnectionEffects::default(),
+            mails: Vec::new(),
+            partial: Vec::new(),
+            stalled: false,
+            written: 0,
+            unflushed: false,
+            closed_at: None,
+            answer: None,
+            count: None,
+            throttle: None,
+            queues: Lookup::new(),
+            timer: Box::pin(tokio::time::sleep_until(clock::instant(Time::START))),
+            timer_at: None,
+            received: (0, 0),
+            sent: (0, 0),
+            told: Octets::default(),
+            eof: false,
+        })
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..ROUNDS_MAX {
             let mut progress = self.take_mail(cx);
