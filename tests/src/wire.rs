@@ -252,6 +252,7 @@ impl Wire {
     /// # Panics
     /// If nothing comes for long.
     #[track_caller]
+    #[expect(clippy::should_implement_trait, reason = "reading on may panic, which no iterator should")]
     pub fn next(&mut self) -> Option<Frame> {
         loop {
             let frame = self.next_of_any_kind()?;

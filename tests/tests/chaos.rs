@@ -463,17 +463,26 @@ fn nothing_confirmed_is_lost_whatever_nodes_do() {
             tokio::time::timeout(HEALED, publisher).await.expect("publishers end").unwrap();
         }
     });
+    wait_for_all(&mut cluster, &world, seed);
+    check(&world, seed);
+    let (confirmed, seen, again) = world.ledger.lock().counts();
+    println!("{faults} faults, {confirmed} messages confirmed, {seen} came, {again} came again");
+    runtime.shutdown_background();
+}
+
+/// Everything that was confirmed comes out.
+fn wait_for_all(cluster: &mut Cluster, world: &World, seed: u64) {
     let deadline = Instant::now() + HEALED * 2;
     loop {
         let missing = world.ledger.lock().missing();
         if missing.is_empty() {
-            break;
+            return;
         }
         let some = &missing[..missing.len().min(20)];
         if Instant::now() >= deadline {
-            let (all, standing) = (missing.len(), standing(&world));
+            let (all, standing) = (missing.len(), standing(world));
             let consumers: Vec<&str> = world.consumers.iter().map(|consumer| *consumer.lock()).collect();
-            let left = after_a_restart(&mut cluster, &world);
+            let left = after_a_restart(cluster, world);
             panic!(
                 "seed {seed}: {all} confirmed messages are lost, {left} also after a restart: {some:?}\n\
                  consumers wait for {consumers:?}\n{standing}"
@@ -481,10 +490,6 @@ fn nothing_confirmed_is_lost_whatever_nodes_do() {
         }
         std::thread::park_timeout(Duration::from_millis(50));
     }
-    check(&world, seed);
-    let (confirmed, seen, again) = world.ledger.lock().counts();
-    println!("{faults} faults, {confirmed} messages confirmed, {seen} came, {again} came again");
-    runtime.shutdown_background();
 }
 
 /// What is still missing after all nodes have started again: what is not is on their disks.

@@ -52,6 +52,7 @@ fn headers(entries: Arguments) -> Vec<u8> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn names_and_equivalence() {
     let rows: &[Row] = &[
         (
@@ -308,6 +309,7 @@ fn publishing_and_acking() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn modes_and_consumers() {
     let rows: &[Row] = &[
         (

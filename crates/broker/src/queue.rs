@@ -86,6 +86,9 @@ struct Unacked {
     channel: ChannelKey,
 }
 
+/// Numbers of a publisher, in runs.
+type Report = (Publisher, Vec<(u64, u64)>);
+
 /// See the file's head.
 #[derive(Debug)]
 pub struct Queue {
@@ -107,11 +110,11 @@ pub struct Queue {
     leaving: leaving::Leaving,
     /// The last ticket given, and the publishes that wait for each.
     ticket: u64,
-    waiting: std::collections::VecDeque<(u64, Vec<(Publisher, Vec<(u64, u64)>)>)>,
+    waiting: std::collections::VecDeque<(u64, Vec<Report>)>,
     elsewhere: elsewhere::Elsewhere,
     /// Reports of this round.
-    safe_now: Vec<(Publisher, Vec<(u64, u64)>)>,
-    safe_when_stored: Vec<(Publisher, Vec<(u64, u64)>)>,
+    safe_now: Vec<Report>,
+    safe_when_stored: Vec<Report>,
     refused: Vec<(Publisher, Vec<u64>)>,
     removed: Vec<Vec<(Seq, Seq)>>,
     passing: Option<Passing>,

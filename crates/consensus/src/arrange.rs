@@ -131,7 +131,7 @@ impl Consensus {
         let (vote, current) = {
             let metrics = self.inner.raft.metrics();
             let metrics = metrics.borrow_watched();
-            (metrics.vote.clone(), metrics.current_leader)
+            (metrics.vote, metrics.current_leader)
         };
         if current != Some(leader.0) || leader == self.inner.node {
             return Ok(());

@@ -57,6 +57,7 @@ pub(crate) fn explain(target: &Target, trouble: &Trouble, asker: &Asker<'_>) -> 
     )
 }
 
+#[expect(clippy::too_many_lines, reason = "an arm for each trouble")]
 fn findings(target: &Target, trouble: &Trouble) -> Vec<String> {
     let (host, port) = (&target.host, target.port);
     let connected = format!("connected to the node port ({port}) on {host}");

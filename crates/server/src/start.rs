@@ -423,10 +423,10 @@ pub(crate) async fn stop_node(node: &Arc<Node>) {
     if in_service {
         say_goodbye(node).await;
     }
-    if let Some(consensus) = node.consensus() {
-        if tokio::time::timeout(QUEUES_END, Consensus::shutdown(&consensus)).await.is_err() {
-            tracing::warn!("the metadata log does not end");
-        }
+    if let Some(consensus) = node.consensus()
+        && tokio::time::timeout(QUEUES_END, Consensus::shutdown(&consensus)).await.is_err()
+    {
+        tracing::warn!("the metadata log does not end");
     }
     node.peers.close();
     node.log.submit(Job::Stop);

@@ -115,13 +115,9 @@ impl Connection {
     fn authenticate(&self, context: &Context, name: &str, password: Option<&[u8]>) -> Result<(), &'static str> {
         let user = context.tables.users.get(name);
         match password {
-            Some(password) => {
-                if !user::authenticate(user.map(|u| &**u), password) {
-                    return Err("invalid credentials");
-                }
-            }
+            Some(password) if !user::authenticate(user.map(|u| &**u), password) => return Err("invalid credentials"),
             None if user.is_none() => return Err("no such user"),
-            None => {}
+            _ => {}
         }
         let loopback_only = self.limits.loopback_users.iter().any(|u| u == name);
         if loopback_only && !self.peer.address.ip().to_canonical().is_loopback() {

@@ -46,6 +46,9 @@ struct Sent {
     publication: Option<u64>,
 }
 
+/// A batch of the queue: the operation, its publication, and what it removes.
+type Waiting = (Bytes, u64, Vec<(u8, Seq, Seq)>);
+
 /// See the file's head.
 #[derive(Debug)]
 pub(super) struct Feed {
@@ -62,7 +65,7 @@ pub(super) struct Feed {
     /// The last publication before the feed.
     begun_at: u64,
     /// Batches that wait for the survey.
-    waiting: Option<Vec<(Bytes, u64, Vec<(u8, Seq, Seq)>)>>,
+    waiting: Option<Vec<Waiting>>,
     missing: BTreeMap<u8, Runs>,
     next: u64,
     sent: VecDeque<Sent>,

@@ -124,6 +124,7 @@ impl Follower {
 
     /// A leader that leads no longer and keeps its place in the ring.
     #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "what a leader leaves, and what any follower begins with")]
     pub fn after_leading(
         now: Time,
         queue: QueueId,

@@ -232,7 +232,7 @@ async fn a_newcomer_does_not_stand_on_the_memberships_of_its_past() {
     consensus.shutdown().await;
     let consensus = begin().await.unwrap();
     assert!(!consensus.is_leader(), "it has elected itself");
-    let rest = append(&present.log_id, Some(&founding.log_id), &[present.clone()]);
+    let rest = append(&present.log_id, Some(&founding.log_id), std::slice::from_ref(&present));
     rpc::Response::decode(&consensus.receive(&rest).await).unwrap();
     assert!(!consensus.inner.log.is_newcomer());
     consensus.shutdown().await;

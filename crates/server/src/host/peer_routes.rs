@@ -94,10 +94,10 @@ async fn admit(State(host): State<Arc<ProcessHost>>, Json(candidate): Json<Candi
     }
     // What it held of this log is gone, so it does not go on from there.
     let returns = tables.nodes.named(&candidate.name).filter(|_| candidate.generation > 0);
-    if let (Some(member), Some(log)) = (returns, node.consensus()) {
-        if let Err(error) = log.begin_again(member.id).await {
-            return refuse(&format!("the cluster cannot take a member back now: {error}"));
-        }
+    if let (Some(member), Some(log)) = (returns, node.consensus())
+        && let Err(error) = log.begin_again(member.id).await
+    {
+        return refuse(&format!("the cluster cannot take a member back now: {error}"));
     }
     match node.propose(command).await {
         Ok(Outcome::Registered { id }) => {

@@ -116,6 +116,7 @@ impl World {
     }
 
     /// Everything that may happen next, by name.
+    #[expect(clippy::too_many_lines, reason = "all that may happen, one after the other")]
     fn futures(&self, promotes: bool) -> Vec<(String, World)> {
         let mut futures = Vec::new();
         let mut may = |what: String, world: World| futures.push((what, world));

@@ -133,6 +133,12 @@ pub(super) struct Loaded {
     pub(super) messages: Vec<(Seq, Bytes)>,
 }
 
+/// What the store of a node holds, for whom that was asked, and the feed.
+type Survey = (NodeId, NodeId, u64, Vec<(u8, Runs)>);
+
+/// Level and sequence of a message.
+type Place = (u8, u64);
+
 pub(super) struct World {
     pub(super) setup: Setup,
     pub(super) rng: Rng,
@@ -144,7 +150,7 @@ pub(super) struct World {
     pub(super) cut: BTreeSet<(NodeId, NodeId)>,
     pub(super) proposals: VecDeque<Proposal>,
     pub(super) refusals: Vec<Proposal>,
-    pub(super) surveys: VecDeque<(NodeId, NodeId, u64, Vec<(u8, Runs)>)>,
+    pub(super) surveys: VecDeque<Survey>,
     pub(super) loads: VecDeque<Loaded>,
     /// Dead nodes of which the log does not know yet.
     pub(super) obituaries: Vec<NodeId>,
@@ -155,8 +161,8 @@ pub(super) struct World {
     /// Anything may still happen.
     pub(super) stormy: bool,
     /// Every message: where it is, and its publisher's number.
-    pub(super) messages: BTreeMap<u64, ((u8, u64), (u64, u64))>,
-    pub(super) places: BTreeMap<(u8, u64), u64>,
+    pub(super) messages: BTreeMap<u64, (Place, (u64, u64))>,
+    pub(super) places: BTreeMap<Place, u64>,
     /// Complete, and nobody has begun to remove it.
     pub(super) complete: BTreeSet<u64>,
     /// Somebody has begun to remove it.
