@@ -81,6 +81,7 @@ fn start_after(
         hands_over_after: Time::START,
         waits_for_leases,
         stepped_down: None,
+        stands_still: false,
         unsettled: false,
         told: (0, 0),
     };
@@ -128,6 +129,8 @@ struct Driver {
     waits_for_leases: bool,
     /// Another node leads; what its view says.
     stepped_down: Option<Arc<metadata::Queue>>,
+    /// It did not serve when it was looked at last.
+    stands_still: bool,
     /// Something has happened while the queue did not serve: what follows from it is to be done when it does.
     unsettled: bool,
     /// Reads and writes of the disk that the node's sums have.
@@ -167,6 +170,7 @@ impl Driver {
             self.wait(&mut mails).await;
             let now = self.now();
             let serves = self.serves();
+            self.stands_still = !serves;
             if serves && std::mem::take(&mut self.holds_letters) {
                 self.take_out(now, is_letter);
             }
@@ -425,6 +429,10 @@ impl Driver {
         let take = poll_fn(|cx| self.mailbox.poll_take(cx, mails));
         let now = Now { time: clock::now(), unix_millis: clock::unix_millis(), budget_bytes: 0 };
         let mut deadline = self.queue.deadline(now);
+        if self.stands_still {
+            // What is due waits until the queue serves, which is looked for from time to time.
+            deadline = deadline.map(|at| at.max(now.time + LEASES));
+        }
         let held_by_store = !self.held_back.is_empty() && self.node.log.is_crowded();
         if !self.held_back.is_empty() || self.unsettled {
             let wait = if held_by_store { ROOM } else if self.mirror.is_some() { LEASES } else { CONGESTION };
