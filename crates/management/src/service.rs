@@ -24,6 +24,8 @@ use broker::Name;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tower::ServiceExt;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
 
 use crate::access::Access;
 use crate::error::Error;
@@ -36,6 +38,9 @@ use crate::request::{Query, Request};
 use crate::routes::{self, Route};
 use crate::settings::Settings;
 use crate::stats::Sampler;
+
+/// Answers longer than this are compressed for clients that accept gzip (RabbitMQ: Cowboy's `compress_threshold`).
+const GZIP_ABOVE_BYTES: u64 = 300;
 
 /// What all handlers share.
 pub(crate) struct App {
@@ -121,7 +126,8 @@ impl Management {
             inner.clone().oneshot(request)
         };
         let add = |router: Router, path: &String| router.route(path, any(normalized.clone()));
-        paths.iter().fold(Router::new(), add)
+        let gzip = CompressionLayer::new().gzip(true).compress_when(SizeAbove::new(GZIP_ABOVE_BYTES));
+        paths.iter().fold(Router::new(), add).layer(gzip)
     }
 }
 

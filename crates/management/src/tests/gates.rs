@@ -2,13 +2,15 @@
 
 use axum::body::Body;
 use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ORIGIN, VARY, WWW_AUTHENTICATE,
+    ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING,
+    CONTENT_TYPE, ORIGIN, VARY, WWW_AUTHENTICATE,
 };
 use axum::http::{Method, Request};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use serde_json::json;
+use tower::ServiceExt;
 
 use super::{Api, request_as};
 use crate::{Peer, Settings};
@@ -75,6 +77,29 @@ async fn answers_carry_the_usual_headers() {
         Some("accept, accept-encoding, origin")
     );
     assert_eq!(header(&answer, ACCESS_CONTROL_ALLOW_ORIGIN), None);
+}
+
+#[tokio::test]
+async fn long_answers_are_compressed_for_those_who_accept_that() {
+    let api = Api::new();
+    for (path, accepted, encoding) in [
+        ("/overview", "gzip, deflate", Some("gzip")),
+        ("/overview", "identity", None),
+        ("/whoami", "gzip", None),
+    ] {
+        let mut request = request_as("guest", Method::GET, path, "");
+        request
+            .headers_mut()
+            .insert(ACCEPT_ENCODING, accepted.parse().unwrap());
+        let response = api.router.clone().oneshot(request).await.unwrap();
+        let headers = response.headers();
+        let found = headers.get(CONTENT_ENCODING).map(|v| v.to_str().unwrap());
+        assert_eq!(found, encoding, "{path} {accepted}");
+        assert_eq!(headers.get_all(VARY).iter().count(), 1);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let magic = body.starts_with(&[0x1f, 0x8b]);
+        assert_eq!(magic, encoding.is_some(), "{path} {accepted}");
+    }
 }
 
 #[tokio::test]
