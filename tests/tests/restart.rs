@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use black_box::{Closed, Node, Wire};
 use futures_util::StreamExt as _;
 use lapin::options::{
-    BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions, QueueDeclareOptions, QueuePurgeOptions,
+    BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions, QueueDeclareOptions,
+    QueuePurgeOptions,
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Confirmation, Connection, ConnectionProperties, PublisherConfirm};
@@ -66,7 +67,7 @@ async fn publish_until_the_end(node_uri: String, round: usize, publisher: usize,
     const WINDOW: usize = 32;
     let Ok(connection) = Connection::connect(&node_uri, ConnectionProperties::default()).await else { return };
     let Ok(channel) = connection.create_channel().await else { return };
-    confirm(&channel).await;
+    let Ok(()) = channel.confirm_select(ConfirmSelectOptions::default()).await else { return };
     let mut window: VecDeque<(u64, PublisherConfirm)> = VecDeque::new();
     for number in 0_u64.. {
         let body = format!("{round}/{publisher}/{number}");
