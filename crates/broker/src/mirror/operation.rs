@@ -45,9 +45,13 @@ pub(crate) fn encode_sessions(out: &mut Vec<u8>, sessions: &Sessions) {
 /// Reads an operation. `None`: it is none.
 #[must_use]
 pub fn decode(bytes: &[u8]) -> Option<(Batch, Sessions)> {
+    let (batch, sessions) = split(bytes)?;
+    Some((Batch::decode(batch)?, sessions))
+}
+
+fn split(bytes: &[u8]) -> Option<(&[u8], Sessions)> {
     let (len, rest) = number32(bytes)?;
     let (batch, rest) = rest.split_at_checked(len as usize)?;
-    let batch = Batch::decode(batch)?;
     let (sessions, rest) = decode_sessions(rest)?;
     rest.is_empty().then_some((batch, sessions))
 }
@@ -55,9 +59,7 @@ pub fn decode(bytes: &[u8]) -> Option<(Batch, Sessions)> {
 /// The same operation that tells no sessions, and those that it told. `None`: it is none.
 #[must_use]
 pub(super) fn without_sessions(operation: &Bytes) -> Option<(Bytes, Sessions)> {
-    let (len, rest) = number32(operation)?;
-    let (batch, rest) = rest.split_at_checked(len as usize)?;
-    let (sessions, _) = decode_sessions(rest)?;
+    let (batch, sessions) = split(operation)?;
     let silent = if sessions.is_empty() { operation.clone() } else { encode(batch, &Sessions::new()) };
     Some((silent, sessions))
 }
